@@ -1,0 +1,66 @@
+#pragma once
+// The table of number formats that weights come in: one row a format.
+//
+// A quantised row of weights is a run of *blocks*; a block holds *groups* of 16 or 32 consecutive codes that
+// share one scale and, in some formats, one minimum:
+//
+//     weight[i] = scale[i / group] * code[i] + min[i / group]        (code is a small signed integer)
+//
+// Every quantised format that Sluice reads is such a row: what differs is how a block packs the codes and from what
+// the scale is made. In all of them scale and min are exact in float32 (a half times a small integer), so `unpack` loses
+// nothing and `decode` is the one rounding that the format's definition has.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace sluice {
+
+/// Numbering as in GGUF files.
+enum class TensorType : std::uint32_t {
+  kF32 = 0,
+  kF16 = 1,
+  kQ4_0 = 2,
+  kQ4_1 = 3,
+  kQ5_0 = 6,
+  kQ5_1 = 7,
+  kQ8_0 = 8,
+  kQ2_K = 10,
+  kQ3_K = 11,
+  kQ4_K = 12,
+  kQ5_K = 13,
+  kQ6_K = 14,
+  kIQ4_NL = 20,
+  kIQ4_XS = 23,
+  kBF16 = 30,
+  kMXFP4 = 39,
+};
+
+/// One row of the table. Constant, statically allocated.
+struct TensorFormat {
+  TensorType type;
+  std::string_view name;         // as users write it: "Q4_K"
+  std::uint32_t block_elements;  // 1 for the float formats
+  std::uint32_t block_bytes;
+  std::uint32_t group;           // codes that share a scale: 16 or 32; 0 for the float formats
+  bool has_min;
+  /// `blocks` → float32 `[elements]`; REQUIRES: elements is a multiple of block_elements.
+  void (*decode)(const std::byte* blocks, float* out, std::size_t elements);
+  /// One block → codes `[block_elements]`, scales and mins `[block_elements / group]`; null for the float formats.
+  /// mins is written (with zeros) even where has_min is false.
+  void (*unpack)(const std::byte* block, std::int8_t* codes, float* scales, float* mins);
+
+  bool quantised() const { return group != 0; }
+  /// Bytes of `elements` values; REQUIRES: elements is a multiple of block_elements.
+  std::size_t bytes(std::size_t elements) const { return elements / block_elements * block_bytes; }
+};
+
+/// All rows.
+std::span<const TensorFormat> tensor_formats();
+/// The row of a type, or null for a number that is not in the table (a file may hold any).
+const TensorFormat* find_tensor_format(TensorType type);
+/// REQUIRES: the type is in the table.
+const TensorFormat& tensor_format(TensorType type);
+
+}  // namespace sluice

@@ -1,0 +1,84 @@
+#pragma once
+// What a checkpoint says about its tokenizer, whichever format it came from: formats/ fills it, text/ reads it.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/types.h"
+
+namespace sluice {
+
+/// Strings end to end in one allocation: a vocabulary of 150,000 must not cost 150,000 allocations.
+class StringTable {
+ public:
+  void reserve(std::size_t count, std::size_t bytes) {
+    ends_.reserve(count);
+    bytes_.reserve(bytes);
+  }
+  void push_back(std::string_view text) {
+    bytes_.append(text);
+    ends_.push_back(bytes_.size());
+  }
+  std::size_t size() const { return ends_.size(); }
+  std::string_view operator[](std::size_t index) const {
+    const std::size_t begin = index == 0 ? 0 : ends_[index - 1];
+    return std::string_view(bytes_).substr(begin, ends_[index] - begin);
+  }
+
+ private:
+  std::string bytes_;
+  std::vector<std::size_t> ends_;
+};
+
+enum class TokenKind : std::uint8_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6 };
+
+enum class TokenizerModel : std::uint8_t {
+  kNone,               // the checkpoint carries no vocabulary
+  kByteLevelBpe,       // GPT-2's: bytes written as printable characters, ranked merges
+  kSentencePieceBpe,   // SentencePiece BPE: "▁" for a space, byte fallback; merges ranked, or by score where the file has scores
+};
+
+/// A token that is matched in the text before anything else.
+struct AddedToken {
+  TokenId id = 0;
+  std::string text;
+  bool special = false;     // hidden from output unless asked for
+  bool lstrip = false;      // takes white space to its left with it
+  bool rstrip = false;
+  bool single_word = false;
+  bool normalized = false;  // matched in the normalised text
+};
+
+/// How text is cut before merging. `pattern`s are applied in turn, each to the pieces of the last.
+struct SplitStep {
+  enum class Behaviour : std::uint8_t { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
+  std::string pattern;    // PCRE2, UTF + UCP
+  bool literal = false;   // the pattern is plain text
+  bool invert = false;
+  Behaviour behaviour = Behaviour::kIsolated;
+};
+
+struct TokenizerData {
+  TokenizerModel model = TokenizerModel::kNone;
+  StringTable tokens;                     // id → text, as the file writes it
+  std::vector<TokenKind> kinds;           // by id; empty: all normal
+  std::vector<float> scores;              // by id; empty where the model has merges
+  StringTable merges;                     // "left right", best first
+  std::vector<AddedToken> added;
+  std::string pre_tokenizer;              // GGUF's tokenizer.ggml.pre; empty where `splits` comes from tokenizer.json
+  std::vector<SplitStep> splits;          // from tokenizer.json
+  bool nfc = false;
+  bool add_space_prefix = false;          // SentencePiece: "▁" before the text
+  bool ignore_merges = false;             // a whole piece that is a token is that token (llama 3)
+  bool byte_fallback = false;
+  bool clean_spaces = false;              // clean_up_tokenization_spaces
+  std::optional<TokenId> bos, eos, unknown, padding;
+  std::vector<TokenId> end_of_generation; // every id that ends an answer
+  bool add_bos = false, add_eos = false;
+  std::string chat_template;              // Jinja source; empty when there is none
+};
+
+}  // namespace sluice

@@ -1,0 +1,21 @@
+# sluice_room(NAME SOURCES a.cc … [PUBLIC lib …] [PRIVATE lib …])
+# One folder is one static library, sluice_NAME. Dependencies on other rooms are PUBLIC.
+function(sluice_room name)
+  cmake_parse_arguments(ROOM "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  add_library(sluice_${name} STATIC ${ROOM_SOURCES})
+  target_link_libraries(sluice_${name} PUBLIC sluice_flags ${ROOM_PUBLIC} PRIVATE ${ROOM_PRIVATE})
+endfunction()
+
+# sluice_test(NAME SOURCES a.cc … LIBRARIES lib …): a GoogleTest program, found by ctest as a whole.
+function(sluice_test name)
+  cmake_parse_arguments(T "" "TIMEOUT" "SOURCES;LIBRARIES" ${ARGN})
+  add_executable(${name} ${T_SOURCES})
+  target_link_libraries(${name} PRIVATE sluice_flags ${T_LIBRARIES} GTest::gtest GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE SLUICE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+  if(NOT T_TIMEOUT)
+    set(T_TIMEOUT 600)
+  endif()
+  add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}")
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${T_TIMEOUT})
+endfunction()

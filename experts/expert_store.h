@@ -1,0 +1,73 @@
+#pragma once
+// The engine's window on experts that live on disk: say which ones a layer needs, take each as it becomes ready, give it back.
+//
+// The story of one visit (a layer of one forward pass):
+//
+//     store.begin(layer, experts)          pins hits, submits all misses that find room in one submission
+//     while (!(ready = store.ready()).empty())   first call: the hits, without waiting; later: whatever has arrived (waits for one)
+//         compute with store.weights(i) for i in ready
+//         store.release(ready)             makes room; misses that found none are submitted now
+//     store.end()                          drops what is left (after an error: waits for reads under way)
+//
+// Not thread-safe: one visit at a time, on the thread that computes.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/compute.h"
+#include "base/status.h"
+#include "base/types.h"
+#include "experts/expert_catalogue.h"
+#include "io/block_reader.h"
+
+namespace sluice {
+
+/// The three matrices of one expert, in a cache slot.
+struct ExpertWeights {
+  WeightMatrix gate;  // [ffn, hidden]
+  WeightMatrix up;    // [ffn, hidden]
+  WeightMatrix down;  // [hidden, ffn]
+};
+
+struct ExpertStatistics {
+  std::uint64_t requests = 0;    // experts asked for, an expert wanted twice in one visit counts once
+  std::uint64_t hits = 0;        // found in memory
+  std::uint64_t loads = 0;       // read from disk
+  std::uint64_t bytes_read = 0;  // from disk, sector padding included
+  std::uint64_t wait_nanoseconds = 0;  // the computing thread waited for the disk
+};
+
+struct ExpertStoreOptions {
+  std::size_t capacity_bytes = 0;  // memory for the cache, all of it
+  std::string policy = "auto";     // "auto", "lru", "lfu" …
+};
+
+class ExpertStore {
+ public:
+  /// The least capacity that works: experts are computed in waves of what fits, at the least one at a time, and the widest layer's `top_k`
+  /// experts twice over keep a decode step's reads in one submission.
+  static std::size_t minimum_capacity(const ExpertCatalogue& catalogue, const BlockReader& reader, std::size_t top_k);
+  /// What holds every expert.
+  static std::size_t full_capacity(const ExpertCatalogue& catalogue, const BlockReader& reader);
+
+  /// Allocates the cache and registers it with the reader. The catalogue and the reader outlive the store.
+  static Result<std::unique_ptr<ExpertStore>> create(const ExpertCatalogue& catalogue, BlockReader& reader,
+                                                     const ExpertStoreOptions& options);
+  virtual ~ExpertStore() = default;
+
+  /// REQUIRES: no visit is open; experts are distinct. An index below is an index into `experts` (which is copied).
+  virtual Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts) = 0;
+  /// Indices that became ready since the last call; empty when all were handed out. Valid until the next call. A failed read is an error
+  /// that names the expert, the file and the offset; the visit must then be ended.
+  virtual Result<std::span<const std::uint32_t>> ready() = 0;
+  virtual ExpertWeights weights(std::uint32_t index) const = 0;
+  virtual Status release(std::span<const std::uint32_t> indices) = 0;
+  virtual void end() = 0;
+
+  virtual ExpertStatistics statistics() const = 0;
+  virtual bool resident(ExpertId id) const = 0;
+};
+
+}  // namespace sluice
