@@ -1,0 +1,181 @@
+#include "cpu/cpu_compute.h"
+
+#include <oneapi/tbb/info.h>
+#include <algorithm>
+#include <utility>
+
+#include "base/canonical.h"
+
+namespace sluice {
+namespace {
+
+std::size_t divide_up(std::size_t n, std::size_t by) { return (n + by - 1) / by; }
+
+/// How a task's outputs are cut into tiles: weight rows fastest, so that a chunk of activations
+/// stays in a core's cache while the weights stream past it.
+struct Tiling {
+  Tiling(std::size_t weight_rows, std::size_t activation_rows)
+      : across(divide_up(weight_rows, kTileWeightRows)),
+        down(divide_up(activation_rows, kTileActivationRows)) {}
+  std::size_t count() const { return across * down; }
+  std::size_t across, down;
+};
+
+/// The part of a product that tile `index` is of. Bias and output are for the caller to set.
+DotTile tile_of(const WeightMatrix& weight, const Activations& input,
+                const std::uint32_t* row_index, std::size_t n_rows, std::size_t first_weight_row,
+                std::size_t first_row) {
+  DotTile tile;
+  tile.format = weight.format;
+  tile.row_bytes = weight.row_bytes();
+  tile.weight = weight.data + first_weight_row * tile.row_bytes;
+  tile.weight_rows = std::min(kTileWeightRows, weight.rows - first_weight_row);
+  tile.columns = weight.columns;
+  tile.n_rows = std::min(kTileActivationRows, n_rows - first_row);
+  tile.values = input.values;
+  tile.codes = input.codes;
+  tile.scales = input.scales;
+  tile.sums = input.sums;
+  if (row_index != nullptr) {
+    tile.row_index = row_index + first_row;
+  } else {
+    tile.values += first_row * input.columns;
+    if (tile.codes != nullptr) {
+      tile.codes += first_row * input.columns;
+      tile.scales += first_row * (input.columns / 32);
+      tile.sums += first_row * (input.columns / 16);
+    }
+  }
+  return tile;
+}
+
+/// Which task an item belongs to, and its number within the task.
+std::pair<std::size_t, std::size_t> locate(std::span<const std::size_t> ends, std::size_t item) {
+  const auto task =
+      static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.end(), item) - ends.begin());
+  return {task, task == 0 ? item : item - ends[task - 1]};
+}
+
+}  // namespace
+
+CpuCompute::CpuCompute(unsigned threads, Isa isa, AlignedBuffer scratch)
+    : workers_(threads),
+      kernels_(kernels_of(isa)),
+      name_(std::string(isa_name(isa)) + ", " + std::to_string(workers_.count()) +
+            (workers_.count() == 1 ? " thread" : " threads")),
+      scratch_(std::move(scratch)) {}
+
+void CpuCompute::quantise(const Activations& activations, std::size_t rows) {
+  if (activations.codes == nullptr) return;
+  const std::size_t columns = activations.columns;
+  constexpr std::size_t kRowsOfItem = 8;  // of a few microseconds together
+  workers_.for_each(divide_up(rows, kRowsOfItem), [&](std::size_t item, unsigned) {
+    const std::size_t end = std::min(rows, (item + 1) * kRowsOfItem);
+    for (std::size_t row = item * kRowsOfItem; row < end; ++row) {
+      kernels_.quantise(
+          activations.values + row * columns, columns, activations.codes + row * columns,
+          activations.scales + row * (columns / 32), activations.sums + row * (columns / 16));
+    }
+  });
+}
+
+void CpuCompute::matmul(std::span<const MatmulTask> tasks) {
+  tile_ends_.clear();
+  std::size_t tiles = 0;
+  for (const MatmulTask& task : tasks) {
+    tile_ends_.push_back(tiles += Tiling(task.weight.rows, task.n_rows).count());
+  }
+  workers_.for_each(tiles, [&](std::size_t item, unsigned worker) {
+    const auto [task_index, index] = locate(tile_ends_, item);
+    const MatmulTask& task = tasks[task_index];
+    const Tiling tiling(task.weight.rows, task.n_rows);
+    const std::size_t first_weight_row = index % tiling.across * kTileWeightRows;
+    const std::size_t first_row = index / tiling.across * kTileActivationRows;
+    DotTile tile =
+        tile_of(task.weight, task.input, task.row_index, task.n_rows, first_weight_row, first_row);
+    tile.output = task.output + first_row * task.output_stride + first_weight_row;
+    tile.output_stride = task.output_stride;
+    tile.bias = task.bias == nullptr ? nullptr : task.bias + first_weight_row;
+    kernels_.dot(tile, scratch(worker));
+  });
+}
+
+// Two loops: a tile of `hidden` is one group of its 8-bit form, so the same item quantises it;
+// `down` needs whole rows of hidden and waits for all.
+void CpuCompute::ffn(std::span<const FfnTask> tasks) {
+  static_assert(kTileWeightRows == kActivationGroup);
+  static_assert(kDotScratchBytes + 2 * kTileActivationRows * kTileWeightRows * sizeof(float) <=
+                kScratchBytes);
+  tile_ends_.clear();
+  std::size_t tiles = 0;
+  for (const FfnTask& task : tasks) {
+    tile_ends_.push_back(tiles += Tiling(task.gate.rows, task.n_rows).count());
+  }
+  workers_.for_each(tiles, [&](std::size_t item, unsigned worker) {
+    const auto [task_index, index] = locate(tile_ends_, item);
+    const FfnTask& task = tasks[task_index];
+    const Tiling tiling(task.gate.rows, task.n_rows);
+    const std::size_t first_weight_row = index % tiling.across * kTileWeightRows;
+    const std::size_t first_row = index / tiling.across * kTileActivationRows;
+    auto* const gate = reinterpret_cast<float*>(scratch(worker) + kDotScratchBytes);
+    float* const up = gate + kTileActivationRows * kTileWeightRows;
+    DotTile tile =
+        tile_of(task.gate, task.input, task.row_index, task.n_rows, first_weight_row, first_row);
+    tile.output = gate;
+    tile.output_stride = kTileWeightRows;
+    kernels_.dot(tile, scratch(worker));
+    tile = tile_of(task.up, task.input, task.row_index, task.n_rows, first_weight_row, first_row);
+    tile.output = up;
+    tile.output_stride = kTileWeightRows;
+    kernels_.dot(tile, scratch(worker));
+
+    const Activations& hidden = task.hidden;
+    for (std::size_t r = 0; r < tile.n_rows; ++r) {
+      const std::size_t row = first_row + r;
+      float* const values = hidden.values + row * hidden.columns + first_weight_row;
+      kernels_.silu_multiply(gate + r * kTileWeightRows, up + r * kTileWeightRows, values,
+                             tile.weight_rows);
+      if (hidden.codes == nullptr) continue;
+      kernels_.quantise(values, tile.weight_rows,
+                        hidden.codes + row * hidden.columns + first_weight_row,
+                        hidden.scales + (row * hidden.columns + first_weight_row) / 32,
+                        hidden.sums + (row * hidden.columns + first_weight_row) / 16);
+    }
+  });
+
+  tile_ends_.clear();
+  tiles = 0;
+  for (const FfnTask& task : tasks) {
+    tile_ends_.push_back(tiles += Tiling(task.down.rows, task.n_rows).count());
+  }
+  workers_.for_each(tiles, [&](std::size_t item, unsigned worker) {
+    const auto [task_index, index] = locate(tile_ends_, item);
+    const FfnTask& task = tasks[task_index];
+    const Tiling tiling(task.down.rows, task.n_rows);
+    const std::size_t first_weight_row = index % tiling.across * kTileWeightRows;
+    const std::size_t first_row = index / tiling.across * kTileActivationRows;
+    DotTile tile =
+        tile_of(task.down, task.hidden, nullptr, task.n_rows, first_weight_row, first_row);
+    tile.output = task.output + first_row * task.down.rows + first_weight_row;
+    tile.output_stride = task.down.rows;
+    kernels_.dot(tile, scratch(worker));
+  });
+}
+
+Result<std::unique_ptr<Compute>> make_cpu_compute(unsigned threads, Isa isa) {
+  if (!isa_available(isa)) {
+    return Status(ErrorCode::kUnsupported,
+                  std::string(isa_name(isa)) + " kernels: this machine lacks these instructions");
+  }
+  if (threads == 0) threads = static_cast<unsigned>(std::max(tbb::info::default_concurrency(), 1));
+  SLUICE_ASSIGN(AlignedBuffer scratch,
+                AlignedBuffer::allocate(threads * CpuCompute::kScratchBytes));
+  return std::unique_ptr<Compute>(std::make_unique<CpuCompute>(threads, isa, std::move(scratch)));
+}
+
+Result<std::unique_ptr<Compute>> make_cpu_compute(unsigned threads) {
+  SLUICE_ASSIGN(const Isa isa, choose_isa());
+  return make_cpu_compute(threads, isa);
+}
+
+}  // namespace sluice

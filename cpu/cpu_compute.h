@@ -1,0 +1,60 @@
+#pragma once
+// The CPU as a device: kernels of the best instruction set, driven by a TBB arena of its own.
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/compute.h"
+#include "base/status.h"
+#include "cpu/isa.h"
+#include "cpu/kernels.h"
+#include "cpu/workers.h"
+
+namespace sluice {
+
+/// `threads` threads, the caller's included; 0 means one for each processor that this process may
+/// use. The instruction set is choose_isa()'s, whose errors this returns.
+Result<std::unique_ptr<Compute>> make_cpu_compute(unsigned threads);
+/// The same with a given instruction set; kUnsupported where the machine lacks it.
+Result<std::unique_ptr<Compute>> make_cpu_compute(unsigned threads, Isa isa);
+
+/// Used by one thread at a time. Nothing is allocated after construction except where a call is
+/// larger than any before.
+class CpuCompute final : public Compute {
+ public:
+  /// Use make_cpu_compute. `scratch` holds kScratchBytes for each worker.
+  CpuCompute(unsigned threads, Isa isa, AlignedBuffer scratch);
+
+  std::string_view name() const override { return name_; }
+
+  // cpu_compute.cc
+  void quantise(const Activations& activations, std::size_t rows) override;
+  void matmul(std::span<const MatmulTask> tasks) override;
+  void ffn(std::span<const FfnTask> tasks) override;
+  // norm.cc, rope.cc
+  void rms_norm(const float* x, std::size_t x_stride, const float* weight, float eps, float* out,
+                std::size_t out_stride, std::size_t rows, std::size_t columns) override;
+  void rope(const RopeTask& task) override;
+  // attention.cc
+  void store_kv(const AttentionShape& shape, std::span<const AttentionRow> rows, const float* keys,
+                std::size_t key_stride, const float* values, std::size_t value_stride) override;
+  void attention(const AttentionShape& shape, std::span<const AttentionRow> rows, const float* q,
+                 std::size_t q_stride, float* out, std::size_t out_stride) override;
+
+  /// A worker's own memory for the length of one item: 64-byte aligned.
+  static constexpr std::size_t kScratchBytes = 256 * 1024;
+
+ private:
+  std::byte* scratch(unsigned worker) { return scratch_.data() + worker * kScratchBytes; }
+
+  Workers workers_;
+  const Kernels& kernels_;
+  std::string name_;
+  AlignedBuffer scratch_;
+  std::vector<std::size_t> tile_ends_;  // of the tasks in flight: running sum of their tiles
+};
+
+}  // namespace sluice

@@ -1,0 +1,14 @@
+#pragma once
+// Element-wise kernels, declared in the namespace of the instruction set that is being compiled
+// (kernels.h).
+
+#include <cstddef>
+#include <cstdint>
+
+namespace sluice::SLUICE_ISA {
+
+void quantise(const float* values, std::size_t columns, std::int8_t* codes, float* scales,
+              std::int16_t* sums);
+void silu_multiply(const float* gate, const float* up, float* out, std::size_t n);
+
+}  // namespace sluice::SLUICE_ISA

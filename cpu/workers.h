@@ -1,0 +1,51 @@
+#pragma once
+// The threads of one CpuCompute: a TBB arena in which a loop's items are handed out one at a time.
+
+#include <oneapi/tbb/blocked_range.h>
+#include <oneapi/tbb/parallel_for.h>
+#include <oneapi/tbb/partitioner.h>
+#include <oneapi/tbb/task_arena.h>
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <memory>
+
+namespace sluice {
+
+/// Not thread-safe: one loop at a time, and a body must not start another.
+class Workers {
+ public:
+  /// `threads` counts the caller of for_each; 0 is taken as 1.
+  explicit Workers(unsigned threads)
+      : count_(std::max(threads, 1u)),
+        arena_(static_cast<int>(count_), /*reserved_for_masters=*/1) {}
+
+  unsigned count() const { return count_; }
+
+  /// body(item, worker) for every item in [0, items), worker in [0, count()). Items are taken in
+  /// order by whichever worker is free, so the caller lists long ones first; no two calls share a
+  /// worker number at a time.
+  template <typename Body>
+  void for_each(std::size_t items, const Body& body) {
+    const std::size_t shares = std::min<std::size_t>(items, count_);
+    if (shares <= 1) {
+      for (std::size_t item = 0; item < items; ++item) body(item, 0u);
+      return;
+    }
+    std::atomic<std::size_t> next{0};
+    const auto share = [&](std::size_t worker) {
+      for (std::size_t item = next.fetch_add(1, std::memory_order_relaxed); item < items;
+           item = next.fetch_add(1, std::memory_order_relaxed)) {
+        body(item, static_cast<unsigned>(worker));
+      }
+    };
+    arena_.execute(
+        [&] { tbb::parallel_for(std::size_t{0}, shares, share, tbb::static_partitioner()); });
+  }
+
+ private:
+  unsigned count_;
+  tbb::task_arena arena_;
+};
+
+}  // namespace sluice
