@@ -63,6 +63,7 @@ struct SplitStep {
 
 struct TokenizerData {
   TokenizerModel model = TokenizerModel::kNone;
+  std::string unusable;                   // why a vocabulary that is there cannot be used; the model is kNone then
   StringTable tokens;                     // id → text, as the file writes it
   std::vector<TokenKind> kinds;           // by id; empty: all normal
   std::vector<float> scores;              // by id; empty where the model has merges

@@ -1,10 +1,12 @@
 #pragma once
-// A checkpoint, whatever it was written as: names, shapes and places of its tensors, its settings, its tokenizer. GGUF files and
-// Hugging Face folders both become this; nobody above can tell which it was.
+// A checkpoint, whatever it was written as: names, shapes and places of its tensors, its settings,
+// its tokenizer. GGUF files and Hugging Face folders both become this; nobody above can tell which
+// it was.
 //
-// Names and keys are GGUF's (without the architecture's prefix in keys): tensors "blk.0.attn_q.weight",
-// "blk.0.ffn_gate_exps.weight"; settings "attention.head_count", "expert_used_count". A Hugging Face folder is translated by the tables in
-// hf_names.cc. Settings that GGUF leaves to the reader's knowledge of the architecture are spelled out by both:
+// Names and keys are GGUF's (without the architecture's prefix in keys): tensors
+// "blk.0.attn_q.weight", "blk.0.ffn_gate_exps.weight"; settings "attention.head_count",
+// "expert_used_count". A Hugging Face folder is translated by the tables in hf_names.cc. Settings
+// that GGUF leaves to the reader's knowledge of the architecture are spelled out by both:
 // "router.renormalise", "rope.interleaved", "attention.qk_norm" … (architectures.cc).
 
 #include <cstdint>
@@ -29,7 +31,8 @@ struct FileRange {
   std::uint64_t bytes = 0;
 };
 
-/// One tensor. Shape is outermost first: [rows, columns] for a matrix, [experts, rows, columns] for stacked experts.
+/// One tensor. Shape is outermost first: [rows, columns] for a matrix, [experts, rows, columns] for
+/// stacked experts.
 struct TensorInfo {
   std::string name;
   TensorType type = TensorType::kF32;
@@ -39,25 +42,34 @@ struct TensorInfo {
 
   std::uint64_t elements() const;
   std::uint64_t bytes() const;
-  /// The bytes of slice `index` along the outermost dimension, whichever way they are kept. REQUIRES: index < shape[0].
+  /// The bytes of slice `index` along the outermost dimension, whichever way they are kept.
+  /// REQUIRES: index < shape[0].
   FileRange slice(std::uint64_t index) const;
 };
 
-using Setting = std::variant<bool, std::int64_t, double, std::string, std::vector<std::int64_t>, std::vector<double>>;
+using Setting = std::variant<bool, std::int64_t, double, std::string, std::vector<std::int64_t>,
+                             std::vector<double>>;
 
 /// Everything known about a checkpoint without reading a weight. Immutable after opening.
 struct Checkpoint {
   std::vector<std::string> files;
-  std::string container;      // "GGUF v3", "safetensors": for people only
-  std::string architecture;   // GGUF's name: "qwen3moe"
+  std::string container;     // "GGUF v3", "safetensors": for people only
+  std::string architecture;  // GGUF's name: "qwen3moe"
   std::map<std::string, Setting, std::less<>> settings;
   std::map<std::string, TensorInfo, std::less<>> tensors;
+  /// Tensors that are there, in a number format that this build cannot read: name → the format's
+  /// name.
+  std::map<std::string, std::string, std::less<>> unreadable;
   TokenizerData tokenizer;
 
   const TensorInfo* find(std::string_view name) const;
-  /// Typed look-ups. A missing key gives nullopt; a key of another type is kCorrupt and names the key.
+  /// The same for a tensor that must be there: kNotFound, or kUnsupported naming its format. Never
+  /// null.
+  Result<const TensorInfo*> require(std::string_view name) const;
+  /// Typed look-ups. A missing key gives nullopt; a key of another type is kCorrupt and names the
+  /// key.
   Result<std::optional<std::int64_t>> integer(std::string_view key) const;
-  Result<std::optional<double>> real(std::string_view key) const;   // integers convert
+  Result<std::optional<double>> real(std::string_view key) const;  // integers convert
   Result<std::optional<bool>> boolean(std::string_view key) const;
   Result<std::optional<std::string>> text(std::string_view key) const;
   Result<std::optional<std::vector<std::int64_t>>> integers(std::string_view key) const;
@@ -67,8 +79,10 @@ struct Checkpoint {
 /// What is wanted of it: tokenize and info need no weights.
 enum class CheckpointParts { kEverything, kTokenizerOnly };
 
-/// `path`: a .gguf file (the first of a split set finds the others) or a Hugging Face folder. Every header field is validated before
-/// use; errors name the field and its offset. Leaves nothing of consequence in the page cache.
-Result<Checkpoint> open_checkpoint(const std::string& path, CheckpointParts parts = CheckpointParts::kEverything);
+/// `path`: a .gguf file (the first of a split set finds the others) or a Hugging Face folder. Every
+/// header field is validated before use; errors name the field and its offset. Leaves nothing of
+/// consequence in the page cache.
+Result<Checkpoint> open_checkpoint(const std::string& path,
+                                   CheckpointParts parts = CheckpointParts::kEverything);
 
 }  // namespace sluice
