@@ -1,0 +1,112 @@
+#include "apps/ceilings.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "engine/model.h"
+
+namespace sluice::apps {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+constexpr std::size_t kMiB = 1 << 20;
+
+std::uint64_t sum(const std::uint64_t* words, std::size_t count) {
+  // Several sums, so that adding is never what it waits for.
+  std::uint64_t sums[16] = {};
+  for (std::size_t i = 0; i + 16 <= count; i += 16) {
+    for (std::size_t j = 0; j < 16; ++j) sums[j] += words[i + j];
+  }
+  std::uint64_t total = 0;
+  for (const std::uint64_t part : sums) total += part;
+  return total;
+}
+
+Result<double> measure_ram(std::uint64_t budget, unsigned threads) {
+  const std::size_t bytes =
+      std::clamp<std::size_t>(budget / 4, 16 * kMiB, 512 * kMiB) / threads / 4096 * 4096 * threads;
+  SLUICE_ASSIGN(AlignedBuffer buffer, AlignedBuffer::allocate(bytes));
+  std::fill_n(buffer.as<std::uint64_t>(), bytes / 8, 1);
+  std::atomic<std::uint64_t> checksum{0};
+  double best = 0;
+  for (int round = 0; round < 5; ++round) {
+    const auto start = Clock::now();
+    std::vector<std::thread> readers;
+    const std::size_t words = bytes / 8 / threads;
+    for (unsigned i = 0; i < threads; ++i) {
+      readers.emplace_back(
+          [&, i] { checksum += sum(buffer.as<std::uint64_t>() + i * words, words); });
+    }
+    for (std::thread& reader : readers) reader.join();
+    best = std::max(best, static_cast<double>(bytes) / seconds_since(start) / 1e9);
+  }
+  if (checksum == 0) return Status(ErrorCode::kInternal, "the memory measurement read nothing");
+  return best;
+}
+
+Result<double> measure_disk(Runtime& runtime, const Checkpoint& checkpoint) {
+  constexpr std::size_t kPiece = kMiB / 2, kDepth = 24;
+  constexpr double kSeconds = 0.7;
+  BlockReader& reader = runtime.reader();
+  SLUICE_ASSIGN(const std::vector<FileIndex> files, open_files(checkpoint, reader));
+  const auto larger = [&](FileIndex a, FileIndex b) {
+    return reader.file_size(a) < reader.file_size(b);
+  };
+  const FileIndex file = *std::max_element(files.begin(), files.end(), larger);
+  const std::uint64_t pieces = reader.file_size(file) / kPiece;
+  if (pieces < 2) return 0.0;  // too small to say anything
+  SLUICE_ASSIGN(AlignedBuffer memory, AlignedBuffer::allocate(kPiece * kDepth));
+
+  std::mt19937_64 random(1);
+  std::uint64_t done = 0;
+  std::size_t under_way = 0;
+  const auto submit = [&](std::size_t slot) {
+    const ReadRequest request{.file = file,
+                              .offset = random() % pieces * kPiece,
+                              .bytes = kPiece,
+                              .needed = kPiece,
+                              .destination = memory.data() + slot * kPiece,
+                              .tag = slot};
+    ++under_way;
+    return reader.submit({&request, 1});
+  };
+  const auto start = Clock::now();
+  for (std::size_t slot = 0; slot < kDepth; ++slot) SLUICE_TRY(submit(slot));
+  Status failed;
+  std::vector<ReadCompletion> completions(kDepth);
+  double elapsed = 0;
+  while (under_way > 0) {
+    const std::size_t count = reader.reap(completions, true);
+    under_way -= count;
+    elapsed = seconds_since(start);
+    for (std::size_t i = 0; i < count; ++i) {
+      if (!completions[i].status.ok()) failed = completions[i].status;
+      done += kPiece;
+      if (failed.ok() && elapsed < kSeconds) failed = submit(completions[i].tag);
+    }
+  }
+  SLUICE_TRY(failed);
+  return static_cast<double>(done) / elapsed / 1e9;
+}
+
+}  // namespace
+
+Result<Ceilings> measure_ceilings(Runtime& runtime, const Checkpoint& checkpoint) {
+  Ceilings ceilings;
+  SLUICE_ASSIGN(ceilings.ram_read_gbs, measure_ram(runtime.ram(), runtime.threads()));
+  SLUICE_ASSIGN(ceilings.disk_read_gbs, measure_disk(runtime, checkpoint));
+  return ceilings;
+}
+
+}  // namespace sluice::apps

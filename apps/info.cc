@@ -1,0 +1,157 @@
+// sluice info: what a checkpoint is and what it needs. Reads no weights.
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <map>
+
+#include "apps/options.h"
+#include "apps/report.h"
+#include "base/size.h"
+
+namespace sluice::apps {
+namespace {
+
+std::string type_name(TensorType type) {
+  const TensorFormat* format = find_tensor_format(type);
+  return format != nullptr ? std::string(format->name)
+                           : fmt::format("type {}", static_cast<std::uint32_t>(type));
+}
+
+/// What can be said of any checkpoint, known architecture or not.
+nlohmann::json checkpoint_json(const Checkpoint& checkpoint) {
+  std::map<std::string, std::uint64_t> types;
+  std::uint64_t bytes = 0, parameters = 0;
+  for (const auto& [name, tensor] : checkpoint.tensors) {
+    ++types[type_name(tensor.type)];
+    bytes += tensor.bytes();
+    parameters += tensor.elements();
+  }
+  return {{"architecture", checkpoint.architecture},
+          {"container", checkpoint.container},
+          {"files", checkpoint.files},
+          {"tensors", checkpoint.tensors.size()},
+          {"types", types},
+          {"bytes", bytes},
+          {"parameters", parameters}};
+}
+
+nlohmann::json description_json(const ModelDescription& model) {
+  std::size_t sparse = 0;
+  for (const LayerDescription& layer : model.layers) sparse += layer.sparse ? 1 : 0;
+  return {{"name", model.name},
+          {"layers", model.layers.size()},
+          {"sparse_layers", sparse},
+          {"hidden", model.hidden},
+          {"heads", model.attention.heads},
+          {"kv_heads", model.attention.kv_heads},
+          {"head_dim", model.attention.head_dim},
+          {"experts", model.router.experts},
+          {"experts_per_token", model.router.top_k},
+          {"expert_ffn", model.expert_ffn},
+          {"vocabulary", model.vocabulary},
+          {"context_length", model.context_length}};
+}
+
+/// Memory and reader, once the model is understood.
+Status add_needs(const CommonOptions& common, const ModelOutline& outline, nlohmann::json& json) {
+  SLUICE_ASSIGN(const RuntimeOptions runtime_options, common.runtime());
+  SLUICE_ASSIGN(const std::unique_ptr<Runtime> runtime, Runtime::create(runtime_options));
+  SLUICE_ASSIGN(const std::vector<FileIndex> files,
+                open_files(outline.checkpoint, runtime->reader()));
+  const ModelOptions options = common.model_options();
+  const auto plan = outline.plan(runtime->ram(), runtime->reader(), options);
+  // A budget below the minimum is refused; what the smallest would look like is what was asked for.
+  SLUICE_ASSIGN(const MemoryPlan needs,
+                outline.plan(plan.ok() ? runtime->ram() : 0, runtime->reader(), options));
+  const ReaderInfo reader = runtime->reader().info();
+  json["description"] = description_json(outline.description);
+  json["dense_bytes"] = outline.dense_bytes;
+  json["expert_bytes"] = outline.catalogue.total_bytes();
+  json["expert_count"] = outline.catalogue.total_experts();
+  json["min_ram"] = needs.minimum;
+  json["plan"] = {{"ram", runtime->ram()},    {"fits", plan.ok()},
+                  {"context", needs.context}, {"kv", needs.kv},
+                  {"scratch", needs.scratch}, {"expert_cache", needs.cache},
+                  {"rows", needs.rows},       {"process", needs.process}};
+  json["reader"] = {{"name", reader.name},
+                    {"why", reader.why},
+                    {"direct", reader.direct},
+                    {"depth", reader.depth}};
+  json["compute"] = runtime->compute().name();
+  return {};
+}
+
+void print_text(const nlohmann::json& json) {
+  const auto line = [](const char* label, const std::string& value) {
+    fmt::print("{:<16}{}\n", label, value);
+  };
+  const auto size = [](const nlohmann::json& bytes) {
+    return format_size(bytes.get<std::uint64_t>());
+  };
+  line("architecture", json["architecture"]);
+  line("container",
+       fmt::format("{}, {} file(s), {} tensors, {:.2f} billion parameters",
+                   json["container"].get<std::string>(), json["files"].size(),
+                   json["tensors"].get<std::size_t>(), json["parameters"].get<double>() / 1e9));
+  std::vector<std::string> types;
+  for (const auto& [name, count] : json["types"].items())
+    types.push_back(fmt::format("{} x {}", name, count.get<std::size_t>()));
+  line("types", fmt::format("{}", fmt::join(types, ", ")));
+  if (json.contains("unsupported")) {
+    line("not run", json["unsupported"]);
+    return;
+  }
+  const auto& model = json["description"];
+  line("name", model["name"]);
+  line("layers",
+       fmt::format("{} ({} with routed experts), hidden {}, heads {}/{} of {}",
+                   model["layers"].dump(), model["sparse_layers"].dump(), model["hidden"].dump(),
+                   model["heads"].dump(), model["kv_heads"].dump(), model["head_dim"].dump()));
+  line("experts", fmt::format("{} a layer, {} a token, {} wide", model["experts"].dump(),
+                              model["experts_per_token"].dump(), model["expert_ffn"].dump()));
+  line("vocabulary", model["vocabulary"].dump());
+  line("context", fmt::format("{} (opened: {})", model["context_length"].dump(),
+                              json["plan"]["context"].dump()));
+  line("dense weights", size(json["dense_bytes"]));
+  line("expert weights", size(json["expert_bytes"]));
+  line("min_ram", fmt::format("{} ({} bytes)", size(json["min_ram"]), json["min_ram"].dump()));
+  const auto& plan = json["plan"];
+  line("plan",
+       fmt::format("of {}: {} KV cache, {} scratch, {} for experts{}", size(plan["ram"]),
+                   size(plan["kv"]), size(plan["scratch"]), size(plan["expert_cache"]),
+                   plan["fits"].get<bool>() ? "" : " (does not fit: the smallest plan is shown)"));
+  const auto& reader = json["reader"];
+  line("reader", fmt::format("{}{}: {}", reader["name"].get<std::string>(),
+                             reader["direct"].get<bool>() ? ", direct" : ", buffered",
+                             reader["why"].get<std::string>()));
+  line("compute", json["compute"]);
+}
+
+Status info(const CommonOptions& common) {
+  SLUICE_ASSIGN(const Checkpoint checkpoint, open_checkpoint(common.model));
+  nlohmann::json json = checkpoint_json(checkpoint);
+  auto outline = ModelOutline::open(common.model);
+  if (outline.ok()) {
+    SLUICE_TRY(add_needs(common, *outline, json));
+  } else {
+    json["unsupported"] = outline.status().message();
+  }
+  if (common.json) {
+    print_json(json);
+  } else {
+    print_text(json);
+  }
+  return {};
+}
+
+}  // namespace
+
+Verb add_info(CLI::App& root) {
+  auto options = std::make_shared<CommonOptions>();
+  CLI::App* app = root.add_subcommand("info", "What a checkpoint is, and the memory that it needs");
+  options->add_to(*app, true);
+  return {app, [options] { return info(*options); }};
+}
+
+}  // namespace sluice::apps

@@ -1,0 +1,57 @@
+// sluice logits: the logits of every position of a list of ids.
+
+#include <spdlog/spdlog.h>
+
+#include "apps/cancel.h"
+#include "apps/npy.h"
+#include "apps/options.h"
+#include "apps/report.h"
+#include "engine/session.h"
+
+namespace sluice::apps {
+namespace {
+
+struct LogitsOptions {
+  CommonOptions common;
+  std::string ids;
+  std::string out;
+};
+
+Status logits(LogitsOptions& options) {
+  SLUICE_ASSIGN(const std::vector<TokenId> ids, parse_ids(options.ids));
+  if (ids.empty()) return Status(ErrorCode::kInvalidArgument, "--ids names no token");
+  SLUICE_ASSIGN(OpenedModel opened, open_model(options.common));
+  SLUICE_ASSIGN(NpyWriter writer,
+                NpyWriter::create(options.out, ids.size(), opened.model->description().vocabulary));
+  Session session(*opened.model);
+  Status written;
+  const LogitsSink sink = [&](std::size_t, std::span<const float> row) {
+    if (written.ok()) written = writer.write(row);
+  };
+  SLUICE_TRY(session.eval(ids, Session::Logits::kAll, sink, {.cancel = &cancel_requested()}));
+  SLUICE_TRY(written);
+  SLUICE_TRY(writer.close());
+  if (options.common.json) {
+    print_json({{"out", options.out},
+                {"rows", ids.size()},
+                {"columns", opened.model->description().vocabulary},
+                {"experts", experts_json(opened.model->expert_statistics())},
+                {"memory", memory_json(*opened.model)}});
+  }
+  if (options.common.stats) print_statistics(*opened.model);
+  return {};
+}
+
+}  // namespace
+
+Verb add_logits(CLI::App& root) {
+  auto options = std::make_shared<LogitsOptions>();
+  CLI::App* app =
+      root.add_subcommand("logits", "Write the logits of every position as a NumPy file");
+  options->common.add_to(*app, true);
+  app->add_option("--ids", options->ids, "Token ids such as 1,2,3")->required();
+  app->add_option("--out", options->out, "The file: float32 [n, vocabulary]")->required();
+  return {app, [options] { return logits(*options); }};
+}
+
+}  // namespace sluice::apps

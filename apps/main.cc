@@ -1,0 +1,61 @@
+// The command line. Results go to standard output, everything else to standard error.
+// Exit status: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C.
+
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <array>
+#include <exception>
+
+#include "apps/cancel.h"
+#include "apps/options.h"
+
+namespace {
+
+constexpr int kDone = 0, kFailed = 1, kWrongUsage = 2, kInterrupted = 130;
+
+int run(int argc, char** argv) {
+  CLI::App app("Sluice runs mixture-of-experts language models whose experts stay on disk.",
+               "sluice");
+  app.set_version_flag("--version", "sluice " SLUICE_VERSION);
+  app.require_subcommand(1);
+  bool quiet = false;
+  app.add_flag("-q,--quiet", quiet, "Only warnings and errors on standard error");
+  app.fallthrough();
+  const std::array verbs{sluice::apps::add_run(app),    sluice::apps::add_eval(app),
+                         sluice::apps::add_logits(app), sluice::apps::add_tokenize(app),
+                         sluice::apps::add_info(app),   sluice::apps::add_bench(app)};
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kDone : kWrongUsage;
+  }
+  if (quiet) spdlog::set_level(spdlog::level::warn);
+  sluice::apps::cancel_on_interrupt();
+  for (const auto& verb : verbs) {
+    if (!verb.app->parsed()) continue;
+    const sluice::Status status = verb.action();
+    if (status.ok()) return sluice::apps::cancel_requested().load() ? kInterrupted : kDone;
+    if (status.code() == sluice::ErrorCode::kCancelled) return kInterrupted;
+    spdlog::error("{}", status.message());
+    return kFailed;
+  }
+  return kWrongUsage;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  spdlog::set_default_logger(spdlog::stderr_color_st("sluice"));
+  spdlog::set_pattern("sluice: %^%v%$");
+  try {
+    return run(argc, argv);
+  } catch (const std::bad_alloc&) {
+    spdlog::error("the system has no memory left; a smaller --ram or --ctx may help");
+  } catch (const std::exception& error) {
+    spdlog::error("{}", error.what());
+  }
+  return kFailed;
+}

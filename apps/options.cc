@@ -1,0 +1,112 @@
+#include "apps/options.h"
+
+#include <fmt/format.h>
+
+#include <spdlog/spdlog.h>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <sstream>
+
+#include "base/size.h"
+
+namespace sluice::apps {
+
+void CommonOptions::add_to(CLI::App& app, bool runs_the_model) {
+  app.add_option("MODEL", model, "A .gguf file (the first of a split set) or a Hugging Face folder")
+      ->required();
+  app.add_flag("--json", json, "Write one JSON object to standard output");
+  if (!runs_the_model) return;
+  app.add_option("--ram", ram,
+                 "Ceiling for the whole process, such as 512M or 1.5G (default: what is free)");
+  app.add_option("--threads", threads,
+                 "Threads that compute (default: the processors that may be used)")
+      ->check(CLI::Range(1u, 1024u));
+  app.add_option("--ctx", context, "Positions of the context (default: the model's, at most 8192)")
+      ->check(CLI::Range(1u, 1u << 24));
+  app.add_option("--kv", kv, "Type of the KV cache")
+      ->check(CLI::IsMember({"f32", "f16", "q8_0"}))
+      ->capture_default_str();
+  app.add_option("--compute", compute,
+                 "Activations that meet quantised weights: 8-bit blocks or float32")
+      ->check(CLI::IsMember({"q8", "f32"}))
+      ->capture_default_str();
+  app.add_option("--policy", policy, "Expert cache policy")->capture_default_str();
+  app.add_option("--batch", batch, "Most rows in one pass (default: as the budget allows)");
+  app.add_flag("--stats", stats, "Say at the end where time and bytes went (standard error)");
+}
+
+Result<RuntimeOptions> CommonOptions::runtime() const {
+  RuntimeOptions options;
+  options.threads = threads;
+  if (!ram.empty()) {
+    auto bytes = parse_size(ram);
+    if (!bytes.ok()) return bytes.status().with_context("--ram");
+    options.ram = *bytes;
+    if (options.ram == 0)
+      return Status(ErrorCode::kInvalidArgument,
+                    "--ram 0 holds nothing; leave it out to use what is free");
+  }
+  return options;
+}
+
+ModelOptions CommonOptions::model_options() const {
+  ModelOptions options;
+  options.context = context;
+  options.kv_type = kv == "f32" ? KvType::kF32 : kv == "q8_0" ? KvType::kQ8_0 : KvType::kF16;
+  options.compute_f32 = compute == "f32";
+  options.max_rows = batch;
+  options.policy = policy;
+  return options;
+}
+
+Result<OpenedModel> open_model(const CommonOptions& common, std::uint32_t sequences) {
+  OpenedModel opened;
+  SLUICE_ASSIGN(const RuntimeOptions options, common.runtime());
+  SLUICE_ASSIGN(opened.runtime, Runtime::create(options));
+  ModelOptions model_options = common.model_options();
+  model_options.sequences = sequences;
+  SLUICE_ASSIGN(opened.model, Model::open(*opened.runtime, common.model, model_options));
+  const MemoryPlan& plan = opened.model->plan();
+  spdlog::info("{}: {} of RAM: {} dense, {} KV cache ({} positions), {} for {} of experts; {}",
+               common.model, format_size(opened.runtime->ram()), format_size(plan.dense),
+               format_size(plan.kv), plan.context, format_size(plan.cache),
+               format_size(opened.model->catalogue().total_bytes()),
+               opened.runtime->compute().name());
+  return opened;
+}
+
+Result<std::string> read_text(const std::string& path) {
+  if (path == "-") return std::string(std::istreambuf_iterator<char>(std::cin), {});
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return Status(ErrorCode::kNotFound, fmt::format("{}: {}", path, std::strerror(errno)));
+  std::ostringstream text;
+  text << file.rdbuf();
+  if (file.bad())
+    return Status(ErrorCode::kIo,
+                  fmt::format("{}: cannot be read: {}", path, std::strerror(errno)));
+  return std::move(text).str();
+}
+
+Result<std::vector<TokenId>> parse_ids(const std::string& text) {
+  std::vector<TokenId> ids;
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  while (at != end) {
+    TokenId id = 0;
+    const auto [rest, error] = std::from_chars(at, end, id);
+    if (error != std::errc() || id < 0 || (rest != end && *rest != ',') || rest + 1 == end) {
+      return Status(ErrorCode::kInvalidArgument,
+                    fmt::format("'{}' is not a list of token ids such as 1,2,3 (at character {})",
+                                text, at - text.data() + 1));
+    }
+    ids.push_back(id);
+    at = rest == end ? rest : rest + 1;
+  }
+  return ids;
+}
+
+}  // namespace sluice::apps

@@ -1,0 +1,62 @@
+#pragma once
+// Options that several verbs share, and how a verb is written.
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "engine/model.h"
+#include "engine/runtime.h"
+
+namespace sluice::apps {
+
+/// --ram, --threads, --ctx, --kv, --compute, --policy, --json …
+struct CommonOptions {
+  std::string model;
+  std::string ram;  // as written: "1.5G"
+  unsigned threads = 0;
+  std::uint32_t context = 0;
+  std::string kv = "f16";
+  std::string compute = "q8";
+  std::string policy = "auto";
+  std::uint32_t batch = 0;  // rows in a pass
+  bool json = false;
+  bool stats = false;
+
+  void add_to(CLI::App& app, bool runs_the_model);
+  Result<RuntimeOptions> runtime() const;
+  ModelOptions model_options() const;
+};
+
+/// A runtime and the model opened in it.
+struct OpenedModel {
+  std::unique_ptr<Runtime> runtime;
+  std::unique_ptr<Model> model;
+};
+Result<OpenedModel> open_model(const CommonOptions& common, std::uint32_t sequences = 1);
+
+/// Registers a verb; its action runs after parsing. A failed Status is printed and gives exit
+/// status 1.
+using Action = std::function<Status()>;
+struct Verb {
+  CLI::App* app = nullptr;
+  Action action;
+};
+
+Verb add_run(CLI::App& root);
+Verb add_eval(CLI::App& root);
+Verb add_logits(CLI::App& root);
+Verb add_tokenize(CLI::App& root);
+Verb add_info(CLI::App& root);
+Verb add_bench(CLI::App& root);
+
+/// The whole of a file, or of standard input for "-". kNotFound and kIo name the path.
+Result<std::string> read_text(const std::string& path);
+/// "1,2,3" → ids; kInvalidArgument names what is not a number.
+Result<std::vector<TokenId>> parse_ids(const std::string& text);
+
+}  // namespace sluice::apps

@@ -1,0 +1,64 @@
+#include "apps/report.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <cstdio>
+
+#include "base/size.h"
+#include "base/system_memory.h"
+
+namespace sluice::apps {
+namespace {
+
+double hit_rate(const ExpertStatistics& statistics) {
+  if (statistics.requests == 0) return 0;
+  return static_cast<double>(statistics.hits) / static_cast<double>(statistics.requests);
+}
+
+/// 0 where the system does not tell.
+std::uint64_t peak_resident_bytes() {
+  const auto memory = process_memory();
+  return memory.ok() ? memory->peak_resident : 0;
+}
+
+}  // namespace
+
+nlohmann::json experts_json(const ExpertStatistics& statistics) {
+  return {{"requests", statistics.requests},
+          {"hits", statistics.hits},
+          {"loads", statistics.loads},
+          {"hit_rate", hit_rate(statistics)},
+          {"bytes_read", statistics.bytes_read},
+          {"wait_ms", static_cast<double>(statistics.wait_nanoseconds) / 1e6}};
+}
+
+nlohmann::json memory_json(const Model& model) {
+  const MemoryPlan& plan = model.plan();
+  return {{"ram_budget", model.runtime().ram()},
+          {"peak_rss", peak_resident_bytes()},
+          {"dense", plan.dense},
+          {"kv", plan.kv},
+          {"scratch", plan.scratch},
+          {"expert_cache", plan.cache},
+          {"context", plan.context}};
+}
+
+void print_statistics(const Model& model) {
+  const ExpertStatistics statistics = model.expert_statistics();
+  const ReaderInfo reader = model.runtime().reader().info();
+  spdlog::info("experts: {} wanted, {:.1f} % in memory, {} read ({}), waited {:.0f} ms for {}",
+               statistics.requests, 100 * hit_rate(statistics), statistics.loads,
+               format_size(statistics.bytes_read),
+               static_cast<double>(statistics.wait_nanoseconds) / 1e6, reader.name);
+  spdlog::info("memory: peak {} of {}", format_size(peak_resident_bytes()),
+               format_size(model.runtime().ram()));
+}
+
+void print_json(const nlohmann::json& object) {
+  const std::string text = object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  fmt::print("{}\n", text);
+  std::fflush(stdout);
+}
+
+}  // namespace sluice::apps

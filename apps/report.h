@@ -1,0 +1,19 @@
+#pragma once
+// The parts of the JSON results that several verbs share (names are promises).
+
+#include <nlohmann/json.hpp>
+
+#include "engine/model.h"
+
+namespace sluice::apps {
+
+/// {"requests","hits","loads","bytes_read","wait_ms","hit_rate"}
+nlohmann::json experts_json(const ExpertStatistics& statistics);
+/// {"ram_budget","peak_rss", …} in bytes
+nlohmann::json memory_json(const Model& model);
+/// The same in words, for --stats.
+void print_statistics(const Model& model);
+/// Standard output, one line.
+void print_json(const nlohmann::json& object);
+
+}  // namespace sluice::apps

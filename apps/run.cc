@@ -1,0 +1,160 @@
+// sluice run: complete a prompt.
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <cstdio>
+
+#include "apps/cancel.h"
+#include "apps/options.h"
+#include "apps/report.h"
+#include "engine/generator.h"
+#include "engine/session.h"
+
+namespace sluice::apps {
+namespace {
+
+struct RunOptions {
+  CommonOptions common;
+  std::string prompt;
+  std::string file;
+  CLI::Option* prompt_given = nullptr;
+  GenerateOptions generate;
+  CLI::App* app = nullptr;
+};
+
+const char* name_of(StopReason reason) {
+  switch (reason) {
+    case StopReason::kEndOfText:
+      return "end_of_text";
+    case StopReason::kStopString:
+      return "stop";
+    case StopReason::kMaxTokens:
+      return "length";
+    case StopReason::kContextFull:
+      return "context_full";
+    case StopReason::kCancelled:
+      return "cancelled";
+  }
+  return "";
+}
+
+/// What the checkpoint recommends, where the user said nothing.
+void take_defaults(const Checkpoint& checkpoint, const CLI::App& app, SamplerOptions& sampling) {
+  const auto recommended = [&](const char* key, const char* option, auto& value) {
+    if (app.count(option) != 0) return;
+    if (const auto setting = checkpoint.real(key); setting.ok() && setting->has_value()) {
+      value = static_cast<std::remove_reference_t<decltype(value)>>(**setting);
+    }
+  };
+  recommended("sampling.temperature", "--temp", sampling.temperature);
+  recommended("sampling.top_k", "--top-k", sampling.top_k);
+  recommended("sampling.top_p", "--top-p", sampling.top_p);
+}
+
+nlohmann::json result_json(const Generation& generation, const Model& model) {
+  const auto rate = [](std::size_t tokens, double seconds) {
+    return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
+  };
+  return {{"text", generation.text},
+          {"tokens", generation.tokens},
+          {"prompt_tokens", generation.prompt_tokens},
+          {"finish_reason", name_of(generation.reason)},
+          {"timings",
+           {{"prefill_tok_s", rate(generation.prompt_tokens, generation.prefill_seconds)},
+            {"decode_tok_s", rate(generation.decoded, generation.decode_seconds)},
+            {"first_token_ms", generation.first_token_seconds * 1e3}}},
+          {"experts", experts_json(model.expert_statistics())},
+          {"memory", memory_json(model)}};
+}
+
+Result<std::string> prompt_of(const RunOptions& options) {
+  if (options.prompt_given->count() != 0) return options.prompt;
+  return read_text(options.file.empty() ? "-" : options.file);
+}
+
+Status run(RunOptions& options) {
+  SLUICE_ASSIGN(const std::string prompt, prompt_of(options));
+  SLUICE_ASSIGN(OpenedModel opened, open_model(options.common));
+  Model& model = *opened.model;
+  if (model.tokenizer() == nullptr) {
+    return Status(
+        ErrorCode::kUnsupported,
+        options.common.model +
+            ": carries no tokenizer, so it cannot read a prompt; try 'logits' or 'bench'");
+  }
+  take_defaults(model.checkpoint(), *options.app, options.generate.sampling);
+  options.generate.pass.cancel = &cancel_requested();
+  Session session(model);
+  const auto stream = [](std::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+  };
+  const bool json = options.common.json;
+  if (!json) stream(prompt);
+  SLUICE_ASSIGN(const Generation generation,
+                generate(session, model.tokenizer()->encode(prompt), options.generate,
+                         json ? std::function<void(std::string_view)>() : stream));
+  if (json) {
+    print_json(result_json(generation, model));
+  } else {
+    stream("\n");
+  }
+  if (generation.reason == StopReason::kContextFull) {
+    spdlog::warn(
+        "stopped: the context of {} positions is full; open a larger one (--ctx) or let it shift "
+        "(--ctx-shift)",
+        session.context());
+  }
+  if (options.common.stats) {
+    spdlog::info("prompt: {} tokens in {:.2f} s; then {:.1f} tokens/s", generation.prompt_tokens,
+                 generation.prefill_seconds,
+                 generation.decode_seconds > 0
+                     ? static_cast<double>(generation.decoded) / generation.decode_seconds
+                     : 0.0);
+    print_statistics(model);
+  }
+  return {};
+}
+
+}  // namespace
+
+Verb add_run(CLI::App& root) {
+  auto options = std::make_shared<RunOptions>();
+  CLI::App* app = root.add_subcommand("run", "Complete a prompt");
+  options->app = app;
+  options->common.add_to(*app, true);
+  options->prompt_given =
+      app->add_option("-p,--prompt", options->prompt, "The prompt (default: standard input)");
+  app->add_option("-f,--file", options->file, "Read the prompt from a file")
+      ->excludes(options->prompt_given);
+  GenerateOptions& generate = options->generate;
+  app->add_option("-n,--n", generate.max_tokens, "Most tokens to write")->capture_default_str();
+  SamplerOptions& sampling = generate.sampling;
+  sampling = {.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f};
+  app->add_option("--temp", sampling.temperature,
+                  "Temperature; 0 is greedy (default: the model's, else 0.8)")
+      ->check(CLI::Range(0.0, 100.0));
+  app->add_option("--top-k", sampling.top_k,
+                  "Keep the k best; 0 keeps all (default: the model's, else 40)");
+  app->add_option("--top-p", sampling.top_p,
+                  "Keep the most probable up to this sum (default: the model's, else 0.95)")
+      ->check(CLI::Range(0.0, 1.0));
+  app->add_option("--min-p", sampling.min_p,
+                  "Keep those at least this times as probable as the best")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  app->add_option("--repeat-penalty", sampling.repeat_penalty, "Divide the logits of recent tokens")
+      ->check(CLI::Range(0.01, 100.0))
+      ->capture_default_str();
+  app->add_option("--seed", sampling.seed, "Of the random draws; the same seed gives the same text")
+      ->capture_default_str();
+  app->add_option("--stop", generate.stop, "End before this text (may be given several times)")
+      ->allow_extra_args(false);
+  app->add_flag("--ctx-shift", generate.context_shift,
+                "When the context is full, go on from its newer half");
+  app->add_flag("--ignore-eos", generate.ignore_end, "Go on after the model ends its text");
+  return {app, [options] { return run(*options); }};
+}
+
+}  // namespace sluice::apps

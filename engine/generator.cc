@@ -1,0 +1,134 @@
+#include "engine/generator.h"
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <optional>
+
+namespace sluice {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// Holds text back as long as it may be the beginning of a stop string.
+class StopFilter {
+ public:
+  explicit StopFilter(const std::vector<std::string>& stops) : stops_(stops) {}
+
+  /// The text that may be shown; `stopped()` is true when a stop string was met, and what precedes
+  /// it is the last.
+  std::string push(std::string_view text) {
+    pending_ += text;
+    std::size_t cut = std::string::npos;
+    for (const std::string& stop : stops_)
+      cut = std::min(cut, stop.empty() ? std::string::npos : pending_.find(stop));
+    stopped_ = cut != std::string::npos;
+    if (!stopped_) cut = pending_.size() - held();
+    std::string shown = pending_.substr(0, cut);
+    pending_.erase(0, cut);
+    return shown;
+  }
+  std::string finish() { return stopped_ ? std::string() : std::exchange(pending_, {}); }
+  bool stopped() const { return stopped_; }
+
+ private:
+  /// Length of the longest end of the pending text that begins a stop string.
+  std::size_t held() const {
+    std::size_t longest = 0;
+    for (const std::string& stop : stops_) {
+      for (std::size_t n = std::min(stop.size(), pending_.size()); n > longest; --n) {
+        if (pending_.compare(pending_.size() - n, n, stop, 0, n) == 0) longest = n;
+      }
+    }
+    return longest;
+  }
+
+  const std::vector<std::string>& stops_;
+  std::string pending_;
+  bool stopped_ = false;
+};
+
+/// Makes room by starting over from the newer half of the text. Exact: the logits are those of that
+/// half as a text of its own.
+Status shift_context(Session& session, const PassOptions& pass) {
+  const std::vector<TokenId>& all = session.tokens();
+  const std::vector<TokenId> kept(all.end() - static_cast<std::ptrdiff_t>(all.size() / 2),
+                                  all.end());
+  session.truncate(0);
+  return session.eval(kept, Session::Logits::kNone, {}, pass);
+}
+
+}  // namespace
+
+Result<Generation> generate(Session& session, const std::vector<TokenId>& prompt,
+                            const GenerateOptions& options,
+                            const std::function<void(std::string_view)>& on_text) {
+  if (prompt.empty() && session.length() == 0) {
+    return Status(ErrorCode::kInvalidArgument, "the prompt has no tokens: give some text");
+  }
+  const Tokenizer* tokenizer = session.model().tokenizer();
+  Generation result;
+  result.prompt_tokens = prompt.size();
+  Sampler sampler(options.sampling);
+  std::vector<TokenId> history = session.tokens();
+  history.insert(history.end(), prompt.begin(), prompt.end());
+  std::optional<Detokenizer> detokenizer;
+  if (tokenizer != nullptr) detokenizer.emplace(*tokenizer);
+  StopFilter filter(options.stop);
+  const auto show = [&](const std::string& text) {
+    result.text += text;
+    if (!text.empty() && on_text) on_text(text);
+  };
+
+  TokenId next = 0;
+  const LogitsSink choose = [&](std::size_t, std::span<const float> logits) {
+    next = sampler.sample(logits, history);
+  };
+  const auto start = std::chrono::steady_clock::now();
+  if (options.max_tokens == 0) {
+    SLUICE_TRY(session.eval(prompt, Session::Logits::kNone, {}, options.pass));
+  } else {
+    SLUICE_TRY(session.eval(prompt, Session::Logits::kLast, choose, options.pass));
+  }
+  result.prefill_seconds = seconds_since(start);
+  result.first_token_seconds = result.prefill_seconds;
+  const auto decode_start = std::chrono::steady_clock::now();
+
+  while (result.tokens.size() < options.max_tokens) {
+    if (!options.ignore_end && tokenizer != nullptr && tokenizer->ends_generation(next)) {
+      result.reason = StopReason::kEndOfText;
+      break;
+    }
+    result.tokens.push_back(next);
+    history.push_back(next);
+    if (detokenizer) show(filter.push(detokenizer->push(next)));
+    if (filter.stopped()) {
+      result.reason = StopReason::kStopString;
+      break;
+    }
+    if (result.tokens.size() == options.max_tokens) break;
+    if (session.length() == session.context()) {
+      if (!options.context_shift) {
+        result.reason = StopReason::kContextFull;
+        break;
+      }
+      SLUICE_TRY(shift_context(session, options.pass));
+    }
+    const TokenId current = next;
+    const Status status = session.eval({&current, 1}, Session::Logits::kLast, choose, options.pass);
+    if (status.code() == ErrorCode::kCancelled) {
+      result.reason = StopReason::kCancelled;
+      break;
+    }
+    SLUICE_TRY(status);
+    ++result.decoded;
+  }
+  result.decode_seconds = seconds_since(decode_start);
+  if (detokenizer && !filter.stopped()) show(filter.push(detokenizer->finish()));
+  show(filter.finish());
+  return result;
+}
+
+}  // namespace sluice

@@ -1,0 +1,44 @@
+#pragma once
+// How a budget is spent, decided before anything large is allocated.
+
+#include <cstdint>
+
+#include "base/compute.h"
+#include "base/status.h"
+#include "engine/model_description.h"
+#include "experts/expert_catalogue.h"
+#include "io/block_reader.h"
+
+namespace sluice {
+
+struct MemoryRequest {
+  std::uint64_t ram = 0;      // ceiling for the whole process, bytes
+  std::uint32_t context = 0;  // positions of one sequence; 0: what the model supports, at most
+                              // 8192, less where the budget is small
+  std::uint32_t sequences = 1;
+  KvType kv_type = KvType::kF16;
+  bool eight_bit = true;
+  std::uint64_t tokenizer_bytes = 0;  // what the vocabulary holds
+  std::uint64_t dense_bytes = 0;
+};
+
+/// All in bytes unless said otherwise.
+struct MemoryPlan {
+  std::uint64_t process = 0;  // program, libraries, stacks, tokenizer, page tables
+  std::uint64_t dense = 0;
+  std::uint64_t kv = 0;
+  std::uint64_t scratch = 0;
+  std::uint64_t cache = 0;    // for experts
+  std::uint64_t minimum = 0;  // the smallest ram that works for this context
+  std::uint32_t context = 0;  // positions
+  std::uint32_t rows = 0;     // in a pass
+
+  std::uint64_t total() const { return process + dense + kv + scratch + cache; }
+
+  /// kBudget when `ram` is below the minimum; the message names the minimum and what would lower
+  /// it. A `ram` of 0 asks for the smallest plan.
+  static Result<MemoryPlan> make(const ModelDescription& model, const ExpertCatalogue& catalogue,
+                                 const BlockReader& reader, const MemoryRequest& request);
+};
+
+}  // namespace sluice

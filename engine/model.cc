@@ -1,0 +1,89 @@
+#include "engine/model.h"
+
+#include <malloc.h>
+
+#include <algorithm>
+
+namespace sluice {
+namespace {
+
+/// What a tokenizer keeps for `data`: the texts, and hash tables over tokens and merges.
+std::uint64_t estimate_tokenizer_bytes(const TokenizerData& data) {
+  constexpr std::uint64_t kTokenBytes = 56, kMergeBytes = 64;
+  return data.tokens.size() * kTokenBytes + data.merges.size() * kMergeBytes;
+}
+
+}  // namespace
+
+Result<ModelOutline> ModelOutline::open(const std::string& path) {
+  ModelOutline outline;
+  SLUICE_ASSIGN(outline.checkpoint, open_checkpoint(path));
+  SLUICE_ASSIGN(outline.description, ModelDescription::from(outline.checkpoint));
+  SLUICE_ASSIGN(outline.catalogue, ExpertCatalogue::build(outline.checkpoint));
+  SLUICE_ASSIGN(outline.dense_bytes, DenseWeights::bytes(outline.checkpoint, outline.description));
+  TokenizerData data = std::exchange(outline.checkpoint.tokenizer, {});
+  outline.tokenizer_bytes = estimate_tokenizer_bytes(data);
+  if (data.model != TokenizerModel::kNone) {
+    SLUICE_ASSIGN(outline.tokenizer, Tokenizer::create(std::move(data)));
+  }
+  // What parsing took goes back to the system before the large buffers come.
+  malloc_trim(0);
+  return outline;
+}
+
+Result<MemoryPlan> ModelOutline::plan(std::uint64_t ram, const BlockReader& reader,
+                                      const ModelOptions& options) const {
+  return MemoryPlan::make(description, catalogue, reader,
+                          {.ram = ram,
+                           .context = options.context,
+                           .sequences = options.sequences,
+                           .kv_type = options.kv_type,
+                           .eight_bit = !options.compute_f32,
+                           .tokenizer_bytes = tokenizer_bytes,
+                           .dense_bytes = dense_bytes});
+}
+
+Result<std::vector<FileIndex>> open_files(const Checkpoint& checkpoint, BlockReader& reader) {
+  std::vector<FileIndex> files;
+  for (const std::string& path : checkpoint.files) {
+    SLUICE_ASSIGN(const FileIndex file, reader.open(path));
+    files.push_back(file);
+  }
+  return files;
+}
+
+Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, const std::string& path,
+                                           const ModelOptions& options) {
+  SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(path));
+  std::unique_ptr<Model> model(new Model(runtime, std::move(outline)));
+  const ModelDescription& description = model->outline_.description;
+  SLUICE_ASSIGN(const std::vector<FileIndex> files,
+                open_files(model->checkpoint(), runtime.reader()));
+  SLUICE_ASSIGN(model->plan_, model->outline_.plan(runtime.ram(), runtime.reader(), options));
+  if (options.max_rows != 0) model->plan_.rows = std::min(model->plan_.rows, options.max_rows);
+
+  SLUICE_ASSIGN(model->weights_,
+                DenseWeights::load(model->checkpoint(), description, runtime.reader(), files));
+  SLUICE_ASSIGN(model->store_, ExpertStore::create(model->outline_.catalogue, runtime.reader(),
+                                                   {.capacity_bytes = model->plan_.cache,
+                                                    .policy = options.policy,
+                                                    .files = files}));
+  const KvShape kv{.layers = description.layers.size(),
+                   .kv_heads = description.attention.kv_heads,
+                   .head_dim = description.attention.head_dim,
+                   .value_dim = description.attention.value_dim,
+                   .type = options.kv_type};
+  SLUICE_ASSIGN(model->kv_,
+                KvPool::create(kv, KvShape::blocks(model->plan_.context) * options.sequences));
+  SLUICE_ASSIGN(model->pass_,
+                ForwardPass::create(description, model->weights_, runtime.compute(), *model->store_,
+                                    options.kv_type, model->plan_.rows, !options.compute_f32));
+  return model;
+}
+
+Status Model::step(std::span<const Row> rows, const PassOptions& options, const LogitsSink& sink) {
+  const std::lock_guard lock(step_mutex_);
+  return pass_->run(rows, options, sink);
+}
+
+}  // namespace sluice

@@ -1,0 +1,84 @@
+#pragma once
+// An opened model: its description and dense weights, and the machinery that runs passes over it.
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "engine/dense_weights.h"
+#include "engine/forward_pass.h"
+#include "engine/kv_cache.h"
+#include "engine/memory_plan.h"
+#include "engine/model_description.h"
+#include "engine/runtime.h"
+#include "experts/expert_catalogue.h"
+#include "experts/expert_store.h"
+#include "formats/checkpoint.h"
+#include "text/tokenizer.h"
+
+namespace sluice {
+
+struct ModelOptions {
+  std::uint32_t context = 0;    // positions of one sequence; 0: see MemoryRequest
+  std::uint32_t sequences = 1;  // sessions that may be open at once
+  KvType kv_type = KvType::kF16;
+  bool compute_f32 = false;     // quantised weights meet float32 activations instead of 8-bit ones
+  std::uint32_t max_rows = 0;   // of a pass; 0: as the budget allows
+  std::string policy = "auto";  // of the expert cache
+};
+
+/// What is known of a model before any weight is read: all that `info` needs.
+struct ModelOutline {
+  Checkpoint checkpoint;  // its tokenizer has been moved into `tokenizer`
+  ModelDescription description;
+  ExpertCatalogue catalogue;
+  std::unique_ptr<Tokenizer> tokenizer;  // null where the checkpoint has no vocabulary
+  std::uint64_t dense_bytes = 0;
+  std::uint64_t tokenizer_bytes = 0;
+
+  static Result<ModelOutline> open(const std::string& path);
+  /// `reader` tells the alignment that expert slots need. REQUIRES: the checkpoint's files are open
+  /// in it.
+  Result<MemoryPlan> plan(std::uint64_t ram, const BlockReader& reader,
+                          const ModelOptions& options) const;
+};
+
+/// Opens the checkpoint's files in a reader; `[i]` is the reader's index of checkpoint.files[i].
+Result<std::vector<FileIndex>> open_files(const Checkpoint& checkpoint, BlockReader& reader);
+
+/// Borrows its runtime. Sessions of one model may be used from several threads: passes take turns.
+class Model {
+ public:
+  /// kBudget when the runtime's budget cannot hold it; nothing large was allocated then.
+  static Result<std::unique_ptr<Model>> open(Runtime& runtime, const std::string& path,
+                                             const ModelOptions& options);
+
+  const ModelDescription& description() const { return outline_.description; }
+  const Checkpoint& checkpoint() const { return outline_.checkpoint; }
+  const ExpertCatalogue& catalogue() const { return outline_.catalogue; }
+  const Tokenizer* tokenizer() const { return outline_.tokenizer.get(); }
+  const MemoryPlan& plan() const { return plan_; }
+  Runtime& runtime() const { return runtime_; }
+  ExpertStatistics expert_statistics() const { return store_->statistics(); }
+  KvPool& kv_pool() { return *kv_; }
+  std::size_t max_rows() const { return pass_->max_rows(); }
+
+  /// One forward pass; see ForwardPass::run.
+  Status step(std::span<const Row> rows, const PassOptions& options, const LogitsSink& sink);
+
+ private:
+  Model(Runtime& runtime, ModelOutline outline) : runtime_(runtime), outline_(std::move(outline)) {}
+
+  Runtime& runtime_;
+  ModelOutline outline_;
+  MemoryPlan plan_;
+  DenseWeights weights_;
+  std::unique_ptr<ExpertStore> store_;
+  std::optional<KvPool> kv_;
+  std::unique_ptr<ForwardPass> pass_;
+  std::mutex step_mutex_;
+};
+
+}  // namespace sluice

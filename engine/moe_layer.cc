@@ -1,0 +1,175 @@
+#include "engine/moe_layer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/canonical.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::uint32_t kNotWanted = ~0u;
+
+}  // namespace
+
+MoeLayer::MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore& store,
+                   Scratch& scratch)
+    : model_(model),
+      compute_(compute),
+      store_(store),
+      scratch_(scratch),
+      slot_of_(model.router.experts, kNotWanted) {
+  wanted_.reserve(model.router.experts);
+  first_place_.reserve(model.router.experts + 1);
+  tasks_.reserve(model.router.experts + 1);
+}
+
+Status MoeLayer::run(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
+                     RoutingObserver* observer) {
+  route(layer, weights, rows, observer);
+  group_by_expert(rows);
+  SLUICE_TRY(visit_experts(layer, weights, rows));
+  combine(weights, rows);
+  return {};
+}
+
+void MoeLayer::route(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
+                     RoutingObserver* observer) {
+  const RouterDescription& router = model_.router;
+  // The router decides what is read from disk: its scores are float32 even where the rest of the
+  // layer is 8-bit.
+  Activations input = scratch_.normed;
+  input.codes = nullptr;
+  const MatmulTask scores{.weight = weights.router,
+                          .input = input,
+                          .n_rows = rows,
+                          .output = scratch_.scores,
+                          .output_stride = router.experts};
+  compute_.matmul({&scores, 1});
+  for (std::size_t row = 0; row < rows; ++row) {
+    route_row(router, {scratch_.scores + row * router.experts, router.experts},
+              scratch_.expert_ids + row * router.top_k,
+              scratch_.expert_weights + row * router.top_k);
+  }
+  if (observer != nullptr) {
+    observer->routed({.layer = layer,
+                      .rows = rows,
+                      .top_k = router.top_k,
+                      .experts = router.experts,
+                      .ids = scratch_.expert_ids,
+                      .weights = scratch_.expert_weights,
+                      .scores = scratch_.scores});
+  }
+}
+
+/// A counting sort of (row, rank) by expert: each expert's rows lie together, and each pair knows
+/// where its output will be.
+void MoeLayer::group_by_expert(std::size_t rows) {
+  const std::size_t pairs = rows * model_.router.top_k;
+  wanted_.clear();
+  first_place_.assign(1, 0);
+  for (std::size_t pair = 0; pair < pairs; ++pair) {
+    std::uint32_t& slot = slot_of_[scratch_.expert_ids[pair]];
+    if (slot == kNotWanted) {
+      slot = static_cast<std::uint32_t>(wanted_.size());
+      wanted_.push_back(scratch_.expert_ids[pair]);
+      first_place_.push_back(0);
+    }
+    ++first_place_[slot + 1];
+  }
+  for (std::size_t slot = 0; slot < wanted_.size(); ++slot)
+    first_place_[slot + 1] += first_place_[slot];
+  // Filling advances each start to the next expert's; shifting back afterwards restores them.
+  for (std::size_t pair = 0; pair < pairs; ++pair) {
+    const std::uint32_t place = first_place_[slot_of_[scratch_.expert_ids[pair]]]++;
+    scratch_.grouped_rows[place] = static_cast<std::uint32_t>(pair / model_.router.top_k);
+    scratch_.output_place[pair] = place;
+  }
+  for (std::size_t slot = wanted_.size(); slot > 0; --slot)
+    first_place_[slot] = first_place_[slot - 1];
+  first_place_[0] = 0;
+  for (const std::uint32_t expert : wanted_) slot_of_[expert] = kNotWanted;
+}
+
+Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows) {
+  SLUICE_TRY(store_.begin(layer, wanted_));
+  bool shared_is_due = weights.ffn.present();
+  Status status;
+  while (status.ok()) {
+    auto ready = store_.ready();
+    if (!ready.ok()) {
+      status = ready.status();
+      break;
+    }
+    if (ready->empty() && !shared_is_due) break;
+    tasks_.clear();
+    for (const std::uint32_t index : *ready) tasks_.push_back(expert_task(index));
+    // The shared expert is always in memory: computed with the hits, while the misses are on their
+    // way.
+    if (shared_is_due) tasks_.push_back(shared_task(weights, rows));
+    shared_is_due = false;
+    compute_.ffn(tasks_);
+    if (!ready->empty()) status = store_.release(*ready);
+  }
+  store_.end();
+  return status;
+}
+
+FfnTask MoeLayer::expert_task(std::uint32_t wanted) const {
+  const ExpertWeights expert = store_.weights(wanted);
+  const std::size_t first = first_place_[wanted];
+  const std::size_t rows = first_place_[wanted + 1] - first;
+  return {.gate = expert.gate,
+          .up = expert.up,
+          .down = expert.down,
+          .input = scratch_.normed,
+          .row_index = scratch_.grouped_rows + first,
+          .n_rows = rows,
+          .hidden = slice_rows(scratch_.expert_hidden, first, rows),
+          .output = scratch_.expert_outputs + first * model_.hidden};
+}
+
+FfnTask MoeLayer::shared_task(const LayerWeights& weights, std::size_t rows) const {
+  return {.gate = weights.ffn.gate,
+          .up = weights.ffn.up,
+          .down = weights.ffn.down,
+          .input = scratch_.normed,
+          .n_rows = rows,
+          .hidden = narrowed(scratch_.dense_hidden, weights.ffn.gate.rows),
+          .output = scratch_.shared_output};
+}
+
+void MoeLayer::combine(const LayerWeights& weights, std::size_t rows) {
+  const std::size_t top_k = model_.router.top_k;
+  const std::size_t hidden = model_.hidden;
+  const bool gated = weights.shared_gate.format != nullptr;
+  if (gated) {
+    Activations input = scratch_.normed;
+    input.codes = nullptr;
+    const MatmulTask gate{.weight = weights.shared_gate,
+                          .input = input,
+                          .n_rows = rows,
+                          .output = scratch_.shared_weight,
+                          .output_stride = 1};
+    compute_.matmul({&gate, 1});
+  }
+  for (std::size_t row = 0; row < rows; ++row) {
+    float* out = scratch_.block_output + row * hidden;
+    std::fill_n(out, hidden, 0.0f);
+    const auto add = [&](float weight, const float* values) {
+      for (std::size_t i = 0; i < hidden; ++i) out[i] += weight * values[i];
+    };
+    for (std::size_t rank = 0; rank < top_k; ++rank) {
+      const std::size_t pair = row * top_k + rank;
+      add(scratch_.expert_weights[pair],
+          scratch_.expert_outputs + scratch_.output_place[pair] * hidden);
+    }
+    if (weights.ffn.present()) {
+      const float weight =
+          gated ? 1.0f / (1.0f + canonical_exp(-scratch_.shared_weight[row])) : 1.0f;
+      add(weight, scratch_.shared_output + row * hidden);
+    }
+  }
+}
+
+}  // namespace sluice

@@ -1,0 +1,51 @@
+#pragma once
+// The mixture-of-experts half of a layer: route, bring the experts, compute what is there while the
+// rest arrives, add in rank order.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/compute.h"
+#include "base/status.h"
+#include "engine/dense_weights.h"
+#include "engine/model_description.h"
+#include "engine/router.h"
+#include "engine/scratch.h"
+#include "experts/expert_store.h"
+
+namespace sluice {
+
+/// Holds the lists that a visit needs, so that a decode step allocates nothing. One per forward
+/// pass.
+class MoeLayer {
+ public:
+  MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore& store, Scratch& scratch);
+
+  /// scratch.block_output[r] = Σ over ranks of weight · expert(x) (+ the shared expert), x =
+  /// scratch.normed[r], for r in [0, rows).
+  Status run(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
+             RoutingObserver* observer);
+
+ private:
+  void route(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
+             RoutingObserver* observer);
+  void group_by_expert(std::size_t rows);
+  Status visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows);
+  FfnTask expert_task(std::uint32_t wanted) const;
+  FfnTask shared_task(const LayerWeights& weights, std::size_t rows) const;
+  void combine(const LayerWeights& weights, std::size_t rows);
+
+  const ModelDescription& model_;
+  Compute& compute_;
+  ExpertStore& store_;
+  Scratch& scratch_;
+  std::vector<std::uint32_t>
+      wanted_;  // experts of this visit, in the order in which rows first ask for them
+  std::vector<std::uint32_t>
+      first_place_;  // [wanted + 1]: where an expert's rows begin in scratch.grouped_rows
+  std::vector<std::uint32_t> slot_of_;  // [experts]: index into wanted_, or kNotWanted
+  std::vector<FfnTask> tasks_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,60 @@
+#pragma once
+// The memory that one forward pass works in: allocated once, its size known before, so that the
+// budget can count it.
+
+#include <cstdint>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/compute.h"
+#include "base/status.h"
+#include "engine/kv_cache.h"
+#include "engine/model_description.h"
+
+namespace sluice {
+
+/// Sizes for at most `rows` rows in a pass. Arrays are float32 unless said otherwise.
+struct Scratch {
+  static constexpr std::size_t kLogitRows =
+      8;  // logits are made a few rows at a time: a vocabulary is long
+
+  std::size_t max_rows = 0;
+  float* residual = nullptr;      // [rows, hidden]
+  Activations normed;             // [rows, hidden]
+  float* q = nullptr;             // [rows, heads * head_dim]
+  float* k = nullptr;             // [rows, kv_heads * head_dim]
+  float* v = nullptr;             // [rows, kv_heads * value_dim]
+  Activations attended;           // [rows, heads * value_dim]
+  float* block_output = nullptr;  // [rows, hidden]: what attention or the FFN adds to the residual
+  float* cosines = nullptr;       // [rows, rotary_dim / 2]
+  float* sines = nullptr;
+  float* scores = nullptr;                // [rows, experts]
+  std::uint32_t* expert_ids = nullptr;    // [rows, top_k]
+  float* expert_weights = nullptr;        // [rows, top_k]
+  std::uint32_t* grouped_rows = nullptr;  // [rows * top_k]: rows in the order of their experts
+  std::uint32_t* output_place =
+      nullptr;                      // [rows, top_k]: where in expert_outputs a row's expert wrote
+  Activations expert_hidden;        // [rows * top_k, expert_ffn]
+  float* expert_outputs = nullptr;  // [rows * top_k, hidden]
+  Activations dense_hidden;         // [rows, widest dense or shared FFN]
+  float* shared_output = nullptr;   // [rows, hidden]
+  float* shared_weight = nullptr;   // [rows]
+  float* logits = nullptr;          // [kLogitRows, vocabulary]
+  std::vector<std::uint32_t> positions;      // [rows]
+  std::vector<AttentionRow> attention_rows;  // [rows]
+
+  static std::size_t bytes(const ModelDescription& model, std::size_t rows, bool eight_bit);
+  static Result<Scratch> create(const ModelDescription& model, std::size_t rows, bool eight_bit);
+
+ private:
+  template <typename Carver>
+  void carve(Carver& carver, const ModelDescription& model, bool eight_bit);
+  AlignedBuffer memory_;
+};
+
+/// Rows [first, first + rows) of `all`.
+Activations slice_rows(const Activations& all, std::size_t first, std::size_t rows);
+/// The same memory as rows of `columns`, at most as wide as it was made for.
+Activations narrowed(const Activations& all, std::size_t columns);
+
+}  // namespace sluice

@@ -1,0 +1,42 @@
+#pragma once
+// One sequence: the tokens so far and their keys and values.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/model.h"
+
+namespace sluice {
+
+/// Borrows its model. Not thread-safe, but different sessions of a model may be on different
+/// threads.
+class Session {
+ public:
+  explicit Session(Model& model) : model_(model), kv_(model.kv_pool(), model.plan().context) {}
+
+  enum class Logits { kNone, kLast, kAll };
+  /// Appends tokens, in passes of at most model.max_rows(). `sink` gets the asked rows' logits,
+  /// numbered from the first of `tokens`. kInvalidArgument when the context cannot hold them
+  /// (nothing was computed). After another error the session is as before the call.
+  Status eval(std::span<const TokenId> tokens, Logits wanted, const LogitsSink& sink,
+              const PassOptions& options = {});
+
+  /// Forgets all but the first `length` tokens.
+  void truncate(std::size_t length);
+
+  const std::vector<TokenId>& tokens() const { return tokens_; }
+  std::size_t length() const { return tokens_.size(); }
+  std::uint32_t context() const { return model_.plan().context; }
+  Model& model() const { return model_; }
+  KvSequence& kv() { return kv_; }
+
+ private:
+  Model& model_;
+  KvSequence kv_;
+  std::vector<TokenId> tokens_;
+  std::vector<Row> rows_;
+};
+
+}  // namespace sluice
