@@ -1,0 +1,1 @@
+"""Writes benchmark models: real shapes, random weights, routing that behaves like real models' (make_bench_model)."""

@@ -1,0 +1,90 @@
+"""scripts/make_bench_model writes files that the gguf package reads as meant, with routing as promised."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import gguf
+import numpy as np
+
+SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "scripts"
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(SCRIPTS))
+from bench_model.formats import FORMATS  # noqa: E402
+
+
+def make(path, *options):
+    done = subprocess.run([sys.executable, SCRIPTS / "make_bench_model", path, "--shape", "small", "--json", *options],
+                          stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)
+
+
+def dequantised(tensor):
+    return gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+
+
+class MakeBenchModelTest(unittest.TestCase):
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = pathlib.Path(folder.name) / "small.gguf"
+
+    def test_decoders_agree_with_the_gguf_package(self):
+        rng = np.random.default_rng(5)
+        for row in FORMATS.values():
+            for factor in (1.0, 0.02):
+                raw = row.random(rng, 65536 // row.block_elements)
+                row.rescale(raw, factor)
+                kind = gguf.GGMLQuantizationType(row.number)
+                expected = (raw.view(np.float32) if row.name == "f32" else gguf.quants.dequantize(raw.reshape(-1), kind))
+                decoded = row.decode(raw)
+                np.testing.assert_array_equal(decoded.reshape(-1), expected.reshape(-1), row.name)
+                self.assertAlmostEqual(1, np.std(decoded) / factor, delta=0.02, msg=row.name)
+                self.assertAlmostEqual(0, np.mean(decoded) / factor, delta=0.02, msg=row.name)
+
+    def test_every_tensor_is_finite_and_of_the_announced_size(self):
+        for name, row in FORMATS.items():
+            made = make(self.path, "--type", name, "--layers", "1", "--tokens", "32")
+            self.assertEqual(self.path.stat().st_size, made["bytes"])
+            reader = gguf.GGUFReader(self.path)
+            kinds = {tensor.name: tensor.tensor_type for tensor in reader.tensors}
+            self.assertEqual(row.number, kinds["blk.0.ffn_down_exps.weight"], name)
+            for tensor in reader.tensors:
+                values = dequantised(tensor)
+                self.assertTrue(np.isfinite(values).all(), f"{name} {tensor.name}")
+                self.assertEqual(tuple(reversed(tensor.shape.tolist())), values.shape)
+                # An embedding is of size 1 and a projection keeps its input's size, or makes it smaller.
+                size = np.sqrt(np.mean(values.astype(np.float64)**2)) * (
+                    1 if "embd" in tensor.name or "norm" in tensor.name else values.shape[-1]**0.5)
+                self.assertTrue(0.02 < size < 3, f"{name} {tensor.name}: {size}")
+
+    def test_experts_and_rows_differ(self):
+        make(self.path, "--layers", "1", "--tokens", "32")
+        tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(self.path).tensors}
+        gate = dequantised(tensors["blk.0.ffn_gate_exps.weight"])
+        rows = gate.reshape(-1, gate.shape[-1])
+        self.assertEqual(len(rows), len(np.unique(rows, axis=0)))
+
+    def test_routing_is_as_promised(self):
+        uniform = make(self.path, "--routing", "uniform")
+        self.assertAlmostEqual(4 / 16, uniform["overlap"], delta=0.03)
+        for hits, least, most in ((uniform["lru_hits"]["50%"], 0.35, 0.55), (uniform["foresight"], 0.8, 0.9)):
+            self.assertTrue(least <= hits <= most, uniform)
+        skewed = make(self.path, "--routing", "skewed", "--overlap", "0.5")
+        self.assertAlmostEqual(0.5, skewed["overlap"], delta=0.1)
+        self.assertGreater(skewed["lru_hits"]["50%"], uniform["lru_hits"]["50%"] + 0.1)
+        self.assertTrue(0.78 <= skewed["foresight"] <= 0.92, skewed)
+
+    def test_a_type_that_does_not_fit_is_refused(self):
+        done = subprocess.run([sys.executable, SCRIPTS / "make_bench_model", self.path, "--shape", "gpt-oss", "--type",
+                               "q4_k"], stderr=subprocess.PIPE, text=True)
+        self.assertEqual(2, done.returncode)
+        self.assertIn("do not divide a row of 2880", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
