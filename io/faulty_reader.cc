@@ -1,0 +1,1 @@
+#include "io/faulty_reader.h"

@@ -1,0 +1,1 @@
+#include "io/block_reader.h"
