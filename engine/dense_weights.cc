@@ -5,7 +5,7 @@
 #include <span>
 #include <string>
 
-#include "io/range_reader.h"
+#include "io/read_range.h"
 
 namespace sluice {
 

@@ -1,0 +1,33 @@
+#pragma once
+// Whole ranges of files into plain memory at disk speed: what loads the dense weights.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/status.h"
+#include "io/block_reader.h"
+
+namespace sluice {
+
+/// Bytes [offset, offset + out.size()) of a file, and where they go; nothing need be aligned.
+struct RangeRead {
+  FileIndex file = 0;
+  std::uint64_t offset = 0;
+  std::span<std::byte> out;
+};
+
+/// Reads all ranges, several large blocks at a time. Where `out.data()` and `offset` agree modulo
+/// the file's alignment, whole blocks land in place; else they come through bounce memory of at
+/// most kBounceBytes and are copied. REQUIRES: nothing else is under way in this reader, for its
+/// completions would be taken for ours. Errors: the first read's that failed (nothing is under way
+/// any more when this returns), or kBudget.
+Status read_ranges(BlockReader& reader, std::span<const RangeRead> ranges);
+
+/// The same for one range.
+Status read_range(BlockReader& reader, FileIndex file, std::uint64_t offset,
+                  std::span<std::byte> out);
+
+inline constexpr std::size_t kBounceBytes = std::size_t{8} << 20;
+
+}  // namespace sluice

@@ -1,0 +1,84 @@
+#pragma once
+// Opens the bundled model under chosen conditions and computes logits of a fixed text.
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/session.h"
+
+namespace sluice::test {
+
+struct Conditions {
+  std::uint64_t ram = 0;
+  unsigned threads = 1;
+  ReaderKind reader = ReaderKind::kAuto;
+  ModelOptions model{.context = 256};
+};
+
+struct Opened {
+  std::unique_ptr<Runtime> runtime;
+  std::unique_ptr<Model> model;
+};
+
+inline std::string bundled_model() { return std::string(SLUICE_SOURCE_DIR) + "/models/tales.gguf"; }
+
+/// Throws with the status' message.
+inline Opened open(const Conditions& conditions, std::unique_ptr<BlockReader> reader = nullptr) {
+  Opened opened;
+  const RuntimeOptions options{.ram = conditions.ram, .threads = conditions.threads, .reader = conditions.reader};
+  auto runtime = reader ? Runtime::create(options, std::move(reader)) : Runtime::create(options);
+  if (!runtime.ok()) throw std::runtime_error(runtime.status().message());
+  opened.runtime = std::move(*runtime);
+  auto model = Model::open(*opened.runtime, bundled_model(), conditions.model);
+  if (!model.ok()) throw std::runtime_error(model.status().message());
+  opened.model = std::move(*model);
+  return opened;
+}
+
+/// A text of `count` ids that repeats nothing for long.
+inline std::vector<TokenId> some_tokens(std::size_t count, std::uint32_t seed = 1) {
+  std::vector<TokenId> tokens;
+  std::uint32_t state = seed;
+  for (std::size_t i = 0; i < count; ++i) {
+    state = state * 1664525u + 1013904223u;
+    tokens.push_back(static_cast<TokenId>((state >> 8) % 4000));
+  }
+  return tokens;
+}
+
+/// Logits of every position, one after the other.
+inline std::vector<float> all_logits(Session& session, const std::vector<TokenId>& tokens) {
+  std::vector<float> all;
+  const Status status = session.eval(tokens, Session::Logits::kAll, [&](std::size_t, std::span<const float> logits) {
+    all.insert(all.end(), logits.begin(), logits.end());
+  });
+  if (!status.ok()) throw std::runtime_error(status.message());
+  return all;
+}
+
+inline std::vector<float> all_logits(const Conditions& conditions, const std::vector<TokenId>& tokens) {
+  Opened opened = open(conditions);
+  Session session(*opened.model);
+  return all_logits(session, tokens);
+}
+
+inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+/// The smallest budget that the bundled model accepts under these conditions.
+inline std::uint64_t smallest_budget(const Conditions& conditions) {
+  auto outline = ModelOutline::open(bundled_model());
+  auto reader = make_block_reader(conditions.reader);
+  if (!outline.ok() || !reader.ok()) throw std::runtime_error("cannot open the bundled model");
+  auto files = open_files(outline->checkpoint, **reader);
+  auto plan = outline->plan(0, **reader, conditions.model);
+  if (!files.ok() || !plan.ok()) throw std::runtime_error("cannot plan the bundled model");
+  return plan->minimum;
+}
+
+}  // namespace sluice::test

@@ -1,0 +1,69 @@
+#include "engine/memory_plan.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/engine/fixture.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::uint64_t kMiB = 1 << 20;
+
+class MemoryPlanTest : public testing::Test {
+ protected:
+  Result<ModelOutline> outline_ = ModelOutline::open(test::bundled_model());
+  Result<std::unique_ptr<BlockReader>> reader_ = make_block_reader(ReaderKind::kPread);
+
+  void SetUp() override {
+    ASSERT_TRUE(outline_.ok()) << outline_.status().message();
+    ASSERT_TRUE(reader_.ok()) << reader_.status().message();
+    ASSERT_TRUE(open_files(outline_->checkpoint, **reader_).ok());
+  }
+  Result<MemoryPlan> plan(std::uint64_t ram, const ModelOptions& options = {}) { return outline_->plan(ram, **reader_, options); }
+};
+
+TEST_F(MemoryPlanTest, TheMinimumIsWhatThePromiseAllows) {
+  for (const std::uint32_t context : {64u, 512u, 2048u}) {
+    const auto smallest = plan(0, {.context = context});
+    ASSERT_TRUE(smallest.ok());
+    const ExpertLayer& layer = outline_->catalogue.layers()[0];
+    const std::uint64_t twice_k = 2 * outline_->description.router.top_k * layer.expert_bytes();
+    EXPECT_LE(smallest->minimum, outline_->dense_bytes + smallest->kv + twice_k + 48 * kMiB);
+    EXPECT_TRUE(plan(smallest->minimum, {.context = context}).ok());
+    const auto refused = plan(smallest->minimum - 1, {.context = context});
+    EXPECT_EQ(refused.status().code(), ErrorCode::kBudget);
+    EXPECT_NE(refused.status().message().find(std::to_string(smallest->minimum)), std::string::npos);
+  }
+}
+
+TEST_F(MemoryPlanTest, NoPlanExceedsItsBudget) {
+  const std::uint64_t least = plan(0)->minimum;
+  for (std::uint64_t ram = least; ram < least + 64 * kMiB; ram += 700 * 1024 + 13) {
+    const auto made = plan(ram);
+    ASSERT_TRUE(made.ok()) << made.status().message();
+    EXPECT_LE(made->total() + made->total() / 512, ram);
+    EXPECT_GT(made->rows, 0u);
+  }
+}
+
+TEST_F(MemoryPlanTest, MoreMemoryNeverGivesAShorterContextOrASmallerCacheAtTheSameRows) {
+  const std::uint64_t least = plan(0)->minimum;
+  MemoryPlan before = *plan(least);
+  for (std::uint64_t ram = least; ram < least + 64 * kMiB; ram += kMiB) {
+    const MemoryPlan now = *plan(ram);
+    EXPECT_GE(now.context, before.context);
+    EXPECT_GE(now.rows, 1u);
+    if (now.rows == before.rows && now.context == before.context) EXPECT_GE(now.cache, before.cache);
+    before = now;
+  }
+}
+
+TEST_F(MemoryPlanTest, PlentyHoldsEveryExpertAndNoMore) {
+  const auto made = plan(std::uint64_t{8} << 30);
+  ASSERT_TRUE(made.ok());
+  EXPECT_EQ(made->cache, ExpertStore::full_capacity(outline_->catalogue, **reader_));
+  EXPECT_EQ(made->context, 2048u);
+}
+
+}  // namespace
+}  // namespace sluice
