@@ -45,10 +45,9 @@ TEST(ParseSizeTest, ReadsNumbersWithUnits) {
 }
 
 TEST(ParseSizeTest, RefusesEverythingElse) {
-  for (const char* text :
-       {"",     " ",      "G",   "B",    ".",    "1.",   ".G",  "1.G", "-1",  "-0",
-        "+1",   " 1",     "1 ",  "1  G", "1GG",  "1Gi",  "1P",  "1X",  "1e9", "0x10",
-        "1,5G", "1.5.5G", "inf", "nan",  "12M4", "1\nG", "1iB"}) {
+  for (const char* text : {"",    " ",    "G",    "B",      ".",    "1.",  ".G",   "1.G",  "-1",
+                           "-0",  "+1",   " 1",   "1 ",     "1  G", "1GG", "1Gi",  "1P",   "1X",
+                           "1e9", "0x10", "1,5G", "1.5.5G", "inf",  "nan", "12M4", "1\nG", "1iB"}) {
     const auto size = parse_size(text);
     ASSERT_FALSE(size.ok()) << text;
     EXPECT_EQ(size.status().code(), ErrorCode::kInvalidArgument);

@@ -132,7 +132,9 @@ TEST_F(SystemMemoryTest, InAContainerTheMountsRootIsTheOwnCgroup) {
   write_v2("/sys/fs/cgroup/child", mebibytes(90), 0, 0);
   expect(90, "/sys/fs/cgroup/child/memory.max");
   // A cgroup outside the namespace.
+  write("/proc/self/mountinfo", kUnifiedMount);
   write("/proc/self/cgroup", "0::/../../host\n");
+  write_v2("/sys/host", mebibytes(10), 0, 0);
   expect(200, "/sys/fs/cgroup/memory.max");
 }
 
