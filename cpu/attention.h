@@ -1,10 +1,9 @@
 #pragma once
 // Attention over the blocks of the KV cache (base/canonical.h, rule 5).
 //
-// The unit of work is an *item*: one kv head of a run of rows that follow one another in the same
-// sequence. All query heads that share the kv head, of all rows of the run, meet each key and value
-// while it is in the cache, converted to float32 once. Items are independent, so they are what the
-// threads share out.
+// The unit of work is an *item*: one kv head of a *run* of rows that follow one another in the same sequence. All query
+// heads that share the kv head, of all rows of the run, meet each key and value while it is near, converted to float32
+// once. Items are independent, so they are what the threads share out.
 
 #include <cstddef>
 #include <span>
@@ -13,13 +12,33 @@
 
 namespace sluice {
 
-struct Kernels;
+inline constexpr std::size_t kKeyTile = 16;     // keys that are converted at a time
+inline constexpr std::size_t kValueSlice = 64;  // elements of the values that are converted at a time
+
+/// An item's working memory; every part starts on a cache line. `queries` = rows of the run × query heads of a kv head.
+struct AttentionScratch {
+  float* queries = nullptr;  // [queries, head_dim rounded up to 16]
+  float* keys = nullptr;     // [kKeyTile, head_dim rounded up to 16]
+  float* values = nullptr;   // [kKvBlock, kValueSlice]
+  float* totals = nullptr;   // [queries, value_dim rounded up to 16]
+  float* sums = nullptr;     // [queries]
+  float* scores = nullptr;   // [queries, score_stride]: of the positions from the first one's block on
+  std::size_t score_stride = 0;
+
+  /// Bytes that `carve` needs for rows that together see positions [first, last].
+  static std::size_t bytes(const AttentionShape& shape, std::size_t rows, std::size_t first,
+                           std::size_t last);
+  /// REQUIRES: memory is 64-byte aligned and holds `bytes(…)`.
+  static AttentionScratch carve(std::byte* memory, const AttentionShape& shape, std::size_t rows,
+                                std::size_t first, std::size_t last);
+};
 
 /// What a kernel computes: `out` of the query heads of `kv_head` for rows [0, n_rows).
-/// REQUIRES: rows share the sequence, each stands one position after the one before, and `first`
-/// never decreases.
+/// REQUIRES: rows share the sequence, each stands one position after the one before, and `first` never decreases.
 struct AttentionItem {
   AttentionShape shape;
+  std::size_t key_bytes = 0;    // of one head's key
+  std::size_t value_bytes = 0;  // of one head's value
   const AttentionRow* rows = nullptr;
   std::size_t n_rows = 0;
   std::size_t kv_head = 0;
@@ -27,42 +46,19 @@ struct AttentionItem {
   std::size_t q_stride = 0;
   float* out = nullptr;  // [n_rows, heads, value_dim], rows out_stride floats apart
   std::size_t out_stride = 0;
-  float* scratch = nullptr;  // 64-byte aligned, attention_scratch(…).total floats
+  AttentionScratch scratch;
 };
 
-/// How an item's scratch memory is laid out, in floats from its start; every part starts on a cache
-/// line.
-struct AttentionScratch {
-  std::size_t queries = 0;  // [queries, head_dim padded to 16]
-  std::size_t keys = 0;     // [kKeyTile, head_dim padded to 16]
-  std::size_t values = 0;   // [kKvBlock, kValueSlice]
-  std::size_t totals = 0;   // [queries, value_dim padded to 16]
-  std::size_t sums = 0;     // [queries]
-  std::size_t scores = 0;   // [queries, score_stride]
-  std::size_t score_stride = 0;
-  std::size_t total = 0;
+/// Consecutive rows [first_row, first_row + n_rows) of a batch, as AttentionItem wants them.
+struct AttentionRun {
+  std::size_t first_row = 0;
+  std::size_t n_rows = 0;
+  std::size_t work = 0;  // rows × positions
 };
 
-inline constexpr std::size_t kKeyTile = 16;     // keys that are converted at a time
-inline constexpr std::size_t kValueSlice = 64;  // value elements that are converted at a time
-
-/// The scratch for `n_rows` rows that together see positions [first, last].
-AttentionScratch attention_scratch(const AttentionShape& shape, std::size_t n_rows,
-                                   std::size_t first, std::size_t last);
-
-/// Rows from `rows[0]` on that make one run: see AttentionItem, and no more than keep the scores
-/// within a thread's share of the cache. At least 1. REQUIRES: rows is not empty.
-std::size_t attention_run(const AttentionShape& shape, std::span<const AttentionRow> rows);
-
-/// Compute::attention on the calling thread's arena. Throws std::bad_alloc where the scratch cannot
-/// be had.
-void run_attention(const Kernels& kernels, const AttentionShape& shape,
-                   std::span<const AttentionRow> rows, const float* q, std::size_t q_stride,
-                   float* out, std::size_t out_stride);
-
-/// Compute::store_kv on the calling thread's arena.
-void run_store_kv(const Kernels& kernels, const AttentionShape& shape,
-                  std::span<const AttentionRow> rows, const float* keys, std::size_t key_stride,
-                  const float* values, std::size_t value_stride);
+/// The run that starts at rows[0]: at most `max_rows`, and no more than keep the scores near a core.
+/// REQUIRES: neither is 0.
+AttentionRun attention_run(const AttentionShape& shape, std::span<const AttentionRow> rows,
+                           std::size_t max_rows);
 
 }  // namespace sluice

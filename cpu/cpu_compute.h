@@ -9,6 +9,7 @@
 #include "base/aligned_buffer.h"
 #include "base/compute.h"
 #include "base/status.h"
+#include "cpu/attention.h"
 #include "cpu/isa.h"
 #include "cpu/kernels.h"
 #include "cpu/workers.h"
@@ -55,6 +56,8 @@ class CpuCompute final : public Compute {
   std::string name_;
   AlignedBuffer scratch_;
   std::vector<std::size_t> tile_ends_;  // of the tasks in flight: running sum of their tiles
+  AlignedBuffer attention_scratch_;  // an AttentionScratch for each worker, grown with the context
+  std::vector<AttentionRun> attention_runs_;  // of the rows in flight
 };
 
 }  // namespace sluice

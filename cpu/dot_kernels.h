@@ -6,6 +6,12 @@
 
 namespace sluice::SLUICE_ISA {
 
+/// Kernels::dot: one of the two below.
 void dot(const DotTile& tile, std::byte* scratch);
+
+/// canonical.h's rule 2. REQUIRES: the format is quantised, tile.codes is not null.
+void quantised_dot(const DotTile& tile, std::byte* scratch);
+/// Rule 3; quantised weights are decoded first.
+void float_dot(const DotTile& tile, std::byte* scratch);
 
 }  // namespace sluice::SLUICE_ISA

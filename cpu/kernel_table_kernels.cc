@@ -1,7 +1,9 @@
 // Gathers one instruction set's kernels into its table.
 
+#include "cpu/attention_kernels.h"
 #include "cpu/dot_kernels.h"
 #include "cpu/kernels.h"
+#include "cpu/norm_kernels.h"
 #include "cpu/row_kernels.h"
 
 namespace sluice::SLUICE_ISA {
@@ -11,6 +13,10 @@ constinit const Kernels kKernels = {
     .quantise = quantise,
     .dot = dot,
     .silu_multiply = silu_multiply,
+    .rms_norm = rms_norm,
+    .rope = rope,
+    .attention = attention,
+    .store_kv_vector = store_kv_vector,
 };
 
 }  // namespace sluice::SLUICE_ISA

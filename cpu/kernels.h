@@ -15,7 +15,9 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/compute.h"
 #include "base/tensor_format.h"
+#include "cpu/attention.h"
 #include "cpu/isa.h"
 
 namespace sluice {
@@ -49,7 +51,7 @@ struct DotTile {
 inline constexpr std::size_t kTileWeightRows = 32;
 inline constexpr std::size_t kTileActivationRows = 128;
 /// Scratch that `dot` wants, 64-byte aligned.
-inline constexpr std::size_t kDotScratchBytes = 128 * 1024;
+inline constexpr std::size_t kDotScratchBytes = 192 * 1024;
 
 struct Kernels {
   /// One row, `columns` a multiple of 32: rule 1 of canonical.h.
@@ -58,6 +60,16 @@ struct Kernels {
   void (*dot)(const DotTile& tile, std::byte* scratch);
   /// out[i] = silu(gate[i]) * up[i]; out may be gate or up.
   void (*silu_multiply)(const float* gate, const float* up, float* out, std::size_t n);
+  /// One row: rule 6. out may be x.
+  void (*rms_norm)(const float* x, const float* weight, float eps, float* out, std::size_t columns);
+  /// The heads of one row, head_dim floats apart, in place: rule 7. Cosines and sines are
+  /// [rotary_dim / 2].
+  void (*rope)(float* x, std::size_t heads, std::size_t head_dim, std::size_t rotary_dim,
+               bool interleaved, const float* cosines, const float* sines);
+  /// One kv head of a run of rows: rule 5.
+  void (*attention)(const AttentionItem& item);
+  /// One head's vector of n floats into the KV cache's form (kv_vectors.h).
+  void (*store_kv_vector)(KvType type, const float* in, std::size_t n, std::byte* out);
 };
 
 namespace generic {

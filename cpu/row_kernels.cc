@@ -1,34 +1,53 @@
 #include "cpu/row_kernels.h"
 
 #include "base/canonical.h"
+#include "cpu/float_lanes.h"
 
 namespace sluice::SLUICE_ISA {
+namespace {
+
+/// Rounds to whole numbers, ties to even. REQUIRES: magnitudes are below 2^22.
+inline Lanes round_to_even(Lanes x) {
+  // Adding 1.5 * 2^23 leaves no bits for a fraction, and the adder rounds as wanted.
+  const Lanes shift = lanes_set(12582912.0f);
+  return (x + shift) - shift;
+}
+
+}  // namespace
 
 void quantise(const float* values, std::size_t columns, std::int8_t* codes, float* scales,
               std::int16_t* sums) {
   for (std::size_t group = 0; group < columns / kActivationGroup; ++group) {
-    const float* const x = values + group * kActivationGroup;
-    float amax = 0;
-    for (std::size_t i = 0; i < kActivationGroup; ++i) {
-      const float magnitude = __builtin_fabsf(x[i]);
-      if (magnitude > amax) amax = magnitude;
-    }
+    const Lanes low = lanes_load(values + group * kActivationGroup);
+    const Lanes high = lanes_load(values + group * kActivationGroup + 16);
+    const float amax = lanes_largest(lanes_max(lanes_abs(low), lanes_abs(high)));
     const float inverse = amax > 0 ? 127.0f / amax : 0.0f;
     scales[group] = amax / 127.0f;
     for (std::size_t half = 0; half < 2; ++half) {
-      int sum = 0;
-      for (std::size_t i = half * 16; i < half * 16 + 16; ++i) {
-        const auto code = static_cast<std::int8_t>(__builtin_lrintf(x[i] * inverse));
-        codes[group * kActivationGroup + i] = code;
-        sum += code;
-      }
-      sums[group * 2 + half] = static_cast<std::int16_t>(sum);
+      // min and max give their second operand for what is not a number, so codes are always within
+      // ±127.
+      const Lanes scaled = (half == 0 ? low : high) * lanes_set(inverse);
+      const Lanes whole =
+          round_to_even(lanes_min(lanes_max(scaled, lanes_set(-127.0f)), lanes_set(127.0f)));
+      lanes_store_codes(reinterpret_cast<std::byte*>(codes) + group * kActivationGroup + half * 16,
+                        whole);
+      // A sum of sixteen small whole numbers: exact in any order.
+      sums[group * 2 + half] = static_cast<std::int16_t>(lanes_sum(whole));
     }
   }
 }
 
 void silu_multiply(const float* gate, const float* up, float* out, std::size_t n) {
-  for (std::size_t i = 0; i < n; ++i) out[i] = gate[i] / (1.0f + __builtin_expf(-gate[i])) * up[i];
+  const Lanes one = lanes_set(1.0f);
+  const auto silu = [&](Lanes x) { return x / (one + lanes_exp(lanes_zero() - x)); };
+  std::size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    lanes_store(out + i, silu(lanes_load(gate + i)) * lanes_load(up + i));
+  }
+  if (i < n) {
+    const Lanes x = lanes_load_part(gate + i, n - i);
+    lanes_store_part(out + i, silu(x) * lanes_load_part(up + i, n - i), n - i);
+  }
 }
 
 }  // namespace sluice::SLUICE_ISA

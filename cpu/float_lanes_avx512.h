@@ -1,5 +1,13 @@
-// Sixteen float lanes as one AVX-512 register. float_lanes_generic.inc says what each function does.
-// Included inside an anonymous namespace of a file that includes <immintrin.h> and <cstddef>.
+#pragma once
+// Sixteen float lanes as one AVX-512 register (float_lanes.h).
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <immintrin.h>
+
+namespace sluice::SLUICE_ISA {
+namespace {
 
 struct Lanes {
   __m512 v;
@@ -17,6 +25,15 @@ inline Lanes lanes_load_half(const std::byte* p) {
 inline void lanes_store_half(std::byte* p, Lanes a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                       _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+inline float load_half(const std::byte* p) {
+  std::uint16_t half;
+  std::memcpy(&half, p, sizeof(half));
+  return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half)));
+}
+inline void store_half(std::byte* p, float x) {
+  const int half = _mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(x), _MM_FROUND_TO_NEAREST_INT));
+  std::memcpy(p, &half, sizeof(std::uint16_t));
 }
 inline Lanes lanes_load_codes(const std::byte* p) {
   const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
@@ -102,3 +119,6 @@ inline Lanes lanes_exp(Lanes a) {
                          _mm512_setzero_ps());
   return {_mm512_mask_mov_ps(p, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), x)};
 }
+
+}  // namespace
+}  // namespace sluice::SLUICE_ISA

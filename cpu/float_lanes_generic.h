@@ -1,5 +1,15 @@
-// Sixteen float lanes in plain code: what every other float_lanes_*.inc must agree with, bit for bit.
-// Included inside an anonymous namespace of a file that includes <cstdint>, <cstring>, base/canonical.h and base/half.h.
+#pragma once
+// Sixteen float lanes in plain code (float_lanes.h): what the other instruction sets must agree with, bit for bit.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "base/canonical.h"
+#include "base/half.h"
+
+namespace sluice::SLUICE_ISA {
+namespace {
 
 struct Lanes {
   float v[16];
@@ -32,6 +42,16 @@ inline void lanes_store_half(std::byte* p, const Lanes& a) {
   std::uint16_t halves[16];
   for (int i = 0; i < 16; ++i) halves[i] = float_to_half(a.v[i]);
   std::memcpy(p, halves, sizeof(halves));
+}
+/// One half.
+inline float load_half(const std::byte* p) {
+  std::uint16_t half;
+  std::memcpy(&half, p, sizeof(half));
+  return half_to_float(half);
+}
+inline void store_half(std::byte* p, float x) {
+  const std::uint16_t half = float_to_half(x);
+  std::memcpy(p, &half, sizeof(half));
 }
 /// 16 signed bytes.
 inline Lanes lanes_load_codes(const std::byte* p) {
@@ -109,3 +129,6 @@ inline Lanes lanes_exp(const Lanes& a) {
   for (int i = 0; i < 16; ++i) r.v[i] = canonical_exp(a.v[i]);
   return r;
 }
+
+}  // namespace
+}  // namespace sluice::SLUICE_ISA

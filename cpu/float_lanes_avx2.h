@@ -1,5 +1,13 @@
-// Sixteen float lanes as two AVX2 registers (with FMA and F16C). float_lanes_generic.inc says what each function does.
-// Included inside an anonymous namespace of a file that includes <immintrin.h> and <cstddef>.
+#pragma once
+// Sixteen float lanes as two AVX2 registers, with FMA and F16C (float_lanes.h).
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <immintrin.h>
+
+namespace sluice::SLUICE_ISA {
+namespace {
 
 struct Lanes {
   __m256 low, high;
@@ -22,6 +30,15 @@ inline void lanes_store_half(std::byte* p, Lanes a) {
   auto* halves = reinterpret_cast<__m128i*>(p);
   _mm_storeu_si128(halves, _mm256_cvtps_ph(a.low, _MM_FROUND_TO_NEAREST_INT));
   _mm_storeu_si128(halves + 1, _mm256_cvtps_ph(a.high, _MM_FROUND_TO_NEAREST_INT));
+}
+inline float load_half(const std::byte* p) {
+  std::uint16_t half;
+  std::memcpy(&half, p, sizeof(half));
+  return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half)));
+}
+inline void store_half(std::byte* p, float x) {
+  const int half = _mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(x), _MM_FROUND_TO_NEAREST_INT));
+  std::memcpy(p, &half, sizeof(std::uint16_t));
 }
 inline Lanes lanes_load_codes(const std::byte* p) {
   const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
@@ -121,3 +138,6 @@ inline __m256 exp_8(__m256 x) {
   return _mm256_blendv_ps(p, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
 }
 inline Lanes lanes_exp(Lanes a) { return {exp_8(a.low), exp_8(a.high)}; }
+
+}  // namespace
+}  // namespace sluice::SLUICE_ISA

@@ -1,0 +1,161 @@
+#include "cpu/attention.h"
+
+#include <algorithm>
+#include <new>
+
+#include "base/canonical.h"
+#include "cpu/cpu_compute.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::size_t kAlignment = 64;
+// A run's queries and totals fill half of a small second-level cache at head_dim 128; beyond this many, sharing a key's
+// conversion gains little.
+constexpr std::size_t kMaxQueries = 64;
+constexpr std::size_t kMaxScoreBytes = 512 * 1024;
+constexpr std::size_t kRowsOfItem = 16;  // rows that are stored by one item
+
+std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to * to; }
+
+/// Elements of a row of scores for positions [first, last], counted from the first one's block: whole lanes, of which the
+/// last are slack, and one cache line more so that rows do not all fall on the same lines of the cache.
+std::size_t score_stride(std::size_t first, std::size_t last) {
+  return round_up(last + 1 - first / kKvBlock * kKvBlock, kFloatLanes) + 2 * kFloatLanes;
+}
+
+// Hands out consecutive aligned arrays; with no memory it only measures them.
+class Carver {
+ public:
+  explicit Carver(std::byte* memory) : memory_(memory) {}
+  float* take(std::size_t count) {
+    std::byte* piece = memory_ == nullptr ? nullptr : memory_ + used_;
+    used_ += round_up(count * sizeof(float), kAlignment);
+    return reinterpret_cast<float*>(piece);
+  }
+  std::size_t used() const { return used_; }
+
+ private:
+  std::byte* memory_;
+  std::size_t used_ = 0;
+};
+
+AttentionScratch lay_out(Carver& carver, const AttentionShape& shape, std::size_t rows,
+                         std::size_t first, std::size_t last) {
+  const std::size_t queries = rows * (shape.heads / shape.kv_heads);
+  const std::size_t key_lanes = round_up(shape.head_dim, kFloatLanes);
+  AttentionScratch scratch;
+  scratch.queries = carver.take(queries * key_lanes);
+  scratch.keys = carver.take(kKeyTile * key_lanes);
+  scratch.values = carver.take(kKvBlock * kValueSlice);
+  scratch.totals = carver.take(queries * round_up(shape.value_dim, kFloatLanes));
+  scratch.sums = carver.take(queries);
+  scratch.score_stride = score_stride(first, last);
+  scratch.scores = carver.take(queries * scratch.score_stride);
+  return scratch;
+}
+
+}  // namespace
+
+std::size_t AttentionScratch::bytes(const AttentionShape& shape, std::size_t rows,
+                                    std::size_t first, std::size_t last) {
+  Carver carver(nullptr);
+  lay_out(carver, shape, rows, first, last);
+  return carver.used();
+}
+
+AttentionScratch AttentionScratch::carve(std::byte* memory, const AttentionShape& shape,
+                                         std::size_t rows, std::size_t first, std::size_t last) {
+  Carver carver(memory);
+  return lay_out(carver, shape, rows, first, last);
+}
+
+AttentionRun attention_run(const AttentionShape& shape, std::span<const AttentionRow> rows,
+                           std::size_t max_rows) {
+  const std::size_t group = shape.heads / shape.kv_heads;
+  const AttentionRow& front = rows.front();
+  const std::size_t limit = std::min({max_rows, rows.size(), kMaxQueries / group});
+  std::size_t n = 1;
+  for (; n < limit; ++n) {
+    const AttentionRow& row = rows[n];
+    const bool follows = row.kv.key_blocks == front.kv.key_blocks &&
+                         row.kv.value_blocks == front.kv.value_blocks &&
+                         row.position == front.position + n && row.first >= rows[n - 1].first;
+    if (!follows) break;
+    const std::size_t stride = score_stride(front.first, row.position);
+    if ((n + 1) * group * stride * sizeof(float) > kMaxScoreBytes) break;
+  }
+  return {0, n, n * (rows[n - 1].position + 1 - front.first)};
+}
+
+void CpuCompute::attention(const AttentionShape& shape, std::span<const AttentionRow> rows,
+                           const float* q, std::size_t q_stride, float* out,
+                           std::size_t out_stride) {
+  // Runs short enough that every worker gets an item or two.
+  const std::size_t max_rows =
+      std::max<std::size_t>(1, rows.size() * shape.kv_heads / (2 * workers_.count()));
+  attention_runs_.clear();
+  std::size_t worker_bytes = 0;
+  for (std::size_t begin = 0; begin < rows.size();) {
+    AttentionRun run = attention_run(shape, rows.subspan(begin), max_rows);
+    run.first_row = begin;
+    begin += run.n_rows;
+    worker_bytes = std::max(worker_bytes,
+                            AttentionScratch::bytes(shape, run.n_rows, rows[run.first_row].first,
+                                                    rows[begin - 1].position));
+    attention_runs_.push_back(run);
+  }
+  std::sort(attention_runs_.begin(), attention_runs_.end(),
+            [](const AttentionRun& a, const AttentionRun& b) { return a.work > b.work; });
+  if (attention_scratch_.size() < workers_.count() * worker_bytes) {
+    // Half as much again, so that a growing context asks rarely. Untouched pages cost nothing.
+    auto grown = AlignedBuffer::allocate(workers_.count() * worker_bytes * 3 / 2);
+    if (!grown.ok()) throw std::bad_alloc();
+    attention_scratch_ = std::move(grown).value();
+  }
+
+  workers_.for_each(
+      attention_runs_.size() * shape.kv_heads, [&](std::size_t index, unsigned worker) {
+        const AttentionRun& run = attention_runs_[index / shape.kv_heads];
+        AttentionItem item;
+        item.shape = shape;
+        item.key_bytes = kv_vector_bytes(shape.kv_type, shape.head_dim);
+        item.value_bytes = kv_vector_bytes(shape.kv_type, shape.value_dim);
+        item.rows = &rows[run.first_row];
+        item.n_rows = run.n_rows;
+        item.kv_head = index % shape.kv_heads;
+        item.q = q + run.first_row * q_stride;
+        item.q_stride = q_stride;
+        item.out = out + run.first_row * out_stride;
+        item.out_stride = out_stride;
+        item.scratch = AttentionScratch::carve(
+            attention_scratch_.data() + worker * worker_bytes, shape, run.n_rows,
+            item.rows[0].first, item.rows[run.n_rows - 1].position);
+        kernels_.attention(item);
+      });
+}
+
+void CpuCompute::store_kv(const AttentionShape& shape, std::span<const AttentionRow> rows,
+                          const float* keys, std::size_t key_stride, const float* values,
+                          std::size_t value_stride) {
+  const std::size_t key_bytes = kv_vector_bytes(shape.kv_type, shape.head_dim);
+  const std::size_t value_bytes = kv_vector_bytes(shape.kv_type, shape.value_dim);
+  const std::size_t items = (rows.size() + kRowsOfItem - 1) / kRowsOfItem;
+  workers_.for_each(items, [&](std::size_t index, unsigned) {
+    const std::size_t end = std::min(rows.size(), (index + 1) * kRowsOfItem);
+    for (std::size_t r = index * kRowsOfItem; r < end; ++r) {
+      const std::size_t block = rows[r].position / kKvBlock;
+      const std::size_t place = rows[r].position % kKvBlock;
+      for (std::size_t head = 0; head < shape.kv_heads; ++head) {
+        const std::size_t vector = head * kKvBlock + place;
+        kernels_.store_kv_vector(shape.kv_type, keys + r * key_stride + head * shape.head_dim,
+                                 shape.head_dim, rows[r].kv.key_blocks[block] + vector * key_bytes);
+        kernels_.store_kv_vector(shape.kv_type, values + r * value_stride + head * shape.value_dim,
+                                 shape.value_dim,
+                                 rows[r].kv.value_blocks[block] + vector * value_bytes);
+      }
+    }
+  });
+}
+
+}  // namespace sluice

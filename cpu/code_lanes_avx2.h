@@ -1,0 +1,134 @@
+#pragma once
+// The quantised dot's integers as pairs of AVX2 registers (code_lanes.h).
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "cpu/float_lanes.h"
+
+namespace sluice::SLUICE_ISA {
+namespace {
+
+struct Ints {
+  __m256i low, high;
+};
+
+constexpr std::size_t kRegisterRows = 2;
+
+inline __m256i load_256(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+}
+inline Ints ints_set(std::int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+inline Ints ints_load(const std::int32_t* p) { return {load_256(p), load_256(p + 8)}; }
+inline void ints_store(std::int32_t* p, Ints a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.low);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), a.high);
+}
+inline Ints operator+(Ints a, Ints b) {
+  return {_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)};
+}
+inline Lanes to_lanes(Ints a) { return {_mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high)}; }
+
+/// Dots of each four bytes of w, unsigned unless wide, and x.
+template <bool kWide>
+inline __m256i dot_bytes(__m256i w, __m256i x) {
+  if constexpr (kWide) {
+    x = _mm256_sign_epi8(x, w);
+    w = _mm256_abs_epi8(w);
+  }
+  return _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1));
+}
+
+struct CodePanel {
+  __m256i low, high;
+};
+inline CodePanel panel_load(const std::uint8_t* p) { return {load_256(p), load_256(p + 32)}; }
+template <bool kWide>
+inline Ints dot_4(Ints sums, CodePanel codes, const std::int8_t* x) {
+  std::int32_t word;
+  std::memcpy(&word, x, sizeof(word));
+  const __m256i four = _mm256_set1_epi32(word);
+  return {_mm256_add_epi32(sums.low, dot_bytes<kWide>(codes.low, four)),
+          _mm256_add_epi32(sums.high, dot_bytes<kWide>(codes.high, four))};
+}
+
+/// Sums of sixteens 0 to 7 of 128 codes: [0, 2, 4, 6 | 1, 3, 5, 7].
+template <bool kWide>
+inline __m256i sixteen_dots(const std::uint8_t* codes, const std::int8_t* x) {
+  __m256i dots[4];
+  for (int j = 0; j < 4; ++j) {
+    dots[j] = dot_bytes<kWide>(load_256(codes + 32 * j), load_256(x + 32 * j));
+  }
+  return _mm256_hadd_epi32(_mm256_hadd_epi32(dots[0], dots[1]),
+                           _mm256_hadd_epi32(dots[2], dots[3]));
+}
+
+/// Dots of the groups of 256 codes.
+template <std::size_t kGroup, bool kWide>
+inline void group_dots_256(const std::uint8_t* codes, const std::int8_t* x, __m256i* sums) {
+  const __m256i a = sixteen_dots<kWide>(codes, x);
+  const __m256i b = sixteen_dots<kWide>(codes + 128, x + 128);
+  if constexpr (kGroup == 16) {
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    sums[0] = _mm256_permutevar8x32_epi32(a, order);
+    sums[1] = _mm256_permutevar8x32_epi32(b, order);
+  } else {
+    sums[0] = _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20),
+                               _mm256_permute2x128_si256(a, b, 0x31));
+  }
+}
+
+template <std::size_t kGroup, bool kWide>
+inline void group_dots(const std::uint8_t* codes, const std::int8_t* x, Ints* sums) {
+  __m256i dots[4];
+  group_dots_256<kGroup, kWide>(codes, x, dots);
+  group_dots_256<kGroup, kWide>(codes + 256, x + 256, dots + 32 / kGroup);
+  sums[0] = {dots[0], dots[1]};
+  if constexpr (kGroup == 16) sums[1] = {dots[2], dots[3]};
+}
+
+template <std::size_t kGroup>
+inline void group_sums(const std::int16_t* sixteens, int factor, Ints* sums) {
+  if constexpr (kGroup == 16) {
+    const auto* eights = reinterpret_cast<const __m128i*>(sixteens);
+    const __m256i factors = _mm256_set1_epi32(factor);
+    const auto eight = [&](int i) {
+      return _mm256_mullo_epi32(_mm256_cvtepi16_epi32(_mm_loadu_si128(eights + i)), factors);
+    };
+    sums[0] = {eight(0), eight(1)};
+    sums[1] = {eight(2), eight(3)};
+  } else {
+    const __m256i factors = _mm256_set1_epi16(static_cast<std::int16_t>(factor));
+    sums[0] = {_mm256_madd_epi16(load_256(sixteens), factors),
+               _mm256_madd_epi16(load_256(sixteens + 16), factors)};
+  }
+}
+
+/// transpose_4 for eight rows.
+inline void transpose_4_of_8(const float* rows, std::size_t stride, __m256* columns) {
+  __m256 mixed[4];  // lane l of mixed[i]: four elements of row 4l + i
+  for (std::size_t i = 0; i < 4; ++i) {
+    const float* const row = rows + i * stride;
+    mixed[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(row)),
+                                    _mm_loadu_ps(row + 4 * stride), 1);
+  }
+  const __m256 low_01 = _mm256_unpacklo_ps(mixed[0], mixed[1]);
+  const __m256 low_23 = _mm256_unpacklo_ps(mixed[2], mixed[3]);
+  const __m256 high_01 = _mm256_unpackhi_ps(mixed[0], mixed[1]);
+  const __m256 high_23 = _mm256_unpackhi_ps(mixed[2], mixed[3]);
+  columns[0] = _mm256_shuffle_ps(low_01, low_23, 0x44);
+  columns[1] = _mm256_shuffle_ps(low_01, low_23, 0xee);
+  columns[2] = _mm256_shuffle_ps(high_01, high_23, 0x44);
+  columns[3] = _mm256_shuffle_ps(high_01, high_23, 0xee);
+}
+
+inline void transpose_4(const float* rows, std::size_t stride, Lanes* columns) {
+  __m256 low[4], high[4];
+  transpose_4_of_8(rows, stride, low);
+  transpose_4_of_8(rows + 8 * stride, stride, high);
+  for (int j = 0; j < 4; ++j) columns[j] = {low[j], high[j]};
+}
+
+}  // namespace
+}  // namespace sluice::SLUICE_ISA

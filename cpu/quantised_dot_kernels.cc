@@ -1,0 +1,262 @@
+// Quantised weights × 8-bit activations: canonical.h's rule 2 for a tile.
+//
+// A lane is a weight row. Whatever the instruction set, a tile is cut into strips of sixteen weight
+// rows and segments of 512 columns. A segment of a strip is unpacked once, row by row (so memory is
+// read in long runs), into bytes that are the same for every format. Then
+//   few activation rows:   each weight row's integer dots of all groups come out of byte products
+//   along the row; they and
+//                          the scales are turned, so that lanes are rows, and added up in order;
+//   many activation rows:  the codes themselves are turned into a panel [column / 4][row][4] that
+//   stays in the L1 cache, and each
+//                          group's integers appear with lanes as rows.
+// Both give the same integers, so both give the same bits.
+
+#include "base/canonical.h"
+#include "cpu/code_lanes.h"
+#include "cpu/dot_kernels.h"
+#include "cpu/segment_codes.h"
+
+namespace sluice::SLUICE_ISA {
+namespace {
+
+constexpr std::size_t kStripRows = 16;
+constexpr std::size_t kStrips = kTileWeightRows / kStripRows;
+constexpr std::size_t kMaxGroups = kSegment / 16;
+/// Up to here rows are turned after the dot, above before it. Measured.
+constexpr std::size_t kFewRows = 3;
+
+/// An activation row's part under a segment. Padded with zero codes, so that whole segments may be
+/// read.
+struct ActivationSegment {
+  alignas(64) std::int8_t codes[kSegment];
+  std::int32_t corrections[kMaxGroups];  // -offset * sum, by group
+  float sums[kMaxGroups];                // by group
+  float scales[kMaxGroups];              // by group of weights, be it 16 or 32
+};
+
+/// A segment of sixteen weight rows.
+struct Strip {
+  alignas(64) std::uint8_t codes[kStripRows][kSegment];
+  float scales[kStripRows][kMaxGroups];
+  float mins[kStripRows][kMaxGroups];
+};
+
+/// The same with rows as lanes.
+struct Panel {
+  alignas(64) std::uint8_t codes[kSegment / 4][kStripRows][4];
+  float scales[kMaxGroups][kStripRows];
+  float mins[kMaxGroups][kStripRows];
+};
+
+/// What the two factors of each group's term are before they are turned.
+struct Terms {
+  alignas(64) float scales[kStripRows][kMaxGroups];
+  float mins[kStripRows][kMaxGroups];
+  float dots[kStripRows][kMaxGroups];
+};
+
+struct Scratch {
+  Strip strip;
+  Panel panel;
+  Terms terms;
+  ActivationSegment activations[kTileActivationRows];
+  alignas(64) float totals[kStrips][kTileActivationRows][kStripRows];
+};
+static_assert(sizeof(Scratch) <= kDotScratchBytes);
+
+template <std::size_t kGroup>
+void prepare(const DotTile& tile, std::size_t begin, std::size_t elements, int offset,
+             ActivationSegment* segments) {
+  for (std::size_t r = 0; r < tile.n_rows; ++r) {
+    const std::size_t row = tile.row_index != nullptr ? tile.row_index[r] : r;
+    const std::int8_t* const codes = tile.codes + row * tile.columns + begin;
+    const float* const scales = tile.scales + (row * tile.columns + begin) / 32;
+    const std::int16_t* sums = tile.sums + (row * tile.columns + begin) / 16;
+    ActivationSegment& segment = segments[r];
+    std::memcpy(segment.codes, codes, elements);
+    std::int16_t padded[kMaxGroups] = {};
+    if (elements < kSegment) {
+      std::memset(segment.codes + elements, 0, kSegment - elements);
+      std::memcpy(padded, sums, elements / 16 * sizeof(std::int16_t));
+      sums = padded;
+    }
+    Ints corrections[2], exact[2];
+    group_sums<kGroup>(sums, -offset, corrections);
+    group_sums<kGroup>(sums, 1, exact);
+    for (std::size_t part = 0; part < 32 / kGroup; ++part) {
+      ints_store(segment.corrections + 16 * part, corrections[part]);
+      lanes_store(segment.sums + 16 * part, to_lanes(exact[part]));
+    }
+    for (std::size_t group = 0; group < elements / kGroup; ++group) {
+      segment.scales[group] = scales[group * kGroup / 32];
+    }
+  }
+}
+
+/// total = total + the segment's dots of one activation row.
+template <std::size_t kGroup, bool kMin, bool kWide>
+void add_few(const Strip& strip, const ActivationSegment& x, std::size_t groups, Terms& terms,
+             float* total) {
+  constexpr std::size_t kParts = 32 / kGroup;
+  for (std::size_t row = 0; row < kStripRows; ++row) {
+    Ints dots[2];
+    group_dots<kGroup, kWide>(strip.codes[row], x.codes, dots);
+    for (std::size_t part = 0; part < kParts; ++part) {
+      const std::size_t at = 16 * part;
+      const Lanes scales = lanes_load(x.scales + at);
+      lanes_store(terms.dots[row] + at, to_lanes(dots[part] + ints_load(x.corrections + at)));
+      lanes_store(terms.scales[row] + at, lanes_load(strip.scales[row] + at) * scales);
+      if (kMin) lanes_store(terms.mins[row] + at, lanes_load(strip.mins[row] + at) * scales);
+    }
+  }
+  Lanes sum = lanes_zero();
+  for (std::size_t first = 0; first < groups; first += 4) {
+    Lanes dots[4], scales[4], mins[4];
+    transpose_4(terms.dots[0] + first, kMaxGroups, dots);
+    transpose_4(terms.scales[0] + first, kMaxGroups, scales);
+    if (kMin) transpose_4(terms.mins[0] + first, kMaxGroups, mins);
+    const std::size_t count = groups - first < 4 ? groups - first : 4;
+    for (std::size_t i = 0; i < count; ++i) {
+      sum = lanes_fma(scales[i], dots[i], sum);
+      if (kMin) sum = lanes_fma(mins[i], lanes_set(x.sums[first + i]), sum);
+    }
+  }
+  lanes_store(total, lanes_load(total) + sum);
+}
+
+template <bool kMin>
+void turn(const Strip& strip, std::size_t elements, std::size_t groups, Panel& panel) {
+  const auto* const codes = reinterpret_cast<const float*>(strip.codes);
+  auto* const turned = reinterpret_cast<float*>(panel.codes);
+  Lanes columns[4];
+  for (std::size_t word = 0; word < elements / 4; word += 4) {
+    transpose_4(codes + word, kSegment / 4, columns);
+    for (std::size_t i = 0; i < 4; ++i) lanes_store(turned + (word + i) * kStripRows, columns[i]);
+  }
+  for (std::size_t group = 0; group < groups; group += 4) {
+    transpose_4(strip.scales[0] + group, kMaxGroups, columns);
+    for (std::size_t i = 0; i < 4; ++i) lanes_store(panel.scales[group + i], columns[i]);
+    if (!kMin) continue;
+    transpose_4(strip.mins[0] + group, kMaxGroups, columns);
+    for (std::size_t i = 0; i < 4; ++i) lanes_store(panel.mins[group + i], columns[i]);
+  }
+}
+
+/// total[r] = total[r] + the segment's dots, for kRows activation rows.
+template <std::size_t kGroup, bool kMin, bool kWide, std::size_t kRows>
+void multiply_panel(const Panel& panel, const ActivationSegment* x, std::size_t groups,
+                    float (*totals)[kStripRows]) {
+  Lanes sums[kRows];
+  for (Lanes& sum : sums) sum = lanes_zero();
+  for (std::size_t group = 0; group < groups; ++group) {
+    Ints dots[kRows];
+    for (std::size_t r = 0; r < kRows; ++r) dots[r] = ints_set(x[r].corrections[group]);
+    for (std::size_t word = 0; word < kGroup / 4; ++word) {
+      const std::size_t column = group * kGroup + word * 4;
+      const CodePanel codes = panel_load(panel.codes[column / 4][0]);
+      for (std::size_t r = 0; r < kRows; ++r) {
+        dots[r] = dot_4<kWide>(dots[r], codes, x[r].codes + column);
+      }
+    }
+    const Lanes scales = lanes_load(panel.scales[group]);
+    for (std::size_t r = 0; r < kRows; ++r) {
+      const Lanes scale = lanes_set(x[r].scales[group]);
+      sums[r] = lanes_fma(scales * scale, to_lanes(dots[r]), sums[r]);
+      if (kMin) {
+        sums[r] =
+            lanes_fma(lanes_load(panel.mins[group]) * scale, lanes_set(x[r].sums[group]), sums[r]);
+      }
+    }
+  }
+  for (std::size_t r = 0; r < kRows; ++r) {
+    lanes_store(totals[r], lanes_load(totals[r]) + sums[r]);
+  }
+}
+
+template <std::size_t kGroup, bool kMin, bool kWide>
+void add_many(const Panel& panel, const ActivationSegment* x, std::size_t n_rows,
+              std::size_t groups, float (*totals)[kStripRows]) {
+  std::size_t r = 0;
+  for (; r + kRegisterRows <= n_rows; r += kRegisterRows) {
+    multiply_panel<kGroup, kMin, kWide, kRegisterRows>(panel, x + r, groups, totals + r);
+  }
+  if constexpr (kRegisterRows > 4) {
+    for (; r + 4 <= n_rows; r += 4) {
+      multiply_panel<kGroup, kMin, kWide, 4>(panel, x + r, groups, totals + r);
+    }
+  }
+  for (; r < n_rows; ++r) {
+    multiply_panel<kGroup, kMin, kWide, 1>(panel, x + r, groups, totals + r);
+  }
+}
+
+void write_output(const DotTile& tile, const float (*totals)[kTileActivationRows][kStripRows]) {
+  for (std::size_t r = 0; r < tile.n_rows; ++r) {
+    float* const out = tile.output + r * tile.output_stride;
+    for (std::size_t first = 0; first < tile.weight_rows; first += kStripRows) {
+      const std::size_t left = tile.weight_rows - first;
+      Lanes result = lanes_load(totals[first / kStripRows][r]);
+      if (left >= kStripRows) {
+        if (tile.bias != nullptr) result = result + lanes_load(tile.bias + first);
+        lanes_store(out + first, result);
+      } else {
+        if (tile.bias != nullptr) result = result + lanes_load_part(tile.bias + first, left);
+        lanes_store_part(out + first, result, left);
+      }
+    }
+  }
+}
+
+template <std::size_t kGroup, bool kMin, bool kWide>
+void multiply(const DotTile& tile, const SegmentFormat& format, Scratch& scratch) {
+  const std::size_t strips = (tile.weight_rows + kStripRows - 1) / kStripRows;
+  for (std::size_t strip = 0; strip < strips; ++strip) {
+    std::memset(scratch.totals[strip], 0, tile.n_rows * sizeof(scratch.totals[strip][0]));
+  }
+  for (std::size_t begin = 0; begin < tile.columns; begin += kSegment) {
+    const std::size_t elements = tile.columns - begin < kSegment ? tile.columns - begin : kSegment;
+    const std::size_t groups = elements / kGroup;
+    const std::size_t skipped = begin / tile.format->block_elements * tile.format->block_bytes;
+    prepare<kGroup>(tile, begin, elements, format.offset, scratch.activations);
+    for (std::size_t strip = 0; strip < strips; ++strip) {
+      const std::size_t first = strip * kStripRows;
+      const std::size_t rows =
+          tile.weight_rows - first < kStripRows ? tile.weight_rows - first : kStripRows;
+      for (std::size_t row = 0; row < rows; ++row) {
+        format.unpack(tile.weight + (first + row) * tile.row_bytes + skipped, elements,
+                      scratch.strip.codes[row], scratch.strip.scales[row], scratch.strip.mins[row]);
+      }
+      float(*const totals)[kStripRows] = scratch.totals[strip];
+      if (tile.n_rows <= kFewRows) {
+        for (std::size_t r = 0; r < tile.n_rows; ++r) {
+          add_few<kGroup, kMin, kWide>(scratch.strip, scratch.activations[r], groups, scratch.terms,
+                                       totals[r]);
+        }
+      } else {
+        turn<kMin>(scratch.strip, elements, groups, scratch.panel);
+        add_many<kGroup, kMin, kWide>(scratch.panel, scratch.activations, tile.n_rows, groups,
+                                      totals);
+      }
+    }
+  }
+  write_output(tile, scratch.totals);
+}
+
+}  // namespace
+
+void quantised_dot(const DotTile& tile, std::byte* scratch) {
+  const SegmentFormat format = segment_format(*tile.format);
+  Scratch& working = *reinterpret_cast<Scratch*>(scratch);
+  // Which instructions multiply, chosen by what the format's row in the table says.
+  if (tile.format->group == 32) {
+    if (tile.format->has_min) return multiply<32, true, false>(tile, format, working);
+#if SLUICE_ISA_LEVEL == 1 || SLUICE_ISA_LEVEL == 2
+    if (format.wide) return multiply<32, false, true>(tile, format, working);
+#endif
+    return multiply<32, false, false>(tile, format, working);
+  }
+  if (tile.format->has_min) return multiply<16, true, false>(tile, format, working);
+  return multiply<16, false, false>(tile, format, working);
+}
+
+}  // namespace sluice::SLUICE_ISA

@@ -1,0 +1,25 @@
+#pragma once
+// A weight row's part under one segment, taken out of its format: what every quantised dot starts
+// from.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/tensor_format.h"
+
+namespace sluice::SLUICE_ISA {
+
+/// How a format's codes come out of `unpack` (code_lanes.h).
+struct SegmentFormat {
+  /// `elements` <= 512 from `blocks` on → bytes `code + offset` [elements], scales [elements /
+  /// group], and mins where the format has them. REQUIRES: elements is a multiple of the block's.
+  void (*unpack)(const std::byte* blocks, std::size_t elements, std::uint8_t* codes, float* scales,
+                 float* mins);
+  int offset;
+  bool wide;
+};
+
+/// REQUIRES: the format is quantised.
+SegmentFormat segment_format(const TensorFormat& format);
+
+}  // namespace sluice::SLUICE_ISA
