@@ -13,16 +13,24 @@ TOKENS = 200
 CONTEXT = 512
 MIB = 1 << 20
 
-# What the cache gets on top of the smallest budget that works, as a share of all experts' bytes.
+# What the budget has beyond the smallest that works, as a share of all experts' bytes; the last holds every expert (a cached
+# expert takes up to a few disk sectors more than its bytes).
 STORY_SHARE = 0.25
-SHARES = (0.0, 0.125, 0.25, 0.5, 1.0)
+SHARES = (0.0, 0.125, 0.25, 0.5, 1.5)
+
+
+def run(program, verb, model, *options, **keywords):
+    """Runs a verb quietly; should it fail, its messages are shown and this program ends."""
+    command = [program, verb, model, "--ctx", str(CONTEXT), *options]
+    done = subprocess.run(command, stderr=subprocess.PIPE, check=False, **keywords)
+    if done.returncode != 0:
+        sys.stderr.buffer.write(done.stderr)
+        sys.exit(f"{' '.join(command)} ended with status {done.returncode}")
+    return done
 
 
 def sluice_json(program, verb, model, *options):
-    """Runs a verb with --json and returns the object; its messages go to the terminal."""
-    command = [program, verb, model, "--json", "--ctx", str(CONTEXT), *options]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout)
+    return json.loads(run(program, verb, model, "--json", *options, stdout=subprocess.PIPE).stdout)
 
 
 def story_options(ram):
@@ -32,18 +40,17 @@ def story_options(ram):
 def tell_story(program, model, ram, info):
     print(f"{model}: {info['expert_bytes'] / MIB:.1f} MiB of experts on disk; "
           f"this story is told with --ram {ram / MIB:.1f}M, all of the process included.\n", flush=True)
-    print(PROMPT, end="", flush=True)
-    subprocess.run([program, "run", model, "--ctx", str(CONTEXT), *story_options(ram)], check=True)
-    print("\n")
+    run(program, "run", model, *story_options(ram))
+    print(flush=True)
 
 
 def table_row(program, model, ram):
-    run = sluice_json(program, "run", model, *story_options(ram))
-    experts, memory = run["experts"], run["memory"]
+    result = sluice_json(program, "run", model, *story_options(ram))
+    experts, memory = result["experts"], result["memory"]
     hit_rate = experts["hits"] / max(experts["requests"], 1)
     row = (f"{memory['ram_budget'] / MIB:.1f} MiB", f"{memory['peak_rss'] / MIB:.1f} MiB", f"{100 * hit_rate:.1f} %",
-           f"{experts['bytes_read'] / MIB:.1f} MiB", f"{run['timings']['decode_tok_s']:.1f}")
-    return row, run["tokens"]
+           f"{experts['bytes_read'] / MIB:.1f} MiB", f"{result['timings']['decode_tok_s']:.1f}")
+    return row, result["tokens"]
 
 
 def print_row(row):
