@@ -10,16 +10,17 @@ namespace sluice {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
-// A run's queries and totals fill half of a small second-level cache at head_dim 128; beyond this many, sharing a key's
-// conversion gains little.
+// A run's queries and totals fill half of a small second-level cache at head_dim 128; beyond this
+// many, sharing a key's conversion gains little.
 constexpr std::size_t kMaxQueries = 64;
 constexpr std::size_t kMaxScoreBytes = 512 * 1024;
 constexpr std::size_t kRowsOfItem = 16;  // rows that are stored by one item
 
 std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to * to; }
 
-/// Elements of a row of scores for positions [first, last], counted from the first one's block: whole lanes, of which the
-/// last are slack, and one cache line more so that rows do not all fall on the same lines of the cache.
+/// Elements of a row of scores for positions [first, last], counted from the first one's block:
+/// whole lanes, of which the last are slack, and one cache line more so that rows do not all fall
+/// on the same lines of the cache.
 std::size_t score_stride(std::size_t first, std::size_t last) {
   return round_up(last + 1 - first / kKvBlock * kKvBlock, kFloatLanes) + 2 * kFloatLanes;
 }
@@ -100,9 +101,9 @@ void CpuCompute::attention(const AttentionShape& shape, std::span<const Attentio
     AttentionRun run = attention_run(shape, rows.subspan(begin), max_rows);
     run.first_row = begin;
     begin += run.n_rows;
-    worker_bytes = std::max(worker_bytes,
-                            AttentionScratch::bytes(shape, run.n_rows, rows[run.first_row].first,
-                                                    rows[begin - 1].position));
+    worker_bytes =
+        std::max(worker_bytes, AttentionScratch::bytes(shape, run.n_rows, rows[run.first_row].first,
+                                                       rows[begin - 1].position));
     attention_runs_.push_back(run);
   }
   std::sort(attention_runs_.begin(), attention_runs_.end(),
@@ -128,9 +129,9 @@ void CpuCompute::attention(const AttentionShape& shape, std::span<const Attentio
         item.q_stride = q_stride;
         item.out = out + run.first_row * out_stride;
         item.out_stride = out_stride;
-        item.scratch = AttentionScratch::carve(
-            attention_scratch_.data() + worker * worker_bytes, shape, run.n_rows,
-            item.rows[0].first, item.rows[run.n_rows - 1].position);
+        item.scratch = AttentionScratch::carve(attention_scratch_.data() + worker * worker_bytes,
+                                               shape, run.n_rows, item.rows[0].first,
+                                               item.rows[run.n_rows - 1].position);
         kernels_.attention(item);
       });
 }

@@ -1,9 +1,10 @@
 #pragma once
 // Attention over the blocks of the KV cache (base/canonical.h, rule 5).
 //
-// The unit of work is an *item*: one kv head of a *run* of rows that follow one another in the same sequence. All query
-// heads that share the kv head, of all rows of the run, meet each key and value while it is near, converted to float32
-// once. Items are independent, so they are what the threads share out.
+// The unit of work is an *item*: one kv head of a *run* of rows that follow one another in the same
+// sequence. All query heads that share the kv head, of all rows of the run, meet each key and value
+// while it is near, converted to float32 once. Items are independent, so they are what the threads
+// share out.
 
 #include <cstddef>
 #include <span>
@@ -12,17 +13,20 @@
 
 namespace sluice {
 
-inline constexpr std::size_t kKeyTile = 16;     // keys that are converted at a time
-inline constexpr std::size_t kValueSlice = 64;  // elements of the values that are converted at a time
+inline constexpr std::size_t kKeyTile = 16;  // keys that are converted at a time
+inline constexpr std::size_t kValueSlice =
+    64;  // elements of the values that are converted at a time
 
-/// An item's working memory; every part starts on a cache line. `queries` = rows of the run × query heads of a kv head.
+/// An item's working memory; every part starts on a cache line. `queries` = rows of the run × query
+/// heads of a kv head.
 struct AttentionScratch {
   float* queries = nullptr;  // [queries, head_dim rounded up to 16]
   float* keys = nullptr;     // [kKeyTile, head_dim rounded up to 16]
   float* values = nullptr;   // [kKvBlock, kValueSlice]
   float* totals = nullptr;   // [queries, value_dim rounded up to 16]
   float* sums = nullptr;     // [queries]
-  float* scores = nullptr;   // [queries, score_stride]: of the positions from the first one's block on
+  float* scores =
+      nullptr;  // [queries, score_stride]: of the positions from the first one's block on
   std::size_t score_stride = 0;
 
   /// Bytes that `carve` needs for rows that together see positions [first, last].
@@ -34,7 +38,8 @@ struct AttentionScratch {
 };
 
 /// What a kernel computes: `out` of the query heads of `kv_head` for rows [0, n_rows).
-/// REQUIRES: rows share the sequence, each stands one position after the one before, and `first` never decreases.
+/// REQUIRES: rows share the sequence, each stands one position after the one before, and `first`
+/// never decreases.
 struct AttentionItem {
   AttentionShape shape;
   std::size_t key_bytes = 0;    // of one head's key
@@ -56,8 +61,8 @@ struct AttentionRun {
   std::size_t work = 0;  // rows × positions
 };
 
-/// The run that starts at rows[0]: at most `max_rows`, and no more than keep the scores near a core.
-/// REQUIRES: neither is 0.
+/// The run that starts at rows[0]: at most `max_rows`, and no more than keep the scores near a
+/// core. REQUIRES: neither is 0.
 AttentionRun attention_run(const AttentionShape& shape, std::span<const AttentionRow> rows,
                            std::size_t max_rows);
 

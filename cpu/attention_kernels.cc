@@ -1,7 +1,8 @@
-// Attention of one item in four passes: scores of all positions, softmax weights in their place, weighted sums of values
-// segment by segment, division by the sum of weights. Register tiles hold several query heads against several keys (or against
-// several lanes of the values), so that what is loaded is used more than once; which tile computes an element does not change
-// the order in which it is summed.
+// Attention of one item in four passes: scores of all positions, softmax weights in their place,
+// weighted sums of values segment by segment, division by the sum of weights. Register tiles hold
+// several query heads against several keys (or against several lanes of the values), so that what
+// is loaded is used more than once; which tile computes an element does not change the order in
+// which it is summed.
 
 #include "cpu/attention_kernels.h"
 
@@ -44,7 +45,8 @@ struct Sizes {
   std::size_t first, end;   // positions that any row sees
 };
 
-/// Where the item's vectors of a position start: in block position / kKvBlock, [kv_heads][kKvBlock].
+/// Where the item's vectors of a position start: in block position / kKvBlock,
+/// [kv_heads][kKvBlock].
 inline const std::byte* vector_at(std::byte* const* blocks, const AttentionItem& item,
                                   std::size_t bytes, std::size_t position) {
   return blocks[position / kKvBlock] + (item.kv_head * kKvBlock + position % kKvBlock) * bytes;
@@ -141,8 +143,8 @@ inline void softmax_weights(float* scores, Range seen) {
   }
 }
 
-/// totals[q][d] += the sum over n positions of weights[q][i] * values[i][d], for Q queries and D lanes' worth of d. With `kSum`,
-/// sums[q] += the sum of weights[q][i] as well.
+/// totals[q][d] += the sum over n positions of weights[q][i] * values[i][d], for Q queries and D
+/// lanes' worth of d. With `kSum`, sums[q] += the sum of weights[q][i] as well.
 template <int Q, int D, bool kSum>
 inline void weigh_tile(const float* weights, std::size_t weight_stride, const float* values,
                        std::size_t n, float* totals, std::size_t total_stride, float* sums) {
@@ -174,7 +176,8 @@ inline void weigh_tile(const float* weights, std::size_t weight_stride, const fl
   }
 }
 
-/// weigh_tile over a slice of `lanes` ≤ kValueSlice elements; the weights are summed along with the first.
+/// weigh_tile over a slice of `lanes` ≤ kValueSlice elements; the weights are summed along with the
+/// first.
 template <int Q>
 inline void weigh_slice(const float* weights, std::size_t weight_stride, const float* values,
                         std::size_t n, std::size_t lanes, bool with_sums, float* totals,
@@ -185,7 +188,8 @@ inline void weigh_slice(const float* weights, std::size_t weight_stride, const f
     if (with_sums && d == 0) {
       weigh_tile<Q, D, true>(weights, weight_stride, values, n, totals, total_stride, sums);
     } else {
-      weigh_tile<Q, D, false>(weights, weight_stride, values + d, n, totals + d, total_stride, sums);
+      weigh_tile<Q, D, false>(weights, weight_stride, values + d, n, totals + d, total_stride,
+                              sums);
     }
   };
   for (; d + kDepth * kLanes <= lanes; d += kDepth * kLanes) weigh.template operator()<kDepth>();
@@ -214,17 +218,17 @@ void add_segment(const AttentionItem& item, const Sizes& sizes, std::size_t bloc
                        slice, dim, scratch.values + (position - low) * kValueSlice);
     }
     const auto weigh = [&]<int Q>(std::size_t query, Range seen) {
-      weigh_slice<Q>(scratch.scores + query * scratch.score_stride + seen.begin,
-                     scratch.score_stride,
-                     scratch.values + (seen.begin + sizes.base - low) * kValueSlice,
-                     seen.end - seen.begin, whole_lanes(dim), slice == 0,
-                     scratch.totals + query * sizes.value_lanes + slice, sizes.value_lanes,
-                     scratch.sums + query);
+      weigh_slice<Q>(
+          scratch.scores + query * scratch.score_stride + seen.begin, scratch.score_stride,
+          scratch.values + (seen.begin + sizes.base - low) * kValueSlice, seen.end - seen.begin,
+          whole_lanes(dim), slice == 0, scratch.totals + query * sizes.value_lanes + slice,
+          sizes.value_lanes, scratch.sums + query);
     };
     for (std::size_t query = 0; query < sizes.queries;) {
       const Range seen = seen_by(query);
       bool together = query + kTileQueries <= sizes.queries;
-      for (std::size_t i = 1; together && i < kTileQueries; ++i) together = seen_by(query + i) == seen;
+      for (std::size_t i = 1; together && i < kTileQueries; ++i)
+        together = seen_by(query + i) == seen;
       const std::size_t taken = together ? kTileQueries : 1;
       if (seen.begin < seen.end) {
         if (together) {

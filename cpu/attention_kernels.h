@@ -1,5 +1,6 @@
 #pragma once
-// Attention kernels, declared in the namespace of the instruction set that is being compiled (kernels.h).
+// Attention kernels, declared in the namespace of the instruction set that is being compiled
+// (kernels.h).
 
 #include <cstddef>
 

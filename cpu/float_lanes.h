@@ -1,7 +1,8 @@
 #pragma once
-// Sixteen floats at once: the lanes of the canonical order's rule 3, for the instruction set that is being compiled
-// (kernels.h). Kernels are written once over these lanes; since each operation rounds as plain code does, the
-// instruction sets agree bit for bit. float_lanes_generic.h says what each function does.
+// Sixteen floats at once: the lanes of the canonical order's rule 3, for the instruction set that
+// is being compiled (kernels.h). Kernels are written once over these lanes; since each operation
+// rounds as plain code does, the instruction sets agree bit for bit. float_lanes_generic.h says
+// what each function does.
 
 #include <cstddef>
 

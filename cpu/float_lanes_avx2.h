@@ -1,10 +1,10 @@
 #pragma once
 // Sixteen float lanes as two AVX2 registers, with FMA and F16C (float_lanes.h).
 
+#include <immintrin.h>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <immintrin.h>
 
 namespace sluice::SLUICE_ISA {
 namespace {
@@ -46,8 +46,7 @@ inline Lanes lanes_load_codes(const std::byte* p) {
           _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(codes, 8)))};
 }
 inline void lanes_store_codes(std::byte* p, Lanes a) {
-  const __m256i words =
-      _mm256_packs_epi32(_mm256_cvttps_epi32(a.low), _mm256_cvttps_epi32(a.high));
+  const __m256i words = _mm256_packs_epi32(_mm256_cvttps_epi32(a.low), _mm256_cvttps_epi32(a.high));
   const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);
   _mm_storeu_si128(
       reinterpret_cast<__m128i*>(p),
@@ -96,7 +95,8 @@ inline float lanes_sum(Lanes a) {
   four = _mm_add_ss(four, _mm_movehdup_ps(four));
   return _mm_cvtss_f32(four);
 }
-/// The halving tree of lanes_sum on four at once, packing twice as many into a register at each level.
+/// The halving tree of lanes_sum on four at once, packing twice as many into a register at each
+/// level.
 inline void lanes_sum_tile(const Lanes* tile, float* sums) {
   __m256 eight[4];
   for (int i = 0; i < 4; ++i) eight[i] = _mm256_add_ps(tile[i].low, tile[i].high);

@@ -1,10 +1,10 @@
 #pragma once
 // Sixteen float lanes as one AVX-512 register (float_lanes.h).
 
+#include <immintrin.h>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <immintrin.h>
 
 namespace sluice::SLUICE_ISA {
 namespace {
@@ -70,7 +70,8 @@ inline float lanes_sum(Lanes a) {
   four = _mm_add_ss(four, _mm_movehdup_ps(four));
   return _mm_cvtss_f32(four);
 }
-/// The halving tree of lanes_sum on sixteen at once: each level adds the halves of two registers into one.
+/// The halving tree of lanes_sum on sixteen at once: each level adds the halves of two registers
+/// into one.
 inline void lanes_sum_tile(const Lanes* tile, float* sums) {
   __m512 a[8], b[4], c[2];
   for (int i = 0; i < 8; ++i) {

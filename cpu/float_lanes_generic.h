@@ -1,5 +1,6 @@
 #pragma once
-// Sixteen float lanes in plain code (float_lanes.h): what the other instruction sets must agree with, bit for bit.
+// Sixteen float lanes in plain code (float_lanes.h): what the other instruction sets must agree
+// with, bit for bit.
 
 #include <cstddef>
 #include <cstdint>

@@ -3,10 +3,11 @@
 //
 //     kF32   floats as they are
 //     kF16   halves, rounded to nearest even
-//     kQ8_0  GGUF's Q8_0 blocks of 32: a half scale, then 32 signed codes. As ggml's reference has it, d = amax / 127,
-//            code = x * (1 / d) rounded to nearest with ties away from zero, and the scale stored is d as a half: the codes are
-//            made with the scale before it is rounded. Where d is so small that 1 / d overflows all codes are zero (the
-//            stored scale is zero there too).
+//     kQ8_0  GGUF's Q8_0 blocks of 32: a half scale, then 32 signed codes. As ggml's reference has
+//     it, d = amax / 127,
+//            code = x * (1 / d) rounded to nearest with ties away from zero, and the scale stored
+//            is d as a half: the codes are made with the scale before it is rounded. Where d is so
+//            small that 1 / d overflows all codes are zero (the stored scale is zero there too).
 //
 // What is read back is the float32 of it: scale * code, exact for Q8_0.
 
@@ -53,7 +54,8 @@ inline void encode_kv_vector(KvType type, const float* in, std::size_t n, std::b
 
 /// Elements [from, from + n) of a vector as float32; the last lanes are filled up with zeros.
 /// REQUIRES: from and n are multiples of 32 for kQ8_0.
-inline void decode_kv_vector(KvType type, const std::byte* in, std::size_t from, std::size_t n, float* out) {
+inline void decode_kv_vector(KvType type, const std::byte* in, std::size_t from, std::size_t n,
+                             float* out) {
   std::size_t i = 0;
   if (type == KvType::kF32) {
     const auto* floats = reinterpret_cast<const float*>(in) + from;

@@ -6,7 +6,8 @@
 namespace sluice::SLUICE_ISA {
 namespace {
 
-/// Adds the squares of `S` whole segments to `total`, in order; they run side by side because each is one chain of fma.
+/// Adds the squares of `S` whole segments to `total`, in order; they run side by side because each
+/// is one chain of fma.
 template <int S>
 inline float add_segments(const float* x, float total) {
   Lanes squares[S];

@@ -1,5 +1,6 @@
 #pragma once
-// RMS norm and RoPE kernels, declared in the namespace of the instruction set that is being compiled (kernels.h).
+// RMS norm and RoPE kernels, declared in the namespace of the instruction set that is being
+// compiled (kernels.h).
 
 #include <cstddef>
 
@@ -8,7 +9,8 @@ namespace sluice::SLUICE_ISA {
 /// One row: rule 6 of base/canonical.h. out may be x.
 void rms_norm(const float* x, const float* weight, float eps, float* out, std::size_t columns);
 
-/// The heads of one row, `head_dim` floats apart, in place: rule 7. Cosines and sines are [rotary_dim / 2].
+/// The heads of one row, `head_dim` floats apart, in place: rule 7. Cosines and sines are
+/// [rotary_dim / 2].
 void rope(float* x, std::size_t heads, std::size_t head_dim, std::size_t rotary_dim,
           bool interleaved, const float* cosines, const float* sines);
 
