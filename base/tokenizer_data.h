@@ -68,11 +68,14 @@ struct TokenizerData {
   std::vector<TokenKind> kinds;           // by id; empty: all normal
   std::vector<float> scores;              // by id; empty where the model has merges
   StringTable merges;                     // "left right", best first
-  std::vector<AddedToken> added;
+  std::vector<AddedToken> added;          // all are in `tokens` too; those of kind control, user-defined and unknown count
+                                          // as added whether listed or not
   std::string pre_tokenizer;              // GGUF's tokenizer.ggml.pre; empty where `splits` comes from tokenizer.json
   std::vector<SplitStep> splits;          // from tokenizer.json
   bool nfc = false;
   bool add_space_prefix = false;          // SentencePiece: "▁" before the text
+  bool space_prefix_once = false;         // that only at its start, not after each added token (Metaspace "first")
+  bool space_prefix_unless_there = false; // and not where the text begins with a space itself (Metaspace)
   bool ignore_merges = false;             // a whole piece that is a token is that token (llama 3)
   bool byte_fallback = false;
   bool clean_spaces = false;              // clean_up_tokenization_spaces

@@ -14,7 +14,8 @@ namespace sluice {
 
 class Tokenizer {
  public:
-  /// kUnsupported names an unknown pre-tokenizer or model; kCorrupt names what in the data contradicts itself.
+  /// kUnsupported names an unknown pre-tokenizer, model or pattern; kCorrupt names what in the data
+  /// contradicts itself.
   static Result<std::unique_ptr<Tokenizer>> create(TokenizerData data);
   virtual ~Tokenizer() = default;
 
@@ -22,32 +23,47 @@ class Tokenizer {
     bool add_special = true;    // BOS and EOS where the model wants them
     bool parse_special = true;  // control tokens written in the text become their ids
   };
-  virtual std::vector<TokenId> encode(std::string_view utf8, const EncodeOptions& options) const = 0;
+  /// Any bytes have ids. A run of bytes that are not UTF-8 is a piece of its own: it is not
+  /// normalised and no pattern sees it. A byte-level vocabulary gives back every byte then;
+  /// SentencePiece has byte tokens for them, or else the unknown token.
+  virtual std::vector<TokenId> encode(std::string_view utf8,
+                                      const EncodeOptions& options) const = 0;
   std::vector<TokenId> encode(std::string_view utf8) const { return encode(utf8, EncodeOptions{}); }
 
-  /// The bytes that a token stands for (not necessarily whole characters); empty for control tokens unless asked for.
+  /// The bytes that a token stands for (not necessarily whole characters); empty for control tokens
+  /// unless asked for, and for ids that are none.
   virtual std::string piece(TokenId id, bool show_special = false) const = 0;
-  /// All ids to text, as the reference implementations decode (a SentencePiece text loses its first space).
+  /// All ids to text, as the reference implementations decode (a SentencePiece text loses its first
+  /// space), but for bytes that are not UTF-8: they stay as they are, where the references write
+  /// U+FFFD.
   virtual std::string decode(const std::vector<TokenId>& ids, bool show_special = false) const = 0;
+  /// Whether decode() takes a space off the front: the model puts one there when it encodes.
+  virtual bool strips_first_space() const = 0;
 
   virtual std::size_t size() const = 0;  // ids are below it
   virtual bool ends_generation(TokenId id) const = 0;
+  /// What it was created from, without the merges.
   virtual const TokenizerData& data() const = 0;
 };
 
-/// Streams pieces as text: holds back the bytes of an unfinished character.
+/// Streams pieces as text, always well-formed: holds back the bytes of an unfinished character, and
+/// words that clean_spaces may still change. All that push() and finish() return together is
+/// decode() of the ids.
 class Detokenizer {
  public:
-  explicit Detokenizer(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  /// `continues`: the text goes on after another, so that its first space is wanted.
+  explicit Detokenizer(const Tokenizer& tokenizer, bool continues = false)
+      : tokenizer_(tokenizer), first_(!continues) {}
   /// The text that became certain with this token; may be empty.
   std::string push(TokenId id);
-  /// What is left, incomplete characters as U+FFFD.
+  /// What is left, an incomplete character as U+FFFD.
   std::string finish();
 
  private:
   const Tokenizer& tokenizer_;
-  std::string pending_;
-  bool first_ = true;
+  std::string pending_;  // bytes of an unfinished character
+  std::string held_;     // text that clean_spaces may still change
+  bool first_;
 };
 
 }  // namespace sluice

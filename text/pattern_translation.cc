@@ -1,0 +1,225 @@
+#include <array>
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "text/pattern.h"
+#include "text/unicode_additions.h"
+
+namespace sluice {
+namespace {
+
+// What Unicode calls White_Space. PCRE2's \s has U+180E too, which Unicode took off that list.
+constexpr std::string_view kWhiteSpace =
+    R"(\t-\r\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
+constexpr std::string_view kWord = R"(\p{L}\p{M}\p{N}\p{Pc})";
+
+// Oniguruma's long names of general categories.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 12> kLongNames = {{
+    {"Letter", "L"},
+    {"Mark", "M"},
+    {"Number", "N"},
+    {"Punctuation", "P"},
+    {"Punct", "P"},
+    {"Symbol", "S"},
+    {"Separator", "Z"},
+    {"Other", "C"},
+    {"Upper", "Lu"},
+    {"Lower", "Ll"},
+    {"Digit", "Nd"},
+    {"Alpha", "L"},
+}};
+
+std::string hex(char32_t code_point) {
+  constexpr std::string_view kDigits = "0123456789ABCDEF";
+  std::string text;
+  for (int shift = 20; shift >= 0; shift -= 4) text += kDigits[(code_point >> shift) & 15];
+  return "\\x{" + text + "}";
+}
+
+/// The characters of a general category that PCRE2's older tables do not know, as the inside of a
+/// class.
+std::string additions(std::string_view category) {
+  std::string ranges;
+  for (const UnicodeAddition& addition : unicode_additions()) {
+    if (addition.category.substr(0, category.size()) != category) continue;
+    ranges += hex(addition.first);
+    if (addition.last != addition.first) ranges += '-' + hex(addition.last);
+  }
+  return ranges;
+}
+
+class Translator {
+ public:
+  explicit Translator(std::string_view pattern) : pattern_(pattern) {}
+
+  Result<std::string> run() {
+    while (at_ < pattern_.size()) {
+      const char c = pattern_[at_];
+      if (c == '\\') {
+        SLUICE_TRY(escape());
+      } else if (c == '[') {
+        SLUICE_TRY(open_class());
+      } else if (c == ']' && in_class_) {
+        in_class_ = false;
+        take(1);
+      } else if (in_class_ && pattern_.substr(at_, 2) == "&&") {
+        return unsupported("an intersection of classes");
+      } else if (!in_class_ && (c == '^' || c == '$')) {
+        // Ruby's anchors are those of lines.
+        out_ += c == '^' ? "(?m:^)" : "(?m:$)";
+        ++at_;
+      } else if (!in_class_ && pattern_.substr(at_, 2) == "(?") {
+        group_options();
+      } else if (!in_class_ && c == '{') {
+        SLUICE_TRY(interval());
+      } else {
+        take(1);
+      }
+    }
+    if (in_class_) return unsupported("an unfinished class");
+    return std::move(out_);
+  }
+
+ private:
+  Status unsupported(const std::string& what) const {
+    return Status(ErrorCode::kUnsupported,
+                  "tokenizer: pattern \"" + std::string(pattern_) + "\" has " + what);
+  }
+
+  void take(std::size_t count) {
+    out_ += pattern_.substr(at_, count);
+    at_ += count;
+  }
+
+  Status open_class() {
+    if (in_class_) {
+      if (pattern_.substr(at_, 2) != "[:") return unsupported("a class within a class");
+      const std::size_t end = pattern_.find(":]", at_);
+      if (end == npos) return unsupported("an unfinished class");
+      take(end + 2 - at_);
+      return {};
+    }
+    in_class_ = true;
+    take(1);
+    if (at_ < pattern_.size() && pattern_[at_] == '^') take(1);
+    if (at_ < pattern_.size() && pattern_[at_] == ']')
+      take(1);  // a first bracket stands for itself
+    return {};
+  }
+
+  /// "(?i:": Ruby's m is what others call s.
+  void group_options() {
+    take(2);
+    while (at_ < pattern_.size() && std::string_view("imx-").find(pattern_[at_]) != npos) {
+      out_ += pattern_[at_] == 'm' ? 's' : pattern_[at_];
+      ++at_;
+    }
+  }
+
+  /// "{1,3}+" repeats the interval in Ruby's syntax, where PCRE2 takes the plus for possessive.
+  Status interval() {
+    const std::size_t end = pattern_.find('}', at_);
+    if (end == npos || pattern_.substr(end + 1, 1) != "+") {
+      take(1);
+      return {};
+    }
+    const std::string_view inside = pattern_.substr(at_ + 1, end - at_ - 1);
+    if (inside != "1" && inside.substr(0, 2) != "1,") return unsupported("a repeated interval");
+    out_ += '+';
+    at_ = end + 2;
+    return {};
+  }
+
+  /// The characters of `inside`, or with `negated` all others.
+  void emit_set(std::string_view inside, bool negated) {
+    out_ += negated ? "[^" : "[";
+    out_ += inside;
+    out_ += ']';
+  }
+
+  Status escape() {
+    const char kind = at_ + 1 < pattern_.size() ? pattern_[at_ + 1] : '\0';
+    switch (kind) {
+      case 's':
+      case 'S': {
+        at_ += 2;
+        if (!in_class_) {
+          emit_set(kWhiteSpace, kind == 'S');
+        } else {
+          out_ += kind == 's' ? kWhiteSpace : std::string_view(R"(\S\x{180E})");
+        }
+        return {};
+      }
+      case 'w':
+      case 'd':
+      case 'h': {
+        at_ += 2;
+        const std::string set =
+            kind == 'w'   ? std::string(kWord) + additions("L") + additions("M") + additions("N")
+            : kind == 'd' ? "\\p{Nd}" + additions("Nd")
+                          : "0-9A-Fa-f";
+        if (in_class_) {
+          out_ += set;
+        } else {
+          emit_set(set, false);
+        }
+        return {};
+      }
+      case 'H':
+        if (in_class_) return unsupported("\\H within a class");
+        at_ += 2;
+        emit_set("0-9A-Fa-f", true);
+        return {};
+      case 'p':
+      case 'P':
+        return property(kind == 'P');
+      default:
+        take(2);
+        return {};
+    }
+  }
+
+  Status property(bool negated) {
+    if (pattern_.substr(at_ + 2, 1) != "{") return unsupported("a property without braces");
+    const std::size_t end = pattern_.find('}', at_);
+    if (end == npos) return unsupported("an unfinished property");
+    std::string_view name = pattern_.substr(at_ + 3, end - at_ - 3);
+    if (!name.empty() && name.front() == '^') {
+      negated = !negated;
+      name.remove_prefix(1);
+    }
+    at_ = end + 1;
+    for (const auto& [long_name, category] : kLongNames) {
+      if (name == long_name) name = category;
+    }
+    const bool is_category = name.size() <= 2;
+    // A script's bare name would mean its extensions to PCRE2.
+    const bool is_plain = is_category || name == "Any" || name.find(':') != name.npos;
+    const std::string body = (is_plain ? "" : "sc:") + std::string(name) + "}";
+    const std::string newer = is_category ? additions(name) : "";
+    if (!in_class_ && !newer.empty()) {
+      emit_set("\\p{" + body + newer, negated);
+    } else {
+      out_ += (negated ? "\\P{" : "\\p{") + body;
+      if (!negated) out_ += newer;
+    }
+    return {};
+  }
+
+  static constexpr std::size_t npos = std::string_view::npos;
+
+  std::string_view pattern_;
+  std::size_t at_ = 0;
+  bool in_class_ = false;
+  std::string out_;
+};
+
+}  // namespace
+
+Result<std::string> translate_pattern(std::string_view pattern) {
+  return Translator(pattern).run();
+}
+
+}  // namespace sluice

@@ -1,0 +1,213 @@
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <numeric>
+#include <unordered_map>
+#include <utility>
+
+#include "text/bpe_model.h"
+#include "text/utf8.h"
+
+namespace sluice {
+namespace {
+
+/// What characters that are no token become.
+class Fallback {
+ public:
+  explicit Fallback(const TokenizerData& data) : unknown_(data.unknown) {
+    bytes_.fill(-1);
+    if (!data.byte_fallback) return;
+    for (std::size_t id = 0; id < data.tokens.size(); ++id) {
+      const auto byte = byte_of_token(data.tokens[id]);
+      if (byte && bytes_[*byte] < 0) bytes_[*byte] = static_cast<TokenId>(id);
+    }
+  }
+
+  /// All bytes of a character have tokens.
+  bool has_bytes(std::string_view text) const {
+    return std::all_of(text.begin(), text.end(), [&](char c) { return byte(c) >= 0; });
+  }
+  TokenId byte(char c) const { return bytes_[static_cast<unsigned char>(c)]; }
+  std::optional<TokenId> unknown() const { return unknown_; }
+
+ private:
+  std::array<TokenId, 256> bytes_{};
+  std::optional<TokenId> unknown_;
+};
+
+/// The characters of `piece`, in turn; of ill-formed text single bytes.
+template <typename Take>
+void for_each_character(std::string_view piece, const Take& take) {
+  while (!piece.empty()) {
+    const Utf8Front front = utf8_front(piece);
+    const std::size_t length = front.state == Utf8Front::State::kWhole ? front.length : 1;
+    take(piece.substr(0, length));
+    piece.remove_prefix(length);
+  }
+}
+
+constexpr TokenId kNoToken = -1;
+
+class SentencePieceBpe : public BpeModel {
+ protected:
+  explicit SentencePieceBpe(const TokenizerData& data, const Vocabulary& vocabulary)
+      : vocabulary_(vocabulary), fallback_(data) {}
+
+  void load(std::string_view piece, PairMerging& merging) const {
+    merging.symbols().clear();
+    for_each_character(piece, [&](std::string_view character) {
+      merging.append(vocabulary_.find(character).value_or(kNoToken), character.size());
+    });
+  }
+
+  void emit_unknown(std::string_view character, bool& after_unknown,
+                    std::vector<TokenId>& ids) const {
+    if (fallback_.has_bytes(character)) {
+      for (const char c : character) ids.push_back(fallback_.byte(c));
+      after_unknown = false;
+    } else if (fallback_.unknown() && !after_unknown) {
+      ids.push_back(*fallback_.unknown());
+      after_unknown = true;
+    }
+  }
+
+  const Vocabulary& vocabulary_;
+  Fallback fallback_;
+};
+
+/// Merges from a list, as in tokenizer.json.
+class RankedSentencePieceBpe final : public SentencePieceBpe {
+ public:
+  RankedSentencePieceBpe(const TokenizerData& data, const Vocabulary& vocabulary, MergeTable merges,
+                         bool ignore_merges)
+      : SentencePieceBpe(data, vocabulary),
+        merges_(std::move(merges)),
+        ignore_merges_(ignore_merges) {}
+
+  void encode(std::string_view piece, PairMerging& merging,
+              std::vector<TokenId>& ids) const override {
+    if (ignore_merges_ && piece.size() <= vocabulary_.longest()) {
+      if (const auto id = vocabulary_.find(piece)) {
+        ids.push_back(*id);
+        return;
+      }
+    }
+    load(piece, merging);
+    merging.run(
+        [&](const Symbol& left, const Symbol& right) { return merges_.find(left.id, right.id); });
+    bool after_unknown = false;
+    for (const Symbol& symbol : merging.symbols()) {
+      if (symbol.length == 0) continue;
+      if (symbol.id == kNoToken) {
+        emit_unknown(piece.substr(symbol.begin, symbol.length), after_unknown, ids);
+      } else {
+        ids.push_back(symbol.id);
+        after_unknown = false;
+      }
+    }
+  }
+
+ private:
+  MergeTable merges_;
+  bool ignore_merges_;
+};
+
+/// Merges into whatever is a token, the best score first.
+class ScoredSentencePieceBpe final : public SentencePieceBpe {
+ public:
+  ScoredSentencePieceBpe(const TokenizerData& data, const Vocabulary& vocabulary)
+      : SentencePieceBpe(data, vocabulary), data_(data), ranks_(data.scores.size()) {
+    std::vector<std::uint32_t> order(data.scores.size());
+    std::iota(order.begin(), order.end(), 0u);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](auto a, auto b) { return data.scores[a] > data.scores[b]; });
+    std::uint32_t rank = 0;  // equal scores share one
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      if (i > 0 && data.scores[order[i]] < data.scores[order[i - 1]]) ++rank;
+      ranks_[order[i]] = rank;
+    }
+  }
+
+  void encode(std::string_view piece, PairMerging& merging,
+              std::vector<TokenId>& ids) const override {
+    load(piece, merging);
+    Halves halves;
+    merging.run([&](const Symbol& left, const Symbol& right) {
+      const std::string_view text = piece.substr(left.begin, left.length + right.length);
+      if (text.size() > vocabulary_.longest()) return Merge{};
+      const auto id = vocabulary_.find(text);
+      if (!id) return Merge{};
+      if (is_unused(*id)) halves[*id] = left.length;
+      return Merge{ranks_[static_cast<std::size_t>(*id)], *id};
+    });
+    bool after_unknown = false;
+    for (const Symbol& symbol : merging.symbols()) {
+      if (symbol.length == 0) continue;
+      emit(piece.substr(symbol.begin, symbol.length), symbol.id, halves, after_unknown, ids);
+    }
+  }
+
+ private:
+  using Halves =
+      std::unordered_map<TokenId, std::uint32_t>;  // unused token → bytes of its left half
+
+  bool is_unused(TokenId id) const {
+    return !data_.kinds.empty() && data_.kinds[static_cast<std::size_t>(id)] == TokenKind::kUnused;
+  }
+
+  /// An unused token may only be a step on the way to a longer one: left over, it falls apart
+  /// again.
+  void emit(std::string_view text, TokenId id, const Halves& halves, bool& after_unknown,
+            std::vector<TokenId>& ids) const {
+    if (id == kNoToken) {
+      emit_unknown(text, after_unknown, ids);
+      return;
+    }
+    const auto half = is_unused(id) ? halves.find(id) : halves.end();
+    if (half == halves.end()) {
+      ids.push_back(id);
+      after_unknown = false;
+      return;
+    }
+    for (const std::string_view part : {text.substr(0, half->second), text.substr(half->second)}) {
+      emit(part, vocabulary_.find(part).value_or(kNoToken), halves, after_unknown, ids);
+    }
+  }
+
+  const TokenizerData& data_;
+  std::vector<std::uint32_t> ranks_;  // by id
+};
+
+}  // namespace
+
+std::optional<unsigned char> byte_of_token(std::string_view text) {
+  if (text.size() != 6 || !text.starts_with("<0x") || text.back() != '>') return std::nullopt;
+  unsigned value = 0;
+  for (const char c : text.substr(3, 2)) {
+    const bool digit = c >= '0' && c <= '9';
+    const bool upper = c >= 'A' && c <= 'F';
+    if (!digit && !upper) return std::nullopt;
+    value = value * 16 + static_cast<unsigned>(digit ? c - '0' : c - 'A' + 10);
+  }
+  return static_cast<unsigned char>(value);
+}
+
+Result<std::unique_ptr<BpeModel>> create_sentencepiece_bpe(const TokenizerData& data,
+                                                           const Vocabulary& vocabulary) {
+  if (data.merges.size() > 0) {
+    SLUICE_ASSIGN(MergeTable merges, MergeTable::create(data.merges, vocabulary));
+    return std::unique_ptr<BpeModel>(std::make_unique<RankedSentencePieceBpe>(
+        data, vocabulary, std::move(merges), data.ignore_merges));
+  }
+  if (data.scores.size() != data.tokens.size()) {
+    return Status(ErrorCode::kCorrupt, "tokenizer: " + std::to_string(data.scores.size()) +
+                                           " scores for " + std::to_string(data.tokens.size()) +
+                                           " tokens, and no merges");
+  }
+  if (std::any_of(data.scores.begin(), data.scores.end(), [](float s) { return std::isnan(s); })) {
+    return Status(ErrorCode::kCorrupt, "tokenizer: a score is not a number");
+  }
+  return std::unique_ptr<BpeModel>(std::make_unique<ScoredSentencePieceBpe>(data, vocabulary));
+}
+
+}  // namespace sluice

@@ -1,0 +1,252 @@
+#include "text/tokenizer.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "text/added_tokens.h"
+#include "text/bpe_model.h"
+#include "text/byte_alphabet.h"
+#include "text/clean_spaces.h"
+#include "text/normalizer.h"
+#include "text/pre_tokenizers.h"
+#include "text/splitter.h"
+#include "text/utf8.h"
+#include "text/vocabulary.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::size_t kLongestRun = std::size_t{1}
+                                    << 29;  // lengths of symbols are 32 bits, "▁" has three bytes
+
+std::string replace_marks(std::string_view text) {
+  std::string result;
+  for (std::size_t at = 0; at < text.size();) {
+    if (text.substr(at).starts_with(kSpaceMark)) {
+      result += ' ';
+      at += kSpaceMark.size();
+    } else {
+      result += text[at++];
+    }
+  }
+  return result;
+}
+
+class BpeTokenizer final : public Tokenizer {
+ public:
+  explicit BpeTokenizer(TokenizerData data) : data_(std::move(data)), normalizer_(data_) {}
+
+  Status prepare() {
+    SLUICE_TRY(check());
+    if (is_byte_level() && !data_.pre_tokenizer.empty()) SLUICE_TRY(use_pre_tokenizer());
+    SLUICE_ASSIGN(splitter_, Splitter::create(data_.splits));
+    collect_added_tokens();
+    vocabulary_.emplace(data_.tokens, mergeable());
+    SLUICE_ASSIGN(model_, is_byte_level()
+                              ? create_byte_level_bpe(data_, *vocabulary_, data_.ignore_merges)
+                              : create_sentencepiece_bpe(data_, *vocabulary_));
+    data_.merges = {};  // the model has them by id, in a third of the space
+    return {};
+  }
+
+  std::vector<TokenId> encode(std::string_view utf8, const EncodeOptions& options) const override {
+    std::vector<TokenId> ids;
+    if (options.add_special && data_.add_bos && data_.bos) ids.push_back(*data_.bos);
+    Working working;
+    for (const Section& section : added_.split(utf8, options.parse_special)) {
+      if (section.id) {
+        ids.push_back(*section.id);
+      } else {
+        const bool at_start = section.text.data() == utf8.data();
+        encode_section(section.text, at_start, options.parse_special, working, ids);
+      }
+    }
+    if (options.add_special && data_.add_eos && data_.eos) ids.push_back(*data_.eos);
+    return ids;
+  }
+
+  std::string piece(TokenId id, bool show_special) const override {
+    if (id < 0 || static_cast<std::size_t>(id) >= size()) return {};
+    const auto index = static_cast<std::size_t>(id);
+    const std::string_view text = data_.tokens[index];
+    if (special_[index] && !show_special) return {};
+    if (written_out_[index]) return std::string(text);
+    if (is_byte_level()) {
+      std::string bytes;
+      return bytes_of_letters(text, bytes) ? bytes : std::string(text);
+    }
+    if (const auto byte = data_.byte_fallback ? byte_of_token(text) : std::nullopt) {
+      return std::string(1, static_cast<char>(*byte));
+    }
+    return replace_marks(text);
+  }
+
+  std::string decode(const std::vector<TokenId>& ids, bool show_special) const override {
+    std::string text;
+    for (const TokenId id : ids) text += piece(id, show_special);
+    if (strips_first_space() && text.starts_with(' ')) text.erase(0, 1);
+    return data_.clean_spaces ? clean_spaces(std::move(text)) : text;
+  }
+
+  bool strips_first_space() const override { return !is_byte_level() && data_.add_space_prefix; }
+  std::size_t size() const override { return data_.tokens.size(); }
+  bool ends_generation(TokenId id) const override {
+    return std::find(data_.end_of_generation.begin(), data_.end_of_generation.end(), id) !=
+           data_.end_of_generation.end();
+  }
+  const TokenizerData& data() const override { return data_; }
+
+ private:
+  struct Working {
+    PatternScratch scratch;
+    PairMerging merging;
+  };
+
+  bool is_byte_level() const { return data_.model == TokenizerModel::kByteLevelBpe; }
+  TokenKind kind(std::size_t id) const {
+    return data_.kinds.empty() ? TokenKind::kNormal : data_.kinds[id];
+  }
+
+  Status check() const {
+    const auto corrupt = [](const std::string& what) {
+      return Status(ErrorCode::kCorrupt, "tokenizer: " + what);
+    };
+    const std::size_t count = data_.tokens.size();
+    if (count == 0) return corrupt("the vocabulary is empty");
+    if (count >= std::size_t{1} << 31) return corrupt("the vocabulary has more than 2^31 tokens");
+    if (!data_.kinds.empty() && data_.kinds.size() != count) {
+      return corrupt(std::to_string(data_.kinds.size()) + " kinds for " + std::to_string(count) +
+                     " tokens");
+    }
+    const auto check_id = [&](std::optional<TokenId> id, const std::string& name) {
+      const bool known = !id || (*id >= 0 && static_cast<std::size_t>(*id) < count);
+      return known ? Status()
+                   : corrupt(name + " " + std::to_string(*id) + " is not in the vocabulary");
+    };
+    SLUICE_TRY(check_id(data_.bos, "bos token"));
+    SLUICE_TRY(check_id(data_.eos, "eos token"));
+    SLUICE_TRY(check_id(data_.unknown, "unknown token"));
+    SLUICE_TRY(check_id(data_.padding, "padding token"));
+    for (const AddedToken& token : data_.added) {
+      SLUICE_TRY(check_id(token.id, "added token \"" + token.text + "\""));
+    }
+    return {};
+  }
+
+  Status use_pre_tokenizer() {
+    SLUICE_ASSIGN(PreTokenizer row, sluice::pre_tokenizer(data_.pre_tokenizer));
+    data_.splits = std::move(row.splits);
+    data_.ignore_merges |= row.ignore_merges;
+    data_.nfc |= row.nfc;
+    normalizer_ = Normalizer(data_);
+    return {};
+  }
+
+  void collect_added_tokens() {
+    special_.assign(size(), false);
+    written_out_.assign(size(), false);
+    for (const AddedToken& token : data_.added) {
+      const auto id = static_cast<std::size_t>(token.id);
+      written_out_[id] = true;
+      special_[id] = token.special;
+    }
+    std::vector<AddedToken> raw, normalized;
+    for (AddedToken token : data_.added) {
+      if (token.normalized) {
+        token.text = normalizer_.normalize(token.text, true);
+        normalized.push_back(std::move(token));
+      } else {
+        raw.push_back(std::move(token));
+      }
+    }
+    for (std::size_t id = 0; id < size(); ++id) {
+      const TokenKind of = kind(id);
+      if (written_out_[id] || (of != TokenKind::kControl && of != TokenKind::kUserDefined &&
+                               of != TokenKind::kUnknown)) {
+        continue;
+      }
+      AddedToken token;
+      token.id = static_cast<TokenId>(id);
+      token.text = data_.tokens[id];
+      token.special = of != TokenKind::kUserDefined;
+      special_[id] = token.special;
+      // SentencePiece writes a user-defined token's spaces as "▁" and matches it in text written
+      // so.
+      token.normalized = !is_byte_level() && token.text.find(kSpaceMark) != std::string::npos;
+      written_out_[id] = !token.normalized;
+      (token.normalized ? normalized : raw).push_back(std::move(token));
+    }
+    added_ = AddedTokens(std::move(raw));
+    added_normalized_ = AddedTokens(std::move(normalized));
+  }
+
+  /// Which tokens merging may find. By scores, any text may be found, so that texts with a meaning
+  /// of their own must not.
+  std::vector<bool> mergeable() const {
+    std::vector<bool> included;
+    if (is_byte_level() || data_.merges.size() > 0 || data_.kinds.empty()) return included;
+    included.resize(size());
+    for (std::size_t id = 0; id < size(); ++id) {
+      const TokenKind of = kind(id);
+      included[id] =
+          of == TokenKind::kNormal || of == TokenKind::kUserDefined || of == TokenKind::kUnused;
+    }
+    return included;
+  }
+
+  /// `text` lies between added tokens; `at_start` of the whole text.
+  void encode_section(std::string_view text, bool at_start, bool parse_special, Working& working,
+                      std::vector<TokenId>& ids) const {
+    bool prefix = at_start || !data_.space_prefix_once;
+    while (!text.empty()) {
+      const Utf8Run run = utf8_run(text.substr(0, kLongestRun));
+      const std::string_view part = text.substr(0, run.length);
+      if (run.well_formed) {
+        encode_normalized(normalizer_.normalize(part, prefix), prefix, parse_special, working, ids);
+      } else {
+        model_->encode(part, working.merging, ids);
+      }
+      text.remove_prefix(run.length);
+      prefix = false;
+    }
+  }
+
+  void encode_normalized(const std::string& text, bool prefix, bool parse_special, Working& working,
+                         std::vector<TokenId>& ids) const {
+    for (const Section& section : added_normalized_.split(text, parse_special)) {
+      if (section.id) {
+        ids.push_back(*section.id);
+        prefix = !data_.space_prefix_once;
+        continue;
+      }
+      const std::string marked = normalizer_.mark(std::string(section.text), prefix);
+      for (const std::string_view piece : splitter_.split(marked, working.scratch)) {
+        model_->encode(piece, working.merging, ids);
+      }
+    }
+  }
+
+  TokenizerData data_;
+  Normalizer normalizer_;
+  Splitter splitter_;
+  AddedTokens added_;             // matched in the text as it comes
+  AddedTokens added_normalized_;  // matched after normalising
+  std::optional<Vocabulary> vocabulary_;
+  std::unique_ptr<BpeModel> model_;
+  std::vector<bool> special_;      // by id: hidden unless asked for
+  std::vector<bool> written_out_;  // by id: stands for its own text
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::create(TokenizerData data) {
+  if (data.model == TokenizerModel::kNone) {
+    return Status(ErrorCode::kUnsupported, "the model carries no tokenizer");
+  }
+  auto tokenizer = std::make_unique<BpeTokenizer>(std::move(data));
+  SLUICE_TRY(tokenizer->prepare());
+  return std::unique_ptr<Tokenizer>(std::move(tokenizer));
+}
+
+}  // namespace sluice
