@@ -9,11 +9,11 @@ namespace sluice {
 namespace {
 
 constexpr auto kArchitectures = std::to_array<Architecture>({
-    // name, model_type, interleaved, qk_norm, score, renormalise, rope base, epsilon
-    {"llama", "mixtral", true, "none", "softmax", true, 1e6, 1e-5},
-    {"qwen2moe", "qwen2_moe", false, "none", "softmax", false, 1e4, 1e-6},
-    {"qwen3moe", "qwen3_moe", false, "head", "softmax", true, 1e4, 1e-6},
-    {"olmoe", "olmoe", false, "projection", "softmax", false, 1e4, 1e-5},
+    // name, model_type, interleaved, qk_norm, score, renormalise, in HF, rope base, epsilon
+    {"llama", "mixtral", true, "none", "softmax", true, true, 1e6, 1e-5},
+    {"qwen2moe", "qwen2_moe", false, "none", "softmax", false, false, 1e4, 1e-6},
+    {"qwen3moe", "qwen3_moe", false, "head", "softmax", true, false, 1e4, 1e-6},
+    {"olmoe", "olmoe", false, "projection", "softmax", false, false, 1e4, 1e-5},
 });
 
 struct IntegerRange {
@@ -101,6 +101,7 @@ class Completion {
 
   Status imply(const Architecture& architecture) {
     const bool gguf = container_ == Container::kGguf;
+    set("feed_forward.activation", std::string("silu"));
     set("rope.interleaved", gguf && architecture.interleaved_in_gguf);
     set("attention.qk_norm", std::string(architecture.qk_norm));
     set("router.score", std::string(architecture.router_score));

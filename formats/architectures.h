@@ -22,7 +22,8 @@ struct Architecture {
       qk_norm;  // "none", "head": over each head, "projection": over all heads together
   std::string_view router_score;  // "softmax" over all experts, before the choice
   bool renormalise;  // the chosen weights are made to sum to 1, where the checkpoint does not say
-  double rope_base;  // where the checkpoint does not say
+  bool hf_renormalise;  // the same for a config.json without norm_topk_prob
+  double rope_base;     // where the checkpoint does not say
   double rms_epsilon;
 };
 

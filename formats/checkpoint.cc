@@ -1,12 +1,13 @@
 #include "formats/checkpoint.h"
 
-#include <cmath>
 #include <exception>
 #include <filesystem>
 #include <new>
+#include <system_error>
 #include <utility>
 
 #include "formats/gguf.h"
+#include "formats/hugging_face.h"
 
 namespace sluice {
 namespace {
@@ -102,6 +103,8 @@ Result<std::optional<std::vector<double>>> Checkpoint::reals(std::string_view ke
 
 Result<Checkpoint> open_checkpoint(const std::string& path, CheckpointParts parts) {
   try {
+    std::error_code ignored;
+    if (std::filesystem::is_directory(path, ignored)) return open_hugging_face(path, parts);
     return open_gguf(path, parts);
   } catch (const std::bad_alloc&) {
     return Status(ErrorCode::kBudget, path + ": not enough memory to read the header");

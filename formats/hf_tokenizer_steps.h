@@ -1,0 +1,21 @@
+#pragma once
+// The parts of tokenizer.json that say what happens around the model: normaliser, pre-tokenizer,
+// post-processor.
+
+#include <nlohmann/json.hpp>
+
+#include "base/status.h"
+#include "base/tokenizer_data.h"
+
+namespace sluice {
+
+/// `node` is the member "normalizer". kUnsupported names what cannot be done.
+Status read_normalizer(const nlohmann::json* node, TokenizerData& data);
+
+/// `node` is the member "pre_tokenizer". Sets `data.model` to byte level where it says so.
+Status read_pre_tokenizer(const nlohmann::json* node, TokenizerData& data);
+
+/// `node` is the member "post_processor": which special tokens stand around a text.
+Status read_post_processor(const nlohmann::json* node, TokenizerData& data);
+
+}  // namespace sluice

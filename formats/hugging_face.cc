@@ -1,0 +1,114 @@
+#include "formats/hugging_face.h"
+
+#include <filesystem>
+#include <utility>
+
+#include "formats/architectures.h"
+#include "formats/hf_names.h"
+#include "formats/hf_settings.h"
+#include "formats/hf_tokenizer.h"
+#include "formats/json.h"
+#include "formats/safetensors.h"
+#include "formats/tensor_collector.h"
+
+namespace sluice {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::uint64_t kLargestConfig = std::uint64_t{16} << 20;
+
+class FolderOpener {
+ public:
+  FolderOpener(const std::string& folder, CheckpointParts parts) : folder_(folder), parts_(parts) {}
+
+  Result<Checkpoint> open() {
+    SLUICE_ASSIGN(const json config, read_config());
+    SLUICE_ASSIGN(const json generation, read_optional("generation_config.json"));
+    checkpoint_.container = "safetensors";
+    checkpoint_.settings["general.name"] = display_name();
+    if (!config.empty()) {
+      const Status status = translate_config(config, checkpoint_);
+      if (!status.ok()) return status.with_context(path("config.json"));
+    }
+    if (const Status status = translate_generation_config(generation, checkpoint_); !status.ok()) {
+      return status.with_context(path("generation_config.json"));
+    }
+    SLUICE_ASSIGN(checkpoint_.tokenizer, read_hf_tokenizer(folder_.string(), config, generation));
+    if (parts_ == CheckpointParts::kEverything) SLUICE_TRY(read_tensors(config));
+    if (const Status status = complete_settings(checkpoint_, Container::kHuggingFace);
+        !status.ok()) {
+      return status.with_context(path("config.json"));
+    }
+    return std::move(checkpoint_);
+  }
+
+ private:
+  std::string path(std::string_view name) const { return (folder_ / name).string(); }
+
+  std::string display_name() const {
+    const std::filesystem::path trimmed = folder_.has_filename() ? folder_ : folder_.parent_path();
+    return trimmed.filename().string();
+  }
+
+  Result<json> read_optional(std::string_view name) const {
+    std::error_code ignored;
+    if (!std::filesystem::exists(folder_ / name, ignored)) return json::object();
+    return read_json_object(path(name), kLargestConfig);
+  }
+
+  /// The tokenizer alone does without; a model does not.
+  Result<json> read_config() const {
+    if (parts_ == CheckpointParts::kTokenizerOnly) return read_optional("config.json");
+    auto config = read_json_object(path("config.json"), kLargestConfig);
+    if (!config.ok() && config.status().code() == ErrorCode::kNotFound) {
+      return Status(ErrorCode::kNotFound,
+                    folder_.string() + ": no config.json; not a Hugging Face folder");
+    }
+    return config;
+  }
+
+  Status read_tensors(const json& config) {
+    SLUICE_ASSIGN(auto tensors, read_safetensors_folder(folder_.string(), checkpoint_.files));
+    for (SafetensorsTensor& tensor : tensors) {
+      if (const Status status = add(std::move(tensor)); !status.ok()) {
+        return status.with_context(folder_.string());
+      }
+    }
+    if (const Status status = collector_.finish(checkpoint_); !status.ok()) {
+      return status.with_context(folder_.string());
+    }
+    // Transformers overwrites a stored head where the embedding is to serve as one.
+    SLUICE_ASSIGN(const auto tied, json_value<bool>(config, "tie_word_embeddings"));
+    if (tied.value_or(false)) checkpoint_.tensors.erase("output.weight");
+    return {};
+  }
+
+  Status add(SafetensorsTensor tensor) {
+    const auto translated = translate_tensor_name(tensor.info.name, checkpoint_.architecture);
+    if (translated && translated->name.empty()) return {};
+    const std::string name = translated ? translated->name : tensor.info.name;
+    if (!tensor.foreign.empty()) {
+      collector_.add_unreadable(name, tensor.foreign);
+      return {};
+    }
+    if (translated && translated->expert) {
+      return collector_.add_expert(name, *translated->expert, std::move(tensor.info));
+    }
+    tensor.info.name = name;
+    return collector_.add(std::move(tensor.info));
+  }
+
+  std::filesystem::path folder_;
+  CheckpointParts parts_;
+  Checkpoint checkpoint_;
+  TensorCollector collector_;
+};
+
+}  // namespace
+
+Result<Checkpoint> open_hugging_face(const std::string& folder, CheckpointParts parts) {
+  return FolderOpener(folder, parts).open();
+}
+
+}  // namespace sluice
