@@ -14,12 +14,11 @@ Result<std::unique_ptr<ForwardPass>> ForwardPass::create(const ModelDescription&
                                                          bool eight_bit) {
   SLUICE_ASSIGN(Scratch scratch, Scratch::create(model, max_rows, eight_bit));
   return std::unique_ptr<ForwardPass>(
-      new ForwardPass(model, weights, compute, store, kv_type, eight_bit, std::move(scratch)));
+      new ForwardPass(model, weights, compute, store, kv_type, std::move(scratch)));
 }
 
 ForwardPass::ForwardPass(const ModelDescription& model, const DenseWeights& weights,
-                         Compute& compute, ExpertStore& store, KvType kv_type, bool eight_bit,
-                         Scratch scratch)
+                         Compute& compute, ExpertStore& store, KvType kv_type, Scratch scratch)
     : model_(model),
       weights_(weights),
       compute_(compute),

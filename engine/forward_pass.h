@@ -55,7 +55,7 @@ class ForwardPass {
 
  private:
   ForwardPass(const ModelDescription& model, const DenseWeights& weights, Compute& compute,
-              ExpertStore& store, KvType kv_type, bool eight_bit, Scratch scratch);
+              ExpertStore& store, KvType kv_type, Scratch scratch);
 
   Status embed(std::span<const Row> rows);
   void attention(std::uint32_t layer, std::span<const Row> rows);
