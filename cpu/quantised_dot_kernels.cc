@@ -223,8 +223,9 @@ void multiply(const DotTile& tile, const SegmentFormat& format, Scratch& scratch
       const std::size_t rows =
           tile.weight_rows - first < kStripRows ? tile.weight_rows - first : kStripRows;
       for (std::size_t row = 0; row < rows; ++row) {
-        format.unpack(tile.weight + (first + row) * tile.row_bytes + skipped, elements,
-                      scratch.strip.codes[row], scratch.strip.scales[row], scratch.strip.mins[row]);
+        format.unpack(*tile.format, tile.weight + (first + row) * tile.row_bytes + skipped,
+                      elements, scratch.strip.codes[row], scratch.strip.scales[row],
+                      scratch.strip.mins[row]);
       }
       float(*const totals)[kStripRows] = scratch.totals[strip];
       if (tile.n_rows <= kFewRows) {

@@ -11,10 +11,11 @@ namespace sluice::SLUICE_ISA {
 
 /// How a format's codes come out of `unpack` (code_lanes.h).
 struct SegmentFormat {
-  /// `elements` <= 512 from `blocks` on → bytes `code + offset` [elements], scales [elements /
-  /// group], and mins where the format has them. REQUIRES: elements is a multiple of the block's.
-  void (*unpack)(const std::byte* blocks, std::size_t elements, std::uint8_t* codes, float* scales,
-                 float* mins);
+  /// `elements` <= 512 of a row from `blocks` on → bytes `code + offset` [elements], scales
+  /// [elements / group], and mins where the format has them. REQUIRES: elements is a multiple of
+  /// the block's.
+  void (*unpack)(const TensorFormat& format, const std::byte* blocks, std::size_t elements,
+                 std::uint8_t* codes, float* scales, float* mins);
   int offset;
   bool wide;
 };

@@ -1,68 +1,68 @@
 #include "cpu/segment_codes.h"
 
-namespace sluice::SLUICE_ISA {
-namespace {
-
-/// Through the table's own unpacking.
-template <TensorType kType, int kOffset>
-void unpack_by_table(const std::byte* blocks, std::size_t elements, std::uint8_t* codes,
-                     float* scales, float* mins) {
-  static const TensorFormat* format = find_tensor_format(kType);
-  for (std::size_t i = 0; i < elements; i += format->block_elements) {
-    format->unpack(blocks, reinterpret_cast<std::int8_t*>(codes + i), scales, mins);
-    for (std::size_t j = i; j < i + format->block_elements; ++j) {
-      codes[j] = static_cast<std::uint8_t>(codes[j] + kOffset);
-    }
-    blocks += format->block_bytes;
-    scales += format->block_elements / format->group;
-    mins += format->block_elements / format->group;
-  }
-}
-
-template <TensorType kType, int kOffset>
-SegmentFormat row() {
-#if SLUICE_ISA_LEVEL == 0
-  return {unpack_by_table<kType, 0>, 0, false};
-#elif SLUICE_ISA_LEVEL < 3
-  if (kOffset == 128) return {unpack_by_table<kType, 0>, 0, true};
-  return {unpack_by_table<kType, kOffset>, kOffset, false};
-#else
-  return {unpack_by_table<kType, kOffset>, kOffset, kOffset == 128};
+#if SLUICE_ISA_LEVEL > 0
+#include "cpu/unpack_256.h"
+#include "cpu/unpack_32.h"
 #endif
-}
 
-}  // namespace
+namespace sluice::SLUICE_ISA {
+
+#if SLUICE_ISA_LEVEL > 0
 
 SegmentFormat segment_format(const TensorFormat& format) {
+  // The offset of eight-bit codes (code_lanes.h).
+  constexpr bool kVnni = SLUICE_ISA_LEVEL >= 3;
+  constexpr int kEightBits = kVnni ? 128 : 0;
   switch (format.type) {
     case TensorType::kQ4_0:
-      return row<TensorType::kQ4_0, 8>();
+      return {unpack_q4_0, 8, false};
     case TensorType::kQ4_1:
-      return row<TensorType::kQ4_1, 0>();
+      return {unpack_q4_1, 0, false};
     case TensorType::kQ5_0:
-      return row<TensorType::kQ5_0, 16>();
+      return {unpack_q5_0, 16, false};
     case TensorType::kQ5_1:
-      return row<TensorType::kQ5_1, 0>();
+      return {unpack_q5_1, 0, false};
     case TensorType::kQ8_0:
-      return row<TensorType::kQ8_0, 128>();
+      return {unpack_q8_0<kEightBits>, kEightBits, !kVnni};
     case TensorType::kQ2_K:
-      return row<TensorType::kQ2_K, 0>();
+      return {unpack_q2_k, 0, false};
     case TensorType::kQ3_K:
-      return row<TensorType::kQ3_K, 4>();
+      return {unpack_q3_k, 4, false};
     case TensorType::kQ4_K:
-      return row<TensorType::kQ4_K, 0>();
+      return {unpack_q4_k, 0, false};
     case TensorType::kQ5_K:
-      return row<TensorType::kQ5_K, 0>();
+      return {unpack_q5_k, 0, false};
     case TensorType::kQ6_K:
-      return row<TensorType::kQ6_K, 32>();
+      return {unpack_q6_k, 32, false};
     case TensorType::kIQ4_NL:
-      return row<TensorType::kIQ4_NL, 128>();
+      return {unpack_iq4_nl<kEightBits>, kEightBits, !kVnni};
     case TensorType::kIQ4_XS:
-      return row<TensorType::kIQ4_XS, 128>();
+      return {unpack_iq4_xs<kEightBits>, kEightBits, !kVnni};
     case TensorType::kMXFP4:
-    default:
-      return row<TensorType::kMXFP4, 12>();
+      return {unpack_mxfp4<12>, 12, false};
+    case TensorType::kF32:
+    case TensorType::kF16:
+    case TensorType::kBF16:
+      break;
   }
+  return {};
 }
+
+#else
+
+// Plain code multiplies signed bytes, so the table's own unpacking serves.
+SegmentFormat segment_format(const TensorFormat&) {
+  const auto unpack = [](const TensorFormat& row, const std::byte* blocks, std::size_t elements,
+                         std::uint8_t* codes, float* scales, float* mins) {
+    for (std::size_t i = 0; i < elements; i += row.block_elements) {
+      const std::size_t group = i / row.group;
+      row.unpack(blocks, reinterpret_cast<std::int8_t*>(codes + i), scales + group, mins + group);
+      blocks += row.block_bytes;
+    }
+  };
+  return {unpack, 0, false};
+}
+
+#endif
 
 }  // namespace sluice::SLUICE_ISA

@@ -1,0 +1,208 @@
+#pragma once
+// Unpacking of the formats whose blocks have 256 codes, with AVX2 (see unpack_32.h).
+
+#include "cpu/unpack_32.h"
+
+namespace sluice::SLUICE_ISA {
+namespace {
+
+/// Runs `unpack_block(block, codes, scales, mins)` over a segment's one or two blocks.
+template <typename Block, typename UnpackBlock>
+inline void for_each_block(const std::byte* blocks, std::size_t elements, std::uint8_t* codes,
+                           float* scales, float* mins, const UnpackBlock& unpack_block) {
+  const auto* block = reinterpret_cast<const Block*>(blocks);
+  for (std::size_t i = 0; i < elements; i += 256) {
+    const std::size_t group = i / Block::kGroup;
+    unpack_block(*block++, codes + i, scales + group, mins + group);
+  }
+}
+
+inline __m256 broadcast_half(const StoredHalf& half) {
+  return _mm256_set1_ps(load_half(reinterpret_cast<const std::byte*>(half.bytes)));
+}
+/// The low eight bytes, unsigned, times `scale`.
+inline void store_scaled_unsigned(float* out, __m128i bytes, __m256 scale) {
+  _mm256_storeu_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)), scale));
+}
+inline void store_scaled_signed(float* out, __m128i bytes, __m256 scale) {
+  _mm256_storeu_ps(out, _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)), scale));
+}
+
+/// Bits [shift, shift + width) of every byte; `mask` = 2^width - 1.
+template <int kShift>
+inline __m256i bits_of(__m256i bytes, char mask) {
+  return _mm256_and_si256(_mm256_srli_epi16(bytes, kShift), _mm256_set1_epi8(mask));
+}
+
+/// Bytes of word j: scale j (first) or min j (second) of eight groups (base/quant_blocks.h).
+inline void unpack_six_bits(const PackedScales& packed, const StoredHalf& scale,
+                            const StoredHalf& min_scale, float* scales, float* mins) {
+  std::uint32_t words[3];
+  std::memcpy(words, packed.bytes, sizeof(words));
+  const auto six_bits = [&](std::uint32_t first, std::uint32_t last_low) {
+    const std::uint32_t low = first & 0x3f3f3f3fu;
+    const std::uint32_t high = (last_low & 0x0f0f0f0fu) | ((first >> 2) & 0x30303030u);
+    return _mm_cvtsi64_si128(static_cast<std::int64_t>(std::uint64_t{high} << 32 | low));
+  };
+  store_scaled_unsigned(scales, six_bits(words[0], words[2]), broadcast_half(scale));
+  // (-s) * m has the bits of -(s * m).
+  const __m256 negative = _mm256_xor_ps(broadcast_half(min_scale), _mm256_set1_ps(-0.0f));
+  store_scaled_unsigned(mins, six_bits(words[1], words[2] >> 4), negative);
+}
+
+inline void unpack_q4_k(const TensorFormat&, const std::byte* blocks, std::size_t elements,
+                        std::uint8_t* codes, float* scales, float* mins) {
+  for_each_block<Q4_KBlock>(
+      blocks, elements, codes, scales, mins,
+      [](const Q4_KBlock& block, std::uint8_t* out, float* block_scales, float* block_mins) {
+        unpack_six_bits(block.group_scales, block.scale, block.min_scale, block_scales, block_mins);
+        for (std::size_t chunk = 0; chunk < 4; ++chunk) {
+          const __m256i both = load_32_bytes(block.nibbles + 32 * chunk);
+          store_32_bytes(out + 64 * chunk, bits_of<0>(both, 15));
+          store_32_bytes(out + 64 * chunk + 32, bits_of<4>(both, 15));
+        }
+      });
+}
+
+inline void unpack_q5_k(const TensorFormat&, const std::byte* blocks, std::size_t elements,
+                        std::uint8_t* codes, float* scales, float* mins) {
+  for_each_block<Q5_KBlock>(
+      blocks, elements, codes, scales, mins,
+      [](const Q5_KBlock& block, std::uint8_t* out, float* block_scales, float* block_mins) {
+        unpack_six_bits(block.group_scales, block.scale, block.min_scale, block_scales, block_mins);
+        __m256i fifth = load_32_bytes(block.fifth_bits);
+        const __m256i one = _mm256_set1_epi8(1);
+        // The lowest bit of each byte, as sixteen; then on to the next.
+        const auto next_sixteen = [&] {
+          const __m256i sixteen = _mm256_slli_epi16(_mm256_and_si256(fifth, one), 4);
+          fifth = _mm256_srli_epi16(fifth, 1);
+          return sixteen;
+        };
+        for (std::size_t chunk = 0; chunk < 4; ++chunk) {
+          const __m256i both = load_32_bytes(block.nibbles + 32 * chunk);
+          store_32_bytes(out + 64 * chunk, _mm256_or_si256(bits_of<0>(both, 15), next_sixteen()));
+          store_32_bytes(out + 64 * chunk + 32,
+                         _mm256_or_si256(bits_of<4>(both, 15), next_sixteen()));
+        }
+      });
+}
+
+/// Q6_K with an offset of 32.
+inline void unpack_q6_k(const TensorFormat&, const std::byte* blocks, std::size_t elements,
+                        std::uint8_t* codes, float* scales, float* mins) {
+  for_each_block<Q6_KBlock>(
+      blocks, elements, codes, scales, mins,
+      [](const Q6_KBlock& block, std::uint8_t* out, float* block_scales, float*) {
+        const __m256 scale = broadcast_half(block.scale);
+        store_scaled_signed(block_scales, load_128(block.group_scales), scale);
+        store_scaled_signed(block_scales + 8, _mm_srli_si128(load_128(block.group_scales), 8),
+                            scale);
+        for (std::size_t half = 0; half < 2; ++half) {
+          const __m256i first = load_32_bytes(block.nibbles + 64 * half);
+          const __m256i second = load_32_bytes(block.nibbles + 64 * half + 32);
+          const __m256i pairs = load_32_bytes(block.pairs + 32 * half);
+          const __m256i upper = _mm256_set1_epi8(0x30);  // where a pair goes
+          const __m256i codes_0 = _mm256_or_si256(
+              bits_of<0>(first, 15), _mm256_and_si256(_mm256_slli_epi16(pairs, 4), upper));
+          const __m256i codes_1 = _mm256_or_si256(
+              bits_of<0>(second, 15), _mm256_and_si256(_mm256_slli_epi16(pairs, 2), upper));
+          const __m256i codes_2 =
+              _mm256_or_si256(bits_of<4>(first, 15), _mm256_and_si256(pairs, upper));
+          const __m256i codes_3 = _mm256_or_si256(
+              bits_of<4>(second, 15), _mm256_and_si256(_mm256_srli_epi16(pairs, 2), upper));
+          store_32_bytes(out + 128 * half, codes_0);
+          store_32_bytes(out + 128 * half + 32, codes_1);
+          store_32_bytes(out + 128 * half + 64, codes_2);
+          store_32_bytes(out + 128 * half + 96, codes_3);
+        }
+      });
+}
+
+inline void unpack_q2_k(const TensorFormat&, const std::byte* blocks, std::size_t elements,
+                        std::uint8_t* codes, float* scales, float* mins) {
+  for_each_block<Q2_KBlock>(
+      blocks, elements, codes, scales, mins,
+      [](const Q2_KBlock& block, std::uint8_t* out, float* block_scales, float* block_mins) {
+        const __m128i both = load_128(block.group_scales);
+        const __m128i low = _mm_and_si128(both, _mm_set1_epi8(15));
+        const __m128i high = _mm_and_si128(_mm_srli_epi16(both, 4), _mm_set1_epi8(15));
+        const __m256 scale = broadcast_half(block.scale);
+        const __m256 negative =
+            _mm256_xor_ps(broadcast_half(block.min_scale), _mm256_set1_ps(-0.0f));
+        store_scaled_unsigned(block_scales, low, scale);
+        store_scaled_unsigned(block_scales + 8, _mm_srli_si128(low, 8), scale);
+        store_scaled_unsigned(block_mins, high, negative);
+        store_scaled_unsigned(block_mins + 8, _mm_srli_si128(high, 8), negative);
+        for (std::size_t half = 0; half < 2; ++half) {
+          const __m256i pairs = load_32_bytes(block.pairs + 32 * half);
+          store_32_bytes(out + 128 * half, bits_of<0>(pairs, 3));
+          store_32_bytes(out + 128 * half + 32, bits_of<2>(pairs, 3));
+          store_32_bytes(out + 128 * half + 64, bits_of<4>(pairs, 3));
+          store_32_bytes(out + 128 * half + 96, bits_of<6>(pairs, 3));
+        }
+      });
+}
+
+/// Q3_K with an offset of 4.
+inline void unpack_q3_k(const TensorFormat&, const std::byte* blocks, std::size_t elements,
+                        std::uint8_t* codes, float* scales, float* mins) {
+  for_each_block<Q3_KBlock>(
+      blocks, elements, codes, scales, mins,
+      [](const Q3_KBlock& block, std::uint8_t* out, float* block_scales, float*) {
+        std::uint64_t low;
+        std::uint32_t pairs;
+        std::memcpy(&low, block.group_scales, sizeof(low));
+        std::memcpy(&pairs, block.group_scales + 8, sizeof(pairs));
+        const auto nibble = [&](int shift) {
+          return static_cast<std::int64_t>((low >> shift) & 0x0f0f0f0f0f0f0f0f);
+        };
+        const auto upper = [&](int shift) { return (pairs >> shift & 0x03030303u) << 4; };
+        const __m128i six_bits = _mm_or_si128(
+            _mm_set_epi64x(nibble(4), nibble(0)),
+            _mm_setr_epi32(static_cast<std::int32_t>(upper(0)), static_cast<std::int32_t>(upper(2)),
+                           static_cast<std::int32_t>(upper(4)),
+                           static_cast<std::int32_t>(upper(6))));
+        const __m128i factors = _mm_sub_epi8(six_bits, _mm_set1_epi8(32));
+        const __m256 scale = broadcast_half(block.scale);
+        store_scaled_signed(block_scales, factors, scale);
+        store_scaled_signed(block_scales + 8, _mm_srli_si128(factors, 8), scale);
+        __m256i high = load_32_bytes(block.high_bits);
+        const __m256i one = _mm256_set1_epi8(1);
+        const auto next_four = [&] {
+          const __m256i four = _mm256_slli_epi16(_mm256_and_si256(high, one), 2);
+          high = _mm256_srli_epi16(high, 1);
+          return four;
+        };
+        for (std::size_t half = 0; half < 2; ++half) {
+          const __m256i two_bits = load_32_bytes(block.pairs + 32 * half);
+          store_32_bytes(out + 128 * half, _mm256_or_si256(bits_of<0>(two_bits, 3), next_four()));
+          store_32_bytes(out + 128 * half + 32,
+                         _mm256_or_si256(bits_of<2>(two_bits, 3), next_four()));
+          store_32_bytes(out + 128 * half + 64,
+                         _mm256_or_si256(bits_of<4>(two_bits, 3), next_four()));
+          store_32_bytes(out + 128 * half + 96,
+                         _mm256_or_si256(bits_of<6>(two_bits, 3), next_four()));
+        }
+      });
+}
+
+template <int kOffset>
+void unpack_iq4_xs(const TensorFormat&, const std::byte* blocks, std::size_t elements,
+                   std::uint8_t* codes, float* scales, float* mins) {
+  const NibbleTable table(kIq4Values, kOffset);
+  for_each_block<IQ4_XSBlock>(
+      blocks, elements, codes, scales, mins,
+      [&](const IQ4_XSBlock& block, std::uint8_t* out, float* block_scales, float*) {
+        const float scale = load_half(reinterpret_cast<const std::byte*>(block.scale.bytes));
+        const int high = block.scales_high[0] | block.scales_high[1] << 8;
+        for (int group = 0; group < 8; ++group) {
+          const int low = block.scales_low[group / 2] >> (4 * (group % 2)) & 15;
+          const int six_bits = low | (high >> (2 * group) & 3) << 4;
+          block_scales[group] = scale * static_cast<float>(six_bits - 32);
+          store_32_bytes(out + 32 * group, table(nibbles_of_16(block.nibbles + 16 * group)));
+        }
+      });
+}
+
+}  // namespace
+}  // namespace sluice::SLUICE_ISA
