@@ -23,7 +23,8 @@ make_python() {
   if ! cmp --silent "$requirements" "$venv/installed.txt"; then
     rm -rf "$venv"
     if ! { python3 -m venv "$venv" &&
-      "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$requirements"; }; then
+      "$venv/bin/pip" install --quiet --disable-pip-version-check --retries 2 --timeout 20 \
+        --requirement "$requirements"; }; then
       rm -rf "$venv"
       echo "WARNING: $requirements could not be installed: tests against those packages are SKIPPED." >&2
       unset SLUICE_PYTHON
