@@ -17,8 +17,10 @@ check_size() {
   ((mib <= size_limit_mib))
 }
 
-# The independent implementations that tests compare with, in a virtual environment of their own.
+# The independent implementations that tests compare with, in a virtual environment of their own, unless SLUICE_PYTHON names
+# an interpreter that has them.
 make_python() {
+  [[ -z ${SLUICE_PYTHON:-} ]] || return 0
   local venv=$PWD/build/python requirements=tests/requirements.txt
   if ! cmp --silent "$requirements" "$venv/installed.txt"; then
     rm -rf "$venv"
@@ -27,7 +29,6 @@ make_python() {
         --requirement "$requirements"; }; then
       rm -rf "$venv"
       echo "WARNING: $requirements could not be installed: tests against those packages are SKIPPED." >&2
-      unset SLUICE_PYTHON
       return 0
     fi
     cp "$requirements" "$venv/installed.txt"
