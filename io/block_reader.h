@@ -18,8 +18,8 @@ namespace sluice {
 using FileIndex = std::uint32_t;
 
 /// REQUIRES: offset, bytes and the address of `destination` are multiples of the file's alignment.
-/// The range may reach past the end of the file: what lies there is left unwritten and is no error
-/// as long as `needed` bytes were read.
+/// The range may reach past the end of the file, which is no error as long as `needed` bytes were
+/// read; the destination's bytes there are undefined (a direct read fills whole sectors).
 struct ReadRequest {
   FileIndex file = 0;
   std::uint64_t offset = 0;

@@ -11,10 +11,12 @@ namespace {
 /// Refusals in a row after which a piece is given up; a healthy system needs a handful.
 constexpr unsigned kMaxStalls = 1000;
 
-/// Outcomes that say "not now" and nothing of the file. A ring cancels what a thread had under way
-/// when the thread ends.
+/// Outcomes that say "not now" and nothing of the file. The last two are what a ring makes of the
+/// reads that a thread left behind when it ended: they were cancelled, or went on where the
+/// process's memory is out of reach.
 bool passes(long error) {
-  return error == EAGAIN || error == EINTR || error == EBUSY || error == ECANCELED;
+  return error == EAGAIN || error == EINTR || error == EBUSY || error == ECANCELED ||
+         error == EFAULT;
 }
 
 std::size_t round_up(std::size_t value, std::size_t multiple) {

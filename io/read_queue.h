@@ -74,7 +74,8 @@ class ReadQueue {
 
  private:
   static constexpr std::uint32_t kNone = 0xffffffffu;
-  static constexpr std::size_t kLargestPiece = std::size_t{1} << 30;  // system calls stop short of 2 GiB
+  static constexpr std::size_t kLargestPiece = std::size_t{1}
+                                               << 30;  // system calls stop short of 2 GiB
 
   struct Pending {
     ReadRequest request;
