@@ -1,0 +1,126 @@
+#include "cache/expert_cache.h"
+
+#include <cassert>
+#include <utility>
+
+namespace sluice {
+
+// The life of a key's copy. Only what has no pin leaves, so Loading, which its loader pins, is
+// never a victim.
+//
+//   state     event      next      extent     pins   version   policy
+//   Empty     reserve    Loading   allocated  1      + 1       admit
+//   Loading   pin        Loading              + 1
+//   Loading   loaded     Ready
+//   Loading   failed     Empty     released   0                forget
+//   Ready     pin        Ready                + 1
+//   Loading,
+//   Ready     unpin      the same             - 1
+//   Ready     eviction   Empty     released   0                forget      (only at 0 pins)
+
+ExpertCache::ExpertCache(CacheShape shape, std::uint64_t capacity_bytes,
+                         std::unique_ptr<CachePolicy> policy)
+    : shape_(std::move(shape)),
+      policy_(std::move(policy)),
+      arena_(capacity_bytes),
+      entries_(shape_.size()),
+      evictable_([this](CacheKey key) {
+        const Entry& candidate = entry(key);
+        return candidate.state == CopyState::kReady && candidate.pins == 0;
+      }) {}
+
+void ExpertCache::visit(std::uint32_t layer, std::span<const CacheKey> wanted) {
+  const std::lock_guard lock(mutex_);
+  policy_->visit(layer);
+  for (const CacheKey key : wanted) policy_->touch(key, 1.0f);
+}
+
+PinnedCopy ExpertCache::pin(CacheKey key) {
+  const std::lock_guard lock(mutex_);
+  Entry& pinned = entry(key);
+  if (pinned.state == CopyState::kEmpty) return {};
+  if (pinned.pins++ == 0) pinned_bytes_ += pinned.extent.bytes;
+  return {pinned.state, {pinned.extent, pinned.version}};
+}
+
+std::optional<CachedCopy> ExpertCache::reserve(CacheKey key, std::uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  Entry& reserved = entry(key);
+  assert(reserved.state == CopyState::kEmpty);
+  // Not even an empty cache but for the pinned would do: keep what is there.
+  if (ExtentArena::rounded(bytes) > arena_.capacity() - pinned_bytes_) return std::nullopt;
+  std::optional<Extent> extent = arena_.allocate(bytes);
+  while (!extent && evict_one()) extent = arena_.allocate(bytes);
+  if (!extent) return std::nullopt;
+  reserved.extent = *extent;
+  reserved.version += 1;
+  reserved.pins = 1;
+  reserved.state = CopyState::kLoading;
+  pinned_bytes_ += extent->bytes;
+  policy_->admit(key, extent->bytes);
+  return CachedCopy{reserved.extent, reserved.version};
+}
+
+void ExpertCache::loaded(CacheKey key) {
+  const std::lock_guard lock(mutex_);
+  assert(entry(key).state == CopyState::kLoading);
+  entry(key).state = CopyState::kReady;
+}
+
+void ExpertCache::failed(CacheKey key) {
+  const std::lock_guard lock(mutex_);
+  Entry& gone = entry(key);
+  assert(gone.state == CopyState::kLoading);
+  if (gone.pins > 0) pinned_bytes_ -= gone.extent.bytes;
+  gone.pins = 0;
+  drop(key, gone);
+}
+
+void ExpertCache::unpin(CacheKey key) {
+  const std::lock_guard lock(mutex_);
+  Entry& unpinned = entry(key);
+  assert(unpinned.pins > 0);
+  if (--unpinned.pins == 0) pinned_bytes_ -= unpinned.extent.bytes;
+}
+
+bool ExpertCache::evict_one() {
+  const std::optional<CacheKey> victim = policy_->victim(evictable_);
+  if (!victim) return false;
+  Entry& gone = entry(*victim);
+  assert(evictable_(*victim));
+  counters_.evictions += 1;
+  counters_.evicted_bytes += gone.extent.bytes;
+  drop(*victim, gone);
+  return true;
+}
+
+void ExpertCache::drop(CacheKey key, Entry& gone) {
+  arena_.release(gone.extent);
+  gone.extent = {};
+  gone.state = CopyState::kEmpty;
+  policy_->forget(key);
+}
+
+CopyState ExpertCache::state(CacheKey key) const {
+  const std::lock_guard lock(mutex_);
+  return entry(key).state;
+}
+
+std::uint64_t ExpertCache::capacity() const { return arena_.capacity(); }
+
+std::uint64_t ExpertCache::free_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return arena_.free_bytes();
+}
+
+std::uint64_t ExpertCache::pinned_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return pinned_bytes_;
+}
+
+CacheCounters ExpertCache::counters() const {
+  const std::lock_guard lock(mutex_);
+  return counters_;
+}
+
+}  // namespace sluice

@@ -1,0 +1,160 @@
+#include "experts/expert_catalogue.h"
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+namespace sluice {
+namespace {
+
+constexpr std::array<std::string_view, 3> kMatrices = {"gate", "up", "down"};
+
+std::string tensor_name(std::uint32_t layer, std::string_view matrix) {
+  return "blk." + std::to_string(layer) + ".ffn_" + std::string(matrix) + "_exps.weight";
+}
+
+/// The layer of "blk.N.ffn_{gate,up,down}_exps.weight"; none for any other name.
+std::optional<std::uint32_t> layer_of(std::string_view name) {
+  constexpr std::string_view kPrefix = "blk.";
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  name.remove_prefix(kPrefix.size());
+  std::uint32_t layer = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), layer);
+  if (error != std::errc()) return std::nullopt;
+  name.remove_prefix(static_cast<std::size_t>(end - name.data()));
+  for (const std::string_view matrix : kMatrices) {
+    if (name == ".ffn_" + std::string(matrix) + "_exps.weight") return layer;
+  }
+  return std::nullopt;
+}
+
+std::string shape_text(const std::vector<std::uint64_t>& shape) {
+  std::string text = "[";
+  for (const std::uint64_t extent : shape) {
+    if (text.size() > 1) text += ", ";
+    text += std::to_string(extent);
+  }
+  return text + "]";
+}
+
+Status corrupt(const std::string& tensor, const std::string& what) {
+  return Status(ErrorCode::kCorrupt, "tensor " + tensor + ": " + what);
+}
+
+/// Checks one matrix of a layer and notes where its slices are. The first (gate) sets the layer's
+/// shape.
+Status add_matrix(const Checkpoint& checkpoint, std::size_t matrix, ExpertLayer& layer) {
+  const std::string name = tensor_name(layer.layer, kMatrices[matrix]);
+  const TensorInfo* tensor = checkpoint.find(name);
+  if (tensor == nullptr)
+    return corrupt(name, "is missing beside the layer's other expert matrices");
+
+  const bool is_down = matrix == 2;
+  const std::vector<std::uint64_t>& shape = tensor->shape;
+  if (shape.size() != 3 || std::count(shape.begin(), shape.end(), 0) != 0) {
+    return corrupt(name, "shape " + shape_text(shape) + " is not [experts, rows, columns]");
+  }
+  if (matrix == 0) {
+    // The limit is CacheKey's; the largest published models have a few hundred.
+    if (shape[0] > std::numeric_limits<std::uint16_t>::max()) {
+      return Status(ErrorCode::kUnsupported,
+                    "tensor " + name + ": " + std::to_string(shape[0]) + " experts in one layer");
+    }
+    layer.experts = static_cast<std::uint32_t>(shape[0]);
+    layer.ffn = shape[1];
+    layer.hidden = shape[2];
+    layer.ranges.resize(layer.experts);
+  }
+  const std::vector<std::uint64_t> expected = {layer.experts, is_down ? layer.hidden : layer.ffn,
+                                               is_down ? layer.ffn : layer.hidden};
+  if (shape != expected) {
+    return corrupt(name, "shape " + shape_text(shape) +
+                             " where the layer's other matrices ask for " + shape_text(expected));
+  }
+
+  const TensorFormat* format = find_tensor_format(tensor->type);
+  if (format == nullptr) {
+    return corrupt(name,
+                   "unknown type " + std::to_string(static_cast<std::uint32_t>(tensor->type)));
+  }
+  // Far beyond any model, and no product below can overflow.
+  constexpr std::uint64_t kMaxExtent = std::uint64_t{1} << 28;
+  if (shape[1] > kMaxExtent || shape[2] > kMaxExtent) {
+    return corrupt(name, "shape " + shape_text(shape) + " is too large");
+  }
+  if (shape[2] % format->block_elements != 0) {
+    return corrupt(name, "rows of " + std::to_string(shape[2]) + " are no whole " +
+                             std::string(format->name) + " blocks");
+  }
+  layer.formats[matrix] = format;
+
+  if (tensor->ranges.size() != 1 && tensor->ranges.size() != layer.experts) {
+    return corrupt(name, std::to_string(tensor->ranges.size()) + " parts for " +
+                             std::to_string(layer.experts) + " experts");
+  }
+  const std::uint64_t slice_bytes = format->bytes(shape[2]) * shape[1];
+  for (std::uint32_t expert = 0; expert < layer.experts; ++expert) {
+    const FileRange range = tensor->slice(expert);
+    const std::string who = "expert " + std::to_string(expert);
+    if (range.file >= checkpoint.files.size()) {
+      return corrupt(name, who + " lies in file " + std::to_string(range.file) + " of " +
+                               std::to_string(checkpoint.files.size()));
+    }
+    if (range.bytes != slice_bytes ||
+        range.offset > std::numeric_limits<std::int64_t>::max() - range.bytes) {
+      return corrupt(name, who + " takes " + std::to_string(range.bytes) + " bytes at " +
+                               std::to_string(range.offset) + " where its shape and type make " +
+                               std::to_string(slice_bytes));
+    }
+    layer.ranges[expert][matrix] = range;
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<ExpertCatalogue> ExpertCatalogue::build(const Checkpoint& checkpoint) {
+  std::set<std::uint32_t> sparse;
+  for (const auto& [name, tensor] : checkpoint.tensors) {
+    if (const auto layer = layer_of(name)) sparse.insert(*layer);
+  }
+  for (const auto& [name, format] : checkpoint.unreadable) {
+    if (const auto layer = layer_of(name)) sparse.insert(*layer);  // `require` will say what it is
+  }
+  ExpertCatalogue catalogue;
+  catalogue.files_ = checkpoint.files;
+  catalogue.layers_.reserve(sparse.size());
+  for (const std::uint32_t number : sparse) {
+    ExpertLayer& layer = catalogue.layers_.emplace_back();
+    layer.layer = number;
+    for (std::size_t matrix = 0; matrix < kMatrices.size(); ++matrix) {
+      SLUICE_TRY(add_matrix(checkpoint, matrix, layer));
+    }
+  }
+  return catalogue;
+}
+
+const ExpertLayer* ExpertCatalogue::find(std::uint32_t layer) const {
+  const auto at = std::lower_bound(
+      layers_.begin(), layers_.end(), layer,
+      [](const ExpertLayer& left, std::uint32_t right) { return left.layer < right; });
+  return at != layers_.end() && at->layer == layer ? &*at : nullptr;
+}
+
+std::uint64_t ExpertCatalogue::total_bytes() const {
+  std::uint64_t total = 0;
+  for (const ExpertLayer& layer : layers_) total += layer.expert_bytes() * layer.experts;
+  return total;
+}
+
+std::uint64_t ExpertCatalogue::total_experts() const {
+  std::uint64_t total = 0;
+  for (const ExpertLayer& layer : layers_) total += layer.experts;
+  return total;
+}
+
+}  // namespace sluice

@@ -1,0 +1,88 @@
+#pragma once
+// Turns "this expert into that slot" into sector reads, and their completions back into "this
+// expert is there" or "it failed".
+//
+// Not thread-safe. It reaps whatever the reader delivers, so the reader's other users must have
+// nothing under way.
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/compute.h"
+#include "base/status.h"
+#include "cache/cache_policy.h"
+#include "experts/expert_catalogue.h"
+#include "experts/expert_store.h"
+#include "experts/slot_layout.h"
+#include "io/block_reader.h"
+
+namespace sluice {
+
+/// A load that is over: all its reads are in, nothing writes into its slot any more.
+struct FinishedLoad {
+  CacheKey key;
+  Status status;  // names layer, expert, file and offset
+};
+
+class ExpertLoader {
+ public:
+  /// `files`: the reader's index of each of the catalogue's files that holds experts. The catalogue
+  /// and the reader outlive the loader. kUnsupported: a file asks for a stricter alignment than
+  /// slots have.
+  static Result<ExpertLoader> create(const ExpertCatalogue& catalogue, BlockReader& reader,
+                                     std::vector<FileIndex> files);
+
+  /// Of the slot that `add` needs for this expert.
+  std::size_t slot_bytes(CacheKey key) const { return layout(key).bytes; }
+  /// The matrices of an expert that was loaded into `slot`.
+  ExpertWeights weights(CacheKey key, const std::byte* slot) const;
+
+  /// Notes a load for the next `submit`. REQUIRES: no load of the key is under way; `slot` is a
+  /// multiple of kMaxAlignment and stays valid until the load is finished.
+  void add(CacheKey key, std::byte* slot);
+  /// Hands all noted reads to the reader at once. After an error none is under way and all noted
+  /// loads are forgotten.
+  Status submit();
+  /// Appends loads that finished to `finished`; with `wait`, waits until at least one read is in.
+  /// (One read may not be a whole load: `finished` can stay as it was.)
+  void reap(std::vector<FinishedLoad>& finished, bool wait);
+
+  std::size_t under_way() const { return under_way_; }
+  /// Of reads that succeeded, padding included.
+  std::uint64_t bytes_read() const { return bytes_read_; }
+
+ private:
+  struct File {
+    FileIndex index = 0;
+    std::size_t alignment = 1;
+    std::uint64_t size = 0;
+  };
+  struct Load {
+    CacheKey key;
+    std::size_t reads_left = 0;
+    Status status;
+  };
+  static constexpr std::size_t kReadsPerLoad = 4;  // three at the most; a tag is load · 4 + read
+
+  ExpertLoader(const ExpertCatalogue& catalogue, BlockReader& reader, std::vector<File> files);
+  const ExpertLayer& layer_of(CacheKey key) const { return catalogue_->layers()[key.layer]; }
+  SlotLayout layout(CacheKey key) const;
+  void complete(ReadCompletion& completion, std::vector<FinishedLoad>& finished);
+  void finish(std::size_t load, std::vector<FinishedLoad>& finished);
+  std::string describe(CacheKey key, const SlotRead& read) const;
+
+  const ExpertCatalogue* catalogue_;
+  BlockReader* reader_;
+  std::vector<File> files_;  // as in the catalogue
+  std::vector<ReadRequest> noted_;
+  std::vector<Load> loads_;  // slots that are used again
+  std::vector<std::uint32_t> free_loads_;
+  std::vector<std::uint32_t> noted_loads_;
+  std::vector<ReadCompletion> completions_;
+  std::size_t under_way_ = 0;  // loads
+  std::uint64_t bytes_read_ = 0;
+};
+
+}  // namespace sluice

@@ -1,0 +1,385 @@
+#include "experts/expert_store.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <utility>
+
+#include "base/aligned_buffer.h"
+#include "cache/expert_cache.h"
+#include "experts/expert_loader.h"
+
+namespace sluice {
+namespace {
+
+/// What one visit wants of one expert, on its way
+///
+///     Deferred ──► Loading ──► Arrived ──► Handed ──► Over        (pinned from Loading up to
+///     Handed)
+///        ▲            └────────────────────────────────▲          failed read
+///        └ no room yet              Arrived: also where hits begin
+enum class Stage : std::uint8_t { kDeferred, kLoading, kArrived, kHanded, kOver };
+
+struct Want {
+  CacheKey key;
+  Stage stage = Stage::kDeferred;
+  CachedCopy copy;  // meaningful while pinned
+};
+
+class CachedExpertStore final : public ExpertStore {
+ public:
+  CachedExpertStore(const ExpertCatalogue& catalogue, ExpertLoader loader, AlignedBuffer memory,
+                    std::size_t capacity, CacheShape shape, std::unique_ptr<CachePolicy> policy)
+      : catalogue_(catalogue),
+        loader_(std::move(loader)),
+        memory_(std::move(memory)),
+        cache_(std::move(shape), capacity, std::move(policy)) {
+    std::size_t most = 0;
+    for (const ExpertLayer& layer : catalogue.layers()) {
+      most = std::max<std::size_t>(most, layer.experts);
+    }
+    keys_.reserve(most);
+    wants_.reserve(most);
+    arrived_.reserve(most);
+    handed_.reserve(most);
+    starting_.reserve(most);
+    finished_.reserve(most);
+    want_of_.assign(most, kNone);
+  }
+  ~CachedExpertStore() override { end(); }
+
+  Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts) override;
+  Result<std::span<const std::uint32_t>> ready() override;
+  ExpertWeights weights(std::uint32_t index) const override;
+  Status release(std::span<const std::uint32_t> indices) override;
+  void end() override;
+  ExpertStatistics statistics() const override;
+  bool resident(ExpertId id) const override;
+
+ private:
+  static constexpr std::uint32_t kNone = ~std::uint32_t{0};
+
+  Status open_visit(std::uint32_t layer, std::span<const std::uint32_t> experts);
+  void pin_hits();
+  Status load_deferred();
+  void take_finished(bool wait);
+  std::size_t group_limit() const;
+  Status no_room() const;
+
+  const ExpertCatalogue& catalogue_;
+  ExpertLoader loader_;
+  AlignedBuffer memory_;
+  ExpertCache cache_;
+  ExpertStatistics statistics_;
+
+  // The open visit; everything is reserved for the widest layer.
+  bool open_ = false;
+  Status failure_;              // the first failed read
+  std::vector<CacheKey> keys_;  // [wanted]
+  std::vector<Want> wants_;     // [wanted], the caller's (router's) order
+  std::vector<std::uint32_t>
+      want_of_;  // [experts of the widest layer] → index into wants_, or kNone
+  std::vector<std::uint32_t> arrived_;  // indices in order of arrival, hits first
+  std::size_t next_arrived_ = 0;        // of arrived_: what has not been handed out yet
+  std::size_t next_deferred_ = 0;       // of wants_: nothing before it is deferred
+  std::size_t deferred_ = 0;
+  std::size_t loading_ = 0;
+  std::vector<std::uint32_t> handed_;    // by the last `ready`
+  std::vector<std::uint32_t> starting_;  // what load_deferred found room for
+  std::vector<FinishedLoad> finished_;
+};
+
+Status CachedExpertStore::begin(std::uint32_t layer, std::span<const std::uint32_t> experts) {
+  if (open_) return Status(ErrorCode::kInvalidArgument, "the last visit was not ended");
+  SLUICE_TRY(open_visit(layer, experts));
+  pin_hits();
+  Status status = load_deferred();
+  if (!status.ok()) end();
+  return status;
+}
+
+Status CachedExpertStore::open_visit(std::uint32_t layer, std::span<const std::uint32_t> experts) {
+  const ExpertLayer* where = catalogue_.find(layer);
+  if (where == nullptr) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "layer " + std::to_string(layer) + " has no routed experts");
+  }
+  const auto turn = static_cast<std::uint32_t>(where - catalogue_.layers().data());
+  keys_.clear();
+  wants_.clear();
+  Status status;
+  for (const std::uint32_t expert : experts) {
+    if (expert >= where->experts || want_of_[expert] != kNone) {
+      status = Status(ErrorCode::kInvalidArgument,
+                      "layer " + std::to_string(layer) + ", expert " + std::to_string(expert) +
+                          (expert >= where->experts ? ": there is no such expert"
+                                                    : ": wanted twice in one visit"));
+      break;
+    }
+    want_of_[expert] = static_cast<std::uint32_t>(wants_.size());
+    keys_.push_back({turn, static_cast<std::uint16_t>(expert), 0});
+    wants_.push_back({keys_.back(), Stage::kDeferred, {}});
+  }
+  if (!status.ok()) {
+    for (const Want& want : wants_) want_of_[want.key.expert] = kNone;
+    return status;
+  }
+  open_ = true;
+  failure_ = {};
+  arrived_.clear();
+  next_arrived_ = 0;
+  next_deferred_ = 0;
+  deferred_ = wants_.size();
+  cache_.visit(turn, keys_);
+  statistics_.requests += wants_.size();
+  return {};
+}
+
+/// Before any room is made: what this visit will use must not be evicted for the rest of it.
+void CachedExpertStore::pin_hits() {
+  for (std::uint32_t index = 0; index < wants_.size(); ++index) {
+    Want& want = wants_[index];
+    const PinnedCopy pinned = cache_.pin(want.key);
+    if (pinned.state == CopyState::kEmpty) continue;
+    want.copy = pinned.copy;
+    deferred_ -= 1;
+    if (pinned.state == CopyState::kReady) {
+      want.stage = Stage::kArrived;
+      arrived_.push_back(index);
+      statistics_.hits += 1;
+    } else {
+      want.stage = Stage::kLoading;
+      loading_ += 1;
+    }
+  }
+}
+
+/// Starts every deferred load that finds room, in order, all in one submission.
+Status CachedExpertStore::load_deferred() {
+  starting_.clear();
+  for (; next_deferred_ < wants_.size(); ++next_deferred_) {
+    Want& want = wants_[next_deferred_];
+    if (want.stage != Stage::kDeferred) continue;
+    const auto copy = cache_.reserve(want.key, loader_.slot_bytes(want.key));
+    if (!copy) break;  // the next one is as large
+    want.copy = *copy;
+    want.stage = Stage::kLoading;
+    loader_.add(want.key, memory_.data() + copy->extent.offset);
+    starting_.push_back(static_cast<std::uint32_t>(next_deferred_));
+  }
+  if (starting_.empty()) return {};
+  deferred_ -= starting_.size();
+  Status status = loader_.submit();
+  if (status.ok()) {
+    loading_ += starting_.size();
+    return status;
+  }
+  for (const std::uint32_t index : starting_) {
+    cache_.failed(wants_[index].key);
+    wants_[index].stage = Stage::kOver;
+  }
+  return status;
+}
+
+/// While misses wait for room, small groups are handed out: the room that each gives back keeps the
+/// disk busy during the next.
+std::size_t CachedExpertStore::group_limit() const {
+  const std::size_t waiting = arrived_.size() - next_arrived_;
+  if (deferred_ == 0) return waiting;
+  return std::max<std::size_t>(1, (waiting + loading_) / 4);
+}
+
+Result<std::span<const std::uint32_t>> CachedExpertStore::ready() {
+  handed_.clear();
+  if (!open_) return Status(ErrorCode::kInvalidArgument, "no visit is open");
+  take_finished(/*wait=*/false);
+  while (failure_.ok() && next_arrived_ == arrived_.size() && loading_ > 0) {
+    take_finished(/*wait=*/true);
+  }
+  if (!failure_.ok()) return failure_;
+  if (next_arrived_ == arrived_.size() && deferred_ > 0) return no_room();
+  const std::size_t count = std::min(group_limit(), arrived_.size() - next_arrived_);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint32_t index = arrived_[next_arrived_++];
+    wants_[index].stage = Stage::kHanded;
+    handed_.push_back(index);
+  }
+  return std::span<const std::uint32_t>(handed_);
+}
+
+Status CachedExpertStore::no_room() const {
+  const Want& want = wants_[next_deferred_];
+  return Status(ErrorCode::kBudget,
+                "layer " + std::to_string(catalogue_.layers()[want.key.layer].layer) + ", expert " +
+                    std::to_string(want.key.expert) + " needs " +
+                    std::to_string(loader_.slot_bytes(want.key)) + " bytes of a cache of " +
+                    std::to_string(cache_.capacity()) + ", of which " +
+                    std::to_string(cache_.pinned_bytes()) +
+                    " are in use: release experts before asking for more");
+}
+
+void CachedExpertStore::take_finished(bool wait) {
+  if (loading_ == 0) return;
+  using Clock = std::chrono::steady_clock;
+  const auto start = wait ? Clock::now() : Clock::time_point();
+  loader_.reap(finished_, wait);
+  if (wait) {
+    const auto waited = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start);
+    statistics_.wait_nanoseconds += static_cast<std::uint64_t>(waited.count());
+  }
+  for (FinishedLoad& load : finished_) {
+    const std::uint32_t index = want_of_[load.key.expert];
+    loading_ -= 1;
+    if (load.status.ok()) {
+      cache_.loaded(load.key);
+      statistics_.loads += 1;
+      wants_[index].stage = Stage::kArrived;
+      arrived_.push_back(index);
+    } else {
+      cache_.failed(load.key);
+      wants_[index].stage = Stage::kOver;
+      if (failure_.ok()) failure_ = std::move(load.status);
+    }
+  }
+  finished_.clear();
+}
+
+ExpertWeights CachedExpertStore::weights(std::uint32_t index) const {
+  const Want& want = wants_[index];
+  return loader_.weights(want.key, memory_.data() + want.copy.extent.offset);
+}
+
+Status CachedExpertStore::release(std::span<const std::uint32_t> indices) {
+  for (const std::uint32_t index : indices) {
+    if (index >= wants_.size() || wants_[index].stage != Stage::kHanded) {
+      return Status(ErrorCode::kInvalidArgument,
+                    "expert " + std::to_string(index) + " of the visit is not handed out");
+    }
+    wants_[index].stage = Stage::kOver;
+    cache_.unpin(wants_[index].key);
+  }
+  if (!failure_.ok() || deferred_ == 0) return {};
+  failure_ = load_deferred();
+  return failure_;
+}
+
+void CachedExpertStore::end() {
+  if (!open_) return;
+  while (loading_ > 0) take_finished(/*wait=*/true);
+  for (const Want& want : wants_) {
+    if (want.stage == Stage::kArrived || want.stage == Stage::kHanded) cache_.unpin(want.key);
+    want_of_[want.key.expert] = kNone;
+  }
+  wants_.clear();
+  open_ = false;
+}
+
+ExpertStatistics CachedExpertStore::statistics() const {
+  ExpertStatistics statistics = statistics_;
+  statistics.bytes_read = loader_.bytes_read();
+  return statistics;
+}
+
+bool CachedExpertStore::resident(ExpertId id) const {
+  const ExpertLayer* layer = catalogue_.find(id.layer);
+  if (layer == nullptr || id.expert >= layer->experts) return false;
+  const auto turn = static_cast<std::uint32_t>(layer - catalogue_.layers().data());
+  return cache_.state({turn, static_cast<std::uint16_t>(id.expert), 0}) == CopyState::kReady;
+}
+
+/// The reader's index of every file that holds experts.
+Result<std::vector<FileIndex>> open_files(const ExpertCatalogue& catalogue, BlockReader& reader) {
+  std::vector<FileIndex> files(catalogue.files().size());
+  std::vector<bool> opened(files.size());
+  for (const ExpertLayer& layer : catalogue.layers()) {
+    for (const auto& ranges : layer.ranges) {
+      for (const FileRange& range : ranges) {
+        if (opened[range.file]) continue;
+        SLUICE_ASSIGN(files[range.file], reader.open(catalogue.files()[range.file]));
+        opened[range.file] = true;
+      }
+    }
+  }
+  return files;
+}
+
+/// Huge pages spare the kernels most of their TLB misses. A partly used one counts as a whole, but
+/// never past the buffer's end: the capacity stays the bound. Advice: no harm if the kernel
+/// declines.
+void prefer_huge_pages(AlignedBuffer& memory) {
+#ifdef MADV_HUGEPAGE
+  madvise(memory.data(), memory.size(), MADV_HUGEPAGE);
+#else
+  static_cast<void>(memory);
+#endif
+}
+
+}  // namespace
+
+std::size_t ExpertStore::minimum_capacity(const ExpertCatalogue& catalogue, const BlockReader&,
+                                          std::size_t top_k) {
+  std::size_t least = 0;
+  for (const ExpertLayer& layer : catalogue.layers()) {
+    std::size_t widest = 0;
+    for (const auto& ranges : layer.ranges) {
+      widest = std::max<std::size_t>(widest, ExtentArena::rounded(slot_bytes_bound(ranges)));
+    }
+    const std::size_t at_once = std::clamp<std::size_t>(top_k, 1, layer.experts);
+    least = std::max(least, 2 * at_once * widest);
+  }
+  return least;
+}
+
+std::size_t ExpertStore::full_capacity(const ExpertCatalogue& catalogue, const BlockReader&) {
+  std::size_t full = 0;
+  for (const ExpertLayer& layer : catalogue.layers()) {
+    for (const auto& ranges : layer.ranges) full += ExtentArena::rounded(slot_bytes_bound(ranges));
+  }
+  return full;
+}
+
+Result<std::unique_ptr<ExpertStore>> ExpertStore::create(const ExpertCatalogue& catalogue,
+                                                         BlockReader& reader,
+                                                         const ExpertStoreOptions& options) {
+  std::vector<FileIndex> files = options.files;
+  if (files.empty()) {
+    SLUICE_ASSIGN(files, open_files(catalogue, reader));
+  } else if (files.size() != catalogue.files().size()) {
+    return Status(ErrorCode::kInvalidArgument, "the reader's files are not the catalogue's");
+  }
+  SLUICE_ASSIGN(ExpertLoader loader, ExpertLoader::create(catalogue, reader, std::move(files)));
+
+  std::vector<std::uint32_t> experts;
+  std::size_t widest = 0, all = 0;
+  for (const ExpertLayer& layer : catalogue.layers()) {
+    for (std::uint32_t expert = 0; expert < layer.experts; ++expert) {
+      const auto turn = static_cast<std::uint32_t>(experts.size());
+      const std::size_t slot =
+          ExtentArena::rounded(loader.slot_bytes({turn, static_cast<std::uint16_t>(expert), 0}));
+      widest = std::max(widest, slot);
+      all += slot;
+    }
+    experts.push_back(layer.experts);
+  }
+  const std::size_t capacity =
+      std::min(options.capacity_bytes / ExtentArena::kGranularity * ExtentArena::kGranularity, all);
+  if (capacity < widest) {
+    return Status(ErrorCode::kBudget, "a cache of " + std::to_string(options.capacity_bytes) +
+                                          " bytes holds no expert: the widest needs " +
+                                          std::to_string(widest));
+  }
+  CacheShape shape(experts);
+  SLUICE_ASSIGN(std::unique_ptr<CachePolicy> policy, make_cache_policy(options.policy, shape));
+  SLUICE_ASSIGN(AlignedBuffer memory, AlignedBuffer::allocate(capacity));
+  if (memory.size() > 0) {
+    prefer_huge_pages(memory);
+    reader.register_memory({memory.data(), memory.size()});
+  }
+  return std::unique_ptr<ExpertStore>(
+      std::make_unique<CachedExpertStore>(catalogue, std::move(loader), std::move(memory), capacity,
+                                          std::move(shape), std::move(policy)));
+}
+
+}  // namespace sluice

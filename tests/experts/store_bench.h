@@ -1,0 +1,105 @@
+#pragma once
+// A store over a checkpoint in memory, and the loop that the engine runs over it, with every byte
+// checked.
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <memory>
+#include <numeric>
+#include <set>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "experts/expert_catalogue.h"
+#include "experts/expert_store.h"
+#include "tests/experts/fake_checkpoint.h"
+#include "tests/experts/memory_reader.h"
+
+namespace sluice::test {
+
+/// Byte for byte what the file holds?
+inline bool same_bytes(const WeightMatrix& matrix, const FileRange& range,
+                       const std::vector<std::vector<std::byte>>& files) {
+  return matrix.bytes() == range.bytes &&
+         std::memcmp(matrix.data, files[range.file].data() + range.offset, range.bytes) == 0;
+}
+
+struct StoreBench {
+  FakeCheckpoint fake;
+  ExpertCatalogue catalogue;
+  std::unique_ptr<MemoryReader> reader;
+  std::unique_ptr<ExpertStore> store;
+
+  StoreBench(const std::vector<FakeLayer>& layers, Placement placement, std::size_t alignment,
+             std::size_t capacity, const std::string& policy = "auto", unsigned seed = 1)
+      : fake(make_checkpoint(layers, placement)),
+        catalogue(ExpertCatalogue::build(fake.checkpoint).value()),
+        reader(std::make_unique<MemoryReader>(fake.checkpoint.files, fake.files, alignment, seed)) {
+    auto created = ExpertStore::create(catalogue, *reader, {capacity, policy, {}});
+    EXPECT_TRUE(created.ok()) << created.status().message();
+    if (created.ok()) store = std::move(created).value();
+  }
+
+  bool right(std::uint32_t layer, std::uint32_t expert, const ExpertWeights& weights) const {
+    const auto& ranges = catalogue.find(layer)->ranges[expert];
+    return same_bytes(weights.gate, ranges[0], fake.files) &&
+           same_bytes(weights.up, ranges[1], fake.files) &&
+           same_bytes(weights.down, ranges[2], fake.files);
+  }
+
+  /// One visit as the engine makes it. Every index must come exactly once, with the right bytes,
+  /// also just before release.
+  Status visit(std::uint32_t layer, const std::vector<std::uint32_t>& experts) {
+    if (Status status = store->begin(layer, experts); !status.ok()) return status;
+    std::vector<int> seen(experts.size());
+    Status status;
+    while (status.ok()) {
+      const auto ready = store->ready();
+      if (!ready.ok()) {
+        status = ready.status();
+        break;
+      }
+      if (ready->empty()) break;
+      const std::vector<std::uint32_t> group(ready->begin(), ready->end());
+      for (const std::uint32_t index : group) {
+        seen[index] += 1;
+        EXPECT_TRUE(right(layer, experts[index], store->weights(index)))
+            << "layer " << layer << " expert " << experts[index];
+      }
+      status = store->release(group);
+    }
+    store->end();
+    EXPECT_EQ(reader->under_way(), 0u);
+    if (status.ok()) {
+      EXPECT_EQ(std::count(seen.begin(), seen.end(), 1), std::ssize(seen));
+    }
+    return status;
+  }
+
+  /// Bytes of the sectors that hold an expert, each counted once, cut at the file's end.
+  std::uint64_t sector_bytes(std::uint32_t layer, std::uint32_t expert) const {
+    const std::size_t alignment = reader->alignment(0);
+    if (alignment == 1) return catalogue.find(layer)->expert_bytes();
+    std::set<std::pair<std::uint32_t, std::uint64_t>> sectors;
+    for (const FileRange& range : catalogue.find(layer)->ranges[expert]) {
+      for (std::uint64_t at = range.offset / alignment * alignment; at < range.offset + range.bytes;
+           at += alignment) {
+        sectors.insert({range.file, at});
+      }
+    }
+    std::uint64_t bytes = 0;
+    for (const auto& [file, at] : sectors)
+      bytes += std::min<std::uint64_t>(alignment, fake.files[file].size() - at);
+    return bytes;
+  }
+};
+
+inline std::vector<std::uint32_t> all_experts(std::uint32_t count) {
+  std::vector<std::uint32_t> experts(count);
+  std::iota(experts.begin(), experts.end(), 0u);
+  return experts;
+}
+
+}  // namespace sluice::test
