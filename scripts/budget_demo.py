@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 
-PROMPT = "Once upon a time, there was a little girl named Lily. She lived near a big forest. One day,"
+PROMPT = "Once upon a time, there was a little fox who lived in the forest. One day,"
 TOKENS = 200
 CONTEXT = 512
 MIB = 1 << 20
@@ -34,7 +34,7 @@ def sluice_json(program, verb, model, *options):
 
 
 def story_options(ram):
-    return ["-p", PROMPT, "-n", str(TOKENS), "--seed", "3", "--temp", "0.7", "--top-p", "0.9", "--ram", str(ram)]
+    return ["-p", PROMPT, "-n", str(TOKENS), "--seed", "1", "--temp", "0.6", "--top-p", "0.9", "--ram", str(ram)]
 
 
 def tell_story(program, model, ram, info):
