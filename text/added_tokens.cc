@@ -16,7 +16,14 @@ bool is_space(char32_t c) {
          c == 0x3000;
 }
 
-/// Unicode's word characters: letters, marks, decimal digits, connectors and the two joiners.
+/// Symbols that Unicode counts as alphabetic: circled and squared letters.
+bool is_alphabetic_symbol(char32_t c) {
+  return (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
+         (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
+}
+
+/// Unicode's word characters: alphabetic ones, marks, decimal digits, connectors and the two
+/// joiners.
 bool is_word(char32_t c) {
   switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
     case UTF8PROC_CATEGORY_LU:
@@ -32,7 +39,7 @@ bool is_word(char32_t c) {
     case UTF8PROC_CATEGORY_PC:
       return true;
     default:
-      return c == 0x200C || c == 0x200D;
+      return c == 0x200C || c == 0x200D || is_alphabetic_symbol(c);
   }
 }
 

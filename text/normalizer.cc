@@ -91,7 +91,9 @@ std::string Normalizer::normalize(std::string_view text, bool prefix) const {
 }
 
 std::string Normalizer::mark(std::string text, bool prefix) const {
-  return marks_spaces_ && metaspace_ ? with_marks(text, prefix) : text;
+  if (marks_spaces_) return metaspace_ ? with_marks(text, prefix) : text;
+  if (prefix && prefix_ && !text.starts_with(' ')) text.insert(0, 1, ' ');
+  return text;
 }
 
 }  // namespace sluice

@@ -24,7 +24,8 @@ class Normalizer {
   /// "▁" and with `prefix`, where the model has one, "▁" before the text. REQUIRES: well-formed
   /// UTF-8.
   std::string normalize(std::string_view text, bool prefix) const;
-  /// What is left to do to the text between those tokens: Metaspace marks spaces only there.
+  /// What is left to do to the text between those tokens: pre-tokenizers mark or put spaces only
+  /// there.
   std::string mark(std::string text, bool prefix) const;
 
  private:

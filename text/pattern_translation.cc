@@ -50,6 +50,9 @@ std::string additions(std::string_view category) {
   return ranges;
 }
 
+// The same for the one script that published patterns ask for.
+constexpr std::string_view kNewerHan = R"(\x{2B739}\x{2EBF0}-\x{2EE5D}\x{31350}-\x{323AF})";
+
 class Translator {
  public:
   explicit Translator(std::string_view pattern) : pattern_(pattern) {}
@@ -198,7 +201,8 @@ class Translator {
     // A script's bare name would mean its extensions to PCRE2.
     const bool is_plain = is_category || name == "Any" || name.find(':') != name.npos;
     const std::string body = (is_plain ? "" : "sc:") + std::string(name) + "}";
-    const std::string newer = is_category ? additions(name) : "";
+    const std::string newer =
+        is_category ? additions(name) : std::string(name == "Han" ? kNewerHan : "");
     if (!in_class_ && !newer.empty()) {
       emit_set("\\p{" + body + newer, negated);
     } else {

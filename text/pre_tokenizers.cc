@@ -39,15 +39,14 @@ constexpr const char* kTekken =
     R"([^\r\n\p{L}\p{N}]?[)" UPPERCASE "]*[" LOWERCASE R"(]+|[^\r\n\p{L}\p{N}]?[)" UPPERCASE
     "]+[" LOWERCASE R"(]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*)" WHITE_SPACE;
 
-// As gpt-4o without Chinese in its words. "Upper-case letters but Han" is written as what is in no
-// other general category: PCRE2 has no intersection of classes.
-#define NOT_HAN R"(\p{N}\p{P}\p{S}\p{Z}\p{C}\p{Han})"
-#define UPPERCASE_NOT_HAN R"([^\p{Ll})" NOT_HAN "]"
-#define LOWERCASE_NOT_HAN R"([^\p{Lu}\p{Lt})" NOT_HAN "]"
-constexpr const char* kKimiK2 =
-    R"([\p{Han}]+|[^\r\n\p{L}\p{N}]?)" UPPERCASE_NOT_HAN "*" LOWERCASE_NOT_HAN "+" CONTRACTIONS
-    R"(?|[^\r\n\p{L}\p{N}]?)" UPPERCASE_NOT_HAN "+" LOWERCASE_NOT_HAN "*" CONTRACTIONS
-    R"(?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)" WHITE_SPACE;
+// As gpt-4o without Chinese in its words: PCRE2 has no intersection of classes, but it can look
+// ahead.
+#define NOT_HAN(classes) R"((?:(?!\p{Han})[)" classes "])"
+constexpr const char* kKimiK2 = R"([\p{Han}]+|[^\r\n\p{L}\p{N}]?)" NOT_HAN(UPPERCASE) "*" NOT_HAN(
+    LOWERCASE) "+" CONTRACTIONS
+               R"(?|[^\r\n\p{L}\p{N}]?)" NOT_HAN(UPPERCASE) "+" NOT_HAN(
+                   LOWERCASE) "*" CONTRACTIONS
+                              R"(?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)" WHITE_SPACE;
 
 constexpr const char* kNewline = R"([\r\n])";
 constexpr const char* kHanAndHangul = R"([\x{4E00}-\x{9FA5}\x{800}-\x{4E00}\x{AC00}-\x{D7FF}]+)";

@@ -242,7 +242,8 @@ class BpeTokenizer final : public Tokenizer {
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::create(TokenizerData data) {
   if (data.model == TokenizerModel::kNone) {
-    return Status(ErrorCode::kUnsupported, "the model carries no tokenizer");
+    return Status(ErrorCode::kUnsupported,
+                  data.unusable.empty() ? "the model carries no tokenizer" : data.unusable);
   }
   auto tokenizer = std::make_unique<BpeTokenizer>(std::move(data));
   SLUICE_TRY(tokenizer->prepare());
