@@ -14,11 +14,23 @@ struct Ints {
   __m256i low, high;
 };
 
+constexpr std::size_t kRegisterStrips = 1;
 constexpr std::size_t kRegisterRows = 2;
 
 inline __m256i load_256(const void* p) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(p));
 }
+constexpr std::size_t kInterleave = 2;
+inline void interleave(std::int8_t* codes) {
+  for (int i = 0; i < 512; i += 64) {
+    const __m256i first = load_256(codes + i);
+    const __m256i second = load_256(codes + i + 32);
+    auto* const out = reinterpret_cast<__m256i*>(codes + i);
+    _mm256_storeu_si256(out, _mm256_permute2x128_si256(first, second, 0x20));
+    _mm256_storeu_si256(out + 1, _mm256_permute2x128_si256(first, second, 0x31));
+  }
+}
+
 inline Ints ints_set(std::int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
 inline Ints ints_load(const std::int32_t* p) { return {load_256(p), load_256(p + 8)}; }
 inline void ints_store(std::int32_t* p, Ints a) {
@@ -53,39 +65,33 @@ inline Ints dot_4(Ints sums, CodePanel codes, const std::int8_t* x) {
           _mm256_add_epi32(sums.high, dot_bytes<kWide>(codes.high, four))};
 }
 
-/// Sums of sixteens 0 to 7 of 128 codes: [0, 2, 4, 6 | 1, 3, 5, 7].
-template <bool kWide>
-inline __m256i sixteen_dots(const std::uint8_t* codes, const std::int8_t* x) {
-  __m256i dots[4];
-  for (int j = 0; j < 4; ++j) {
-    dots[j] = dot_bytes<kWide>(load_256(codes + 32 * j), load_256(x + 32 * j));
-  }
-  return _mm256_hadd_epi32(_mm256_hadd_epi32(dots[0], dots[1]),
-                           _mm256_hadd_epi32(dots[2], dots[3]));
+/// Lane l of dots[j] holds four parts of number 2j + l: adds them up, in order.
+inline __m256i sum_lanes(const __m256i* dots) {
+  const __m256i turned =
+      _mm256_hadd_epi32(_mm256_hadd_epi32(dots[0], dots[1]), _mm256_hadd_epi32(dots[2], dots[3]));
+  return _mm256_permutevar8x32_epi32(turned, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-/// Dots of the groups of 256 codes.
+/// Eight groups from `at` on.
 template <std::size_t kGroup, bool kWide>
-inline void group_dots_256(const std::uint8_t* codes, const std::int8_t* x, __m256i* sums) {
-  const __m256i a = sixteen_dots<kWide>(codes, x);
-  const __m256i b = sixteen_dots<kWide>(codes + 128, x + 128);
-  if constexpr (kGroup == 16) {
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    sums[0] = _mm256_permutevar8x32_epi32(a, order);
-    sums[1] = _mm256_permutevar8x32_epi32(b, order);
-  } else {
-    sums[0] = _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20),
-                               _mm256_permute2x128_si256(a, b, 0x31));
+inline __m256i eight_dots(const std::uint8_t* codes, const std::int8_t* x, std::size_t at) {
+  const auto dot_32 = [&](std::size_t from) {
+    return dot_bytes<kWide>(load_256(codes + from), load_256(x + from));
+  };
+  __m256i dots[4];
+  for (std::size_t j = 0; j < 4; ++j) {
+    dots[j] = kGroup == 16 ? dot_32(at + 32 * j)
+                           : _mm256_add_epi32(dot_32(at + 64 * j), dot_32(at + 64 * j + 32));
   }
+  return sum_lanes(dots);
 }
 
 template <std::size_t kGroup, bool kWide>
 inline void group_dots(const std::uint8_t* codes, const std::int8_t* x, Ints* sums) {
-  __m256i dots[4];
-  group_dots_256<kGroup, kWide>(codes, x, dots);
-  group_dots_256<kGroup, kWide>(codes + 256, x + 256, dots + 32 / kGroup);
-  sums[0] = {dots[0], dots[1]};
-  if constexpr (kGroup == 16) sums[1] = {dots[2], dots[3]};
+  for (std::size_t part = 0; part < 32 / kGroup; ++part) {
+    sums[part] = {eight_dots<kGroup, kWide>(codes, x, kGroup * 16 * part),
+                  eight_dots<kGroup, kWide>(codes, x, kGroup * 16 * part + kGroup * 8)};
+  }
 }
 
 template <std::size_t kGroup>

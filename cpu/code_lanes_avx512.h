@@ -14,7 +14,18 @@ struct Ints {
   __m512i v;
 };
 
-constexpr std::size_t kRegisterRows = 8;
+constexpr std::size_t kRegisterStrips = 2;
+constexpr std::size_t kRegisterRows = 4;
+
+constexpr std::size_t kInterleave = 4;
+inline void interleave(std::int8_t* codes) {
+  for (int i = 0; i < 512; i += 128) {
+    const __m512i first = _mm512_loadu_si512(codes + i);
+    const __m512i second = _mm512_loadu_si512(codes + i + 64);
+    _mm512_storeu_si512(codes + i, _mm512_shuffle_i64x2(first, second, 0x88));
+    _mm512_storeu_si512(codes + i + 64, _mm512_shuffle_i64x2(first, second, 0xdd));
+  }
+}
 
 inline Ints ints_set(std::int32_t x) { return {_mm512_set1_epi32(x)}; }
 inline Ints ints_load(const std::int32_t* p) { return {_mm512_loadu_si512(p)}; }
@@ -53,31 +64,31 @@ inline __m512i add_halves(__m512i a, __m512i b) {
   return _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
 }
 
+/// Lane l of dots[j] holds four parts of number 4j + l: adds them up, in order.
+inline __m512i sum_lanes(const __m512i* dots) {
+  const __m512i a = add_halves(dots[0], dots[1]);
+  const __m512i b = add_halves(dots[2], dots[3]);
+  const __m512i turned =  // number 4j + l is element j of lane l
+      _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+  return _mm512_permutexvar_epi32(
+      _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), turned);
+}
+
 template <std::size_t kGroup, bool kWide>
 inline void group_dots(const std::uint8_t* codes, const std::int8_t* x, Ints* sums) {
-  __m512i dots[8];  // lane l of dots[j]: four parts of the sum of sixteen 4j + l
-  for (int j = 0; j < 8; ++j) {
-    dots[j] = dot_bytes<kWide>(_mm512_setzero_si512(), _mm512_loadu_si512(codes + 64 * j),
-                               _mm512_loadu_si512(x + 64 * j));
-  }
-  __m512i sixteens[2];  // lane l, element j: the sum of sixteen 4j + l, of the first and the second
-                        // half
-  for (int half = 0; half < 2; ++half) {
-    const __m512i a = add_halves(dots[4 * half], dots[4 * half + 1]);
-    const __m512i b = add_halves(dots[4 * half + 2], dots[4 * half + 3]);
-    sixteens[half] = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
-  }
+  const auto dot_64 = [&](__m512i sum, int at) {
+    return dot_bytes<kWide>(sum, _mm512_loadu_si512(codes + at), _mm512_loadu_si512(x + at));
+  };
+  __m512i dots[8];
   if constexpr (kGroup == 16) {
-    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    sums[0].v = _mm512_permutexvar_epi32(order, sixteens[0]);
-    sums[1].v = _mm512_permutexvar_epi32(order, sixteens[1]);
+    for (int j = 0; j < 8; ++j) dots[j] = dot_64(_mm512_setzero_si512(), 64 * j);
+    sums[1].v = sum_lanes(dots + 4);
   } else {
-    const __m512i even =
-        _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 16, 24, 17, 25, 18, 26, 19, 27);
-    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(4));
-    sums[0].v = _mm512_add_epi32(_mm512_permutex2var_epi32(sixteens[0], even, sixteens[1]),
-                                 _mm512_permutex2var_epi32(sixteens[0], odd, sixteens[1]));
+    for (int j = 0; j < 4; ++j) {
+      dots[j] = dot_64(dot_64(_mm512_setzero_si512(), 128 * j), 128 * j + 64);
+    }
   }
+  sums[0].v = sum_lanes(dots);
 }
 
 template <std::size_t kGroup>

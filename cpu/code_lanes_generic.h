@@ -16,8 +16,13 @@ struct Ints {
   std::int32_t v[16];
 };
 
-/// Activation rows that a register tile of `multiply_panel` holds.
+/// Strips of weight rows and activation rows that a register tile of the prefill holds.
+constexpr std::size_t kRegisterStrips = 1;
 constexpr std::size_t kRegisterRows = 4;
+
+constexpr std::size_t kInterleave = 1;
+/// Interleaves 512 codes in place.
+inline void interleave(std::int8_t*) {}
 
 inline Ints ints_set(std::int32_t x) {
   Ints r;

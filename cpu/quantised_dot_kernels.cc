@@ -55,12 +55,15 @@ struct Terms {
   float dots[kStripRows][kMaxGroups];
 };
 
+/// Running sums of a strip: [activation row][weight row].
+using StripTotals = float[kTileActivationRows][kStripRows];
+
 struct Scratch {
   Strip strip;
-  Panel panel;
+  Panel panels[kStrips];
   Terms terms;
   ActivationSegment activations[kTileActivationRows];
-  alignas(64) float totals[kStrips][kTileActivationRows][kStripRows];
+  alignas(64) StripTotals totals[kStrips];
 };
 static_assert(sizeof(Scratch) <= kDotScratchBytes);
 
@@ -80,6 +83,7 @@ void prepare(const DotTile& tile, std::size_t begin, std::size_t elements, int o
       std::memcpy(padded, sums, elements / 16 * sizeof(std::int16_t));
       sums = padded;
     }
+    if (kGroup == 32) interleave(segment.codes);
     Ints corrections[2], exact[2];
     group_sums<kGroup>(sums, -offset, corrections);
     group_sums<kGroup>(sums, 1, exact);
@@ -129,7 +133,9 @@ void turn(const Strip& strip, std::size_t elements, std::size_t groups, Panel& p
   const auto* const codes = reinterpret_cast<const float*>(strip.codes);
   auto* const turned = reinterpret_cast<float*>(panel.codes);
   Lanes columns[4];
-  for (std::size_t word = 0; word < elements / 4; word += 4) {
+  constexpr std::size_t kRun = 32 * kInterleave;
+  const std::size_t words = (elements + kRun - 1) / kRun * kRun / 4;
+  for (std::size_t word = 0; word < words; word += 4) {
     transpose_4(codes + word, kSegment / 4, columns);
     for (std::size_t i = 0; i < 4; ++i) lanes_store(turned + (word + i) * kStripRows, columns[i]);
   }
@@ -142,55 +148,73 @@ void turn(const Strip& strip, std::size_t elements, std::size_t groups, Panel& p
   }
 }
 
-/// total[r] = total[r] + the segment's dots, for kRows activation rows.
-template <std::size_t kGroup, bool kMin, bool kWide, std::size_t kRows>
-void multiply_panel(const Panel& panel, const ActivationSegment* x, std::size_t groups,
-                    float (*totals)[kStripRows]) {
-  Lanes sums[kRows];
-  for (Lanes& sum : sums) sum = lanes_zero();
+/// Where a group's codes begin in a segment, and how far behind its first sixteen the second
+/// sixteen are (code_lanes.h).
+template <std::size_t kGroup>
+std::size_t first_code(std::size_t group) {
+  return kGroup == 16 ? 16 * group : 32 * group - 16 * (group % kInterleave);
+}
+constexpr std::size_t kToSecondSixteen = 16 * kInterleave;
+
+/// total = total + the segment's dots, for kPanels strips of weight rows and kRows activation rows.
+template <std::size_t kGroup, bool kMin, bool kWide, std::size_t kPanels, std::size_t kRows>
+void multiply_panels(const Panel* panels, const ActivationSegment* x, std::size_t groups,
+                     StripTotals* totals, std::size_t row) {
+  Lanes sums[kPanels][kRows];
+  for (std::size_t p = 0; p < kPanels; ++p) {
+    for (std::size_t r = 0; r < kRows; ++r) sums[p][r] = lanes_zero();
+  }
   for (std::size_t group = 0; group < groups; ++group) {
-    Ints dots[kRows];
-    for (std::size_t r = 0; r < kRows; ++r) dots[r] = ints_set(x[r].corrections[group]);
-    for (std::size_t word = 0; word < kGroup / 4; ++word) {
-      const std::size_t column = group * kGroup + word * 4;
-      const CodePanel codes = panel_load(panel.codes[column / 4][0]);
-      for (std::size_t r = 0; r < kRows; ++r) {
-        dots[r] = dot_4<kWide>(dots[r], codes, x[r].codes + column);
+    Ints dots[kPanels][kRows];
+    for (std::size_t r = 0; r < kRows; ++r) {
+      for (std::size_t p = 0; p < kPanels; ++p) dots[p][r] = ints_set(x[r].corrections[group]);
+    }
+    const std::size_t first = first_code<kGroup>(group);
+    for (std::size_t half = 0; half < kGroup / 16; ++half) {
+      for (std::size_t word = 0; word < 4; ++word) {
+        const std::size_t at = first + half * kToSecondSixteen + word * 4;
+        CodePanel codes[kPanels];
+        for (std::size_t p = 0; p < kPanels; ++p) codes[p] = panel_load(panels[p].codes[at / 4][0]);
+        for (std::size_t r = 0; r < kRows; ++r) {
+          for (std::size_t p = 0; p < kPanels; ++p) {
+            dots[p][r] = dot_4<kWide>(dots[p][r], codes[p], x[r].codes + at);
+          }
+        }
       }
     }
-    const Lanes scales = lanes_load(panel.scales[group]);
     for (std::size_t r = 0; r < kRows; ++r) {
       const Lanes scale = lanes_set(x[r].scales[group]);
-      sums[r] = lanes_fma(scales * scale, to_lanes(dots[r]), sums[r]);
-      if (kMin) {
-        sums[r] =
-            lanes_fma(lanes_load(panel.mins[group]) * scale, lanes_set(x[r].sums[group]), sums[r]);
+      for (std::size_t p = 0; p < kPanels; ++p) {
+        sums[p][r] = lanes_fma(lanes_load(panels[p].scales[group]) * scale, to_lanes(dots[p][r]),
+                               sums[p][r]);
+        if (kMin) {
+          sums[p][r] = lanes_fma(lanes_load(panels[p].mins[group]) * scale,
+                                 lanes_set(x[r].sums[group]), sums[p][r]);
+        }
       }
     }
   }
-  for (std::size_t r = 0; r < kRows; ++r) {
-    lanes_store(totals[r], lanes_load(totals[r]) + sums[r]);
-  }
-}
-
-template <std::size_t kGroup, bool kMin, bool kWide>
-void add_many(const Panel& panel, const ActivationSegment* x, std::size_t n_rows,
-              std::size_t groups, float (*totals)[kStripRows]) {
-  std::size_t r = 0;
-  for (; r + kRegisterRows <= n_rows; r += kRegisterRows) {
-    multiply_panel<kGroup, kMin, kWide, kRegisterRows>(panel, x + r, groups, totals + r);
-  }
-  if constexpr (kRegisterRows > 4) {
-    for (; r + 4 <= n_rows; r += 4) {
-      multiply_panel<kGroup, kMin, kWide, 4>(panel, x + r, groups, totals + r);
+  for (std::size_t p = 0; p < kPanels; ++p) {
+    for (std::size_t r = 0; r < kRows; ++r) {
+      float* const total = totals[p][row + r];
+      lanes_store(total, lanes_load(total) + sums[p][r]);
     }
   }
+}
+
+template <std::size_t kGroup, bool kMin, bool kWide, std::size_t kPanels>
+void add_many(const Panel* panels, const ActivationSegment* x, std::size_t n_rows,
+              std::size_t groups, StripTotals* totals) {
+  std::size_t r = 0;
+  for (; r + kRegisterRows <= n_rows; r += kRegisterRows) {
+    multiply_panels<kGroup, kMin, kWide, kPanels, kRegisterRows>(panels, x + r, groups, totals, r);
+  }
   for (; r < n_rows; ++r) {
-    multiply_panel<kGroup, kMin, kWide, 1>(panel, x + r, groups, totals + r);
+    multiply_panels<kGroup, kMin, kWide, kPanels, 1>(panels, x + r, groups, totals, r);
   }
 }
 
-void write_output(const DotTile& tile, const float (*totals)[kTileActivationRows][kStripRows]) {
+void write_output(const DotTile& tile, const StripTotals* totals) {
   for (std::size_t r = 0; r < tile.n_rows; ++r) {
     float* const out = tile.output + r * tile.output_stride;
     for (std::size_t first = 0; first < tile.weight_rows; first += kStripRows) {
@@ -207,37 +231,52 @@ void write_output(const DotTile& tile, const float (*totals)[kTileActivationRows
   }
 }
 
+/// A strip's rows lie end to end, but segments visit them in jumps that no hardware prefetcher
+/// follows: so ask for the next strip's while this one is unpacked. Beyond the matrix this asks in
+/// vain, which is harmless.
+void prefetch(const std::byte* from, std::size_t bytes) {
+  for (std::size_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
+}
+
 template <std::size_t kGroup, bool kMin, bool kWide>
 void multiply(const DotTile& tile, const SegmentFormat& format, Scratch& scratch) {
   const std::size_t strips = (tile.weight_rows + kStripRows - 1) / kStripRows;
   for (std::size_t strip = 0; strip < strips; ++strip) {
     std::memset(scratch.totals[strip], 0, tile.n_rows * sizeof(scratch.totals[strip][0]));
   }
+  const bool few = tile.n_rows <= kFewRows;
   for (std::size_t begin = 0; begin < tile.columns; begin += kSegment) {
     const std::size_t elements = tile.columns - begin < kSegment ? tile.columns - begin : kSegment;
     const std::size_t groups = elements / kGroup;
-    const std::size_t skipped = begin / tile.format->block_elements * tile.format->block_bytes;
+    const std::size_t bytes = tile.format->bytes(elements);
+    const std::byte* row = tile.weight + tile.format->bytes(begin);
     prepare<kGroup>(tile, begin, elements, format.offset, scratch.activations);
     for (std::size_t strip = 0; strip < strips; ++strip) {
-      const std::size_t first = strip * kStripRows;
-      const std::size_t rows =
-          tile.weight_rows - first < kStripRows ? tile.weight_rows - first : kStripRows;
-      for (std::size_t row = 0; row < rows; ++row) {
-        format.unpack(*tile.format, tile.weight + (first + row) * tile.row_bytes + skipped,
-                      elements, scratch.strip.codes[row], scratch.strip.scales[row],
-                      scratch.strip.mins[row]);
+      const std::size_t left = tile.weight_rows - strip * kStripRows;
+      for (std::size_t i = 0; i < (left < kStripRows ? left : kStripRows); ++i) {
+        prefetch(row + kStripRows * tile.row_bytes, bytes);
+        format.unpack(*tile.format, row, elements, scratch.strip.codes[i], scratch.strip.scales[i],
+                      scratch.strip.mins[i]);
+        row += tile.row_bytes;
       }
-      float(*const totals)[kStripRows] = scratch.totals[strip];
-      if (tile.n_rows <= kFewRows) {
+      if (few) {
         for (std::size_t r = 0; r < tile.n_rows; ++r) {
           add_few<kGroup, kMin, kWide>(scratch.strip, scratch.activations[r], groups, scratch.terms,
-                                       totals[r]);
+                                       scratch.totals[strip][r]);
         }
       } else {
-        turn<kMin>(scratch.strip, elements, groups, scratch.panel);
-        add_many<kGroup, kMin, kWide>(scratch.panel, scratch.activations, tile.n_rows, groups,
-                                      totals);
+        turn<kMin>(scratch.strip, elements, groups, scratch.panels[strip]);
       }
+    }
+    if (few) continue;
+    std::size_t strip = 0;
+    for (; strip + kRegisterStrips <= strips; strip += kRegisterStrips) {
+      add_many<kGroup, kMin, kWide, kRegisterStrips>(scratch.panels + strip, scratch.activations,
+                                                     tile.n_rows, groups, scratch.totals + strip);
+    }
+    for (; strip < strips; ++strip) {
+      add_many<kGroup, kMin, kWide, 1>(scratch.panels + strip, scratch.activations, tile.n_rows,
+                                       groups, scratch.totals + strip);
     }
   }
   write_output(tile, scratch.totals);

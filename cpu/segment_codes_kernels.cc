@@ -39,7 +39,7 @@ SegmentFormat segment_format(const TensorFormat& format) {
     case TensorType::kIQ4_XS:
       return {unpack_iq4_xs<kEightBits>, kEightBits, !kVnni};
     case TensorType::kMXFP4:
-      return {unpack_mxfp4<12>, 12, false};
+      return {unpack_mxfp4, 12, false};
     case TensorType::kF32:
     case TensorType::kF16:
     case TensorType::kBF16:

@@ -1,5 +1,5 @@
 #pragma once
-// Unpacking of the formats whose blocks have 256 codes, with AVX2 (see unpack_32.h).
+// Unpacking of the formats whose blocks have 256 codes, with AVX2 and up (see unpack_32.h).
 
 #include "cpu/unpack_32.h"
 
@@ -15,6 +15,10 @@ inline void for_each_block(const std::byte* blocks, std::size_t elements, std::u
     const std::size_t group = i / Block::kGroup;
     unpack_block(*block++, codes + i, scales + group, mins + group);
   }
+}
+
+inline void store_32_bytes(std::uint8_t* p, __m256i bytes) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), bytes);
 }
 
 inline __m256 broadcast_half(const StoredHalf& half) {
@@ -56,10 +60,10 @@ inline void unpack_q4_k(const TensorFormat&, const std::byte* blocks, std::size_
       blocks, elements, codes, scales, mins,
       [](const Q4_KBlock& block, std::uint8_t* out, float* block_scales, float* block_mins) {
         unpack_six_bits(block.group_scales, block.scale, block.min_scale, block_scales, block_mins);
-        for (std::size_t chunk = 0; chunk < 4; ++chunk) {
-          const __m256i both = load_32_bytes(block.nibbles + 32 * chunk);
-          store_32_bytes(out + 64 * chunk, bits_of<0>(both, 15));
-          store_32_bytes(out + 64 * chunk + 32, bits_of<4>(both, 15));
+        for (std::size_t i = 0; i < 128; i += 16 * kInterleave) {
+          const Bytes both = bytes_load(block.nibbles + i);
+          bytes_store(out + 2 * i, alternate_nibbles(even_lanes(both)));
+          bytes_store(out + 2 * i + 16 * kInterleave, alternate_nibbles(odd_lanes(both)));
         }
       });
 }
@@ -70,19 +74,14 @@ inline void unpack_q5_k(const TensorFormat&, const std::byte* blocks, std::size_
       blocks, elements, codes, scales, mins,
       [](const Q5_KBlock& block, std::uint8_t* out, float* block_scales, float* block_mins) {
         unpack_six_bits(block.group_scales, block.scale, block.min_scale, block_scales, block_mins);
-        __m256i fifth = load_32_bytes(block.fifth_bits);
-        const __m256i one = _mm256_set1_epi8(1);
-        // The lowest bit of each byte, as sixteen; then on to the next.
-        const auto next_sixteen = [&] {
-          const __m256i sixteen = _mm256_slli_epi16(_mm256_and_si256(fifth, one), 4);
-          fifth = _mm256_srli_epi16(fifth, 1);
-          return sixteen;
-        };
-        for (std::size_t chunk = 0; chunk < 4; ++chunk) {
-          const __m256i both = load_32_bytes(block.nibbles + 32 * chunk);
-          store_32_bytes(out + 64 * chunk, _mm256_or_si256(bits_of<0>(both, 15), next_sixteen()));
-          store_32_bytes(out + 64 * chunk + 32,
-                         _mm256_or_si256(bits_of<4>(both, 15), next_sixteen()));
+        const Bytes first = bytes_broadcast(load_128(block.fifth_bits));
+        const Bytes second = bytes_broadcast(load_128(block.fifth_bits + 16));
+        for (int group = 0; group < 8; group += kInterleave) {
+          const Bytes both = bytes_load(block.nibbles + 16 * group);
+          bytes_store(out + 32 * group,
+                      alternate_nibbles(even_lanes(both)) | sixteen_where_bit(first, group));
+          bytes_store(out + 32 * group + 16 * kInterleave,
+                      alternate_nibbles(odd_lanes(both)) | sixteen_where_bit(second, group));
         }
       });
 }
@@ -98,9 +97,9 @@ inline void unpack_q6_k(const TensorFormat&, const std::byte* blocks, std::size_
         store_scaled_signed(block_scales + 8, _mm_srli_si128(load_128(block.group_scales), 8),
                             scale);
         for (std::size_t half = 0; half < 2; ++half) {
-          const __m256i first = load_32_bytes(block.nibbles + 64 * half);
-          const __m256i second = load_32_bytes(block.nibbles + 64 * half + 32);
-          const __m256i pairs = load_32_bytes(block.pairs + 32 * half);
+          const __m256i first = load_256(block.nibbles + 64 * half);
+          const __m256i second = load_256(block.nibbles + 64 * half + 32);
+          const __m256i pairs = load_256(block.pairs + 32 * half);
           const __m256i upper = _mm256_set1_epi8(0x30);  // where a pair goes
           const __m256i codes_0 = _mm256_or_si256(
               bits_of<0>(first, 15), _mm256_and_si256(_mm256_slli_epi16(pairs, 4), upper));
@@ -134,7 +133,7 @@ inline void unpack_q2_k(const TensorFormat&, const std::byte* blocks, std::size_
         store_scaled_unsigned(block_mins, high, negative);
         store_scaled_unsigned(block_mins + 8, _mm_srli_si128(high, 8), negative);
         for (std::size_t half = 0; half < 2; ++half) {
-          const __m256i pairs = load_32_bytes(block.pairs + 32 * half);
+          const __m256i pairs = load_256(block.pairs + 32 * half);
           store_32_bytes(out + 128 * half, bits_of<0>(pairs, 3));
           store_32_bytes(out + 128 * half + 32, bits_of<2>(pairs, 3));
           store_32_bytes(out + 128 * half + 64, bits_of<4>(pairs, 3));
@@ -166,7 +165,7 @@ inline void unpack_q3_k(const TensorFormat&, const std::byte* blocks, std::size_
         const __m256 scale = broadcast_half(block.scale);
         store_scaled_signed(block_scales, factors, scale);
         store_scaled_signed(block_scales + 8, _mm_srli_si128(factors, 8), scale);
-        __m256i high = load_32_bytes(block.high_bits);
+        __m256i high = load_256(block.high_bits);
         const __m256i one = _mm256_set1_epi8(1);
         const auto next_four = [&] {
           const __m256i four = _mm256_slli_epi16(_mm256_and_si256(high, one), 2);
@@ -174,7 +173,7 @@ inline void unpack_q3_k(const TensorFormat&, const std::byte* blocks, std::size_
           return four;
         };
         for (std::size_t half = 0; half < 2; ++half) {
-          const __m256i two_bits = load_32_bytes(block.pairs + 32 * half);
+          const __m256i two_bits = load_256(block.pairs + 32 * half);
           store_32_bytes(out + 128 * half, _mm256_or_si256(bits_of<0>(two_bits, 3), next_four()));
           store_32_bytes(out + 128 * half + 32,
                          _mm256_or_si256(bits_of<2>(two_bits, 3), next_four()));
@@ -189,7 +188,7 @@ inline void unpack_q3_k(const TensorFormat&, const std::byte* blocks, std::size_
 template <int kOffset>
 void unpack_iq4_xs(const TensorFormat&, const std::byte* blocks, std::size_t elements,
                    std::uint8_t* codes, float* scales, float* mins) {
-  const NibbleTable table(kIq4Values, kOffset);
+  const Bytes table = nibble_table(kIq4Values, kOffset);
   for_each_block<IQ4_XSBlock>(
       blocks, elements, codes, scales, mins,
       [&](const IQ4_XSBlock& block, std::uint8_t* out, float* block_scales, float*) {
@@ -199,7 +198,11 @@ void unpack_iq4_xs(const TensorFormat&, const std::byte* blocks, std::size_t ele
           const int low = block.scales_low[group / 2] >> (4 * (group % 2)) & 15;
           const int six_bits = low | (high >> (2 * group) & 3) << 4;
           block_scales[group] = scale * static_cast<float>(six_bits - 32);
-          store_32_bytes(out + 32 * group, table(nibbles_of_16(block.nibbles + 16 * group)));
+        }
+        for (std::size_t i = 0; i < 128; i += 16 * kInterleave) {
+          const Bytes both = bytes_load(block.nibbles + i);
+          bytes_store(out + 2 * i, look_up(table, low_nibbles(both)));
+          bytes_store(out + 2 * i + 16 * kInterleave, look_up(table, high_nibbles(both)));
         }
       });
 }
