@@ -1,0 +1,211 @@
+// config.json in its variants, and what a folder may lack.
+
+#include "formats/hugging_face.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "formats/hf_names.h"
+#include "tests/formats/gguf_builder.h"
+#include "tests/formats/temporary_folder.h"
+
+namespace sluice {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class ConfigTest : public ::testing::Test {
+ protected:
+  Result<Checkpoint> open(const std::string& model_type, const std::string& members,
+                          const std::string& generation = "{}") {
+    folder_.write("config.json", R"({"model_type":")" + model_type +
+                                     R"(","num_hidden_layers":4,"hidden_size":64,)" +
+                                     R"("num_attention_heads":4,"max_position_embeddings":4096)" +
+                                     (members.empty() ? "" : ",") + members + "}");
+    folder_.write("generation_config.json", generation);
+    return open_checkpoint(folder_.path(), CheckpointParts::kTokenizerOnly);
+  }
+  Checkpoint good(const std::string& model_type, const std::string& members,
+                  const std::string& generation = "{}") {
+    auto checkpoint = open(model_type, members, generation);
+    EXPECT_TRUE(checkpoint.ok()) << checkpoint.status().message();
+    return checkpoint.ok() ? std::move(*checkpoint) : Checkpoint();
+  }
+  test::TemporaryFolder folder_;
+};
+
+TEST_F(ConfigTest, RenormalisationByModelAndKey) {
+  EXPECT_EQ(*good("mixtral", "").boolean("router.renormalise"), true);
+  EXPECT_EQ(*good("qwen3_moe", "").boolean("router.renormalise"), false);
+  EXPECT_EQ(*good("qwen3_moe", R"("norm_topk_prob":true)").boolean("router.renormalise"), true);
+  EXPECT_EQ(*good("qwen2_moe", R"("norm_topk_prob":true)").boolean("router.renormalise"), true);
+  EXPECT_EQ(*good("olmoe", R"("norm_topk_prob":false)").boolean("router.renormalise"), false);
+}
+
+TEST_F(ConfigTest, WhatTheModelImplies) {
+  EXPECT_EQ(*good("mixtral", "").text("attention.qk_norm"), "none");
+  EXPECT_EQ(*good("mixtral", "").real("rope.freq_base"), 1e6);
+  EXPECT_EQ(*good("mixtral", "").boolean("rope.interleaved"), false);
+  EXPECT_EQ(*good("olmoe", "").text("attention.qk_norm"), "projection");
+  EXPECT_EQ(*good("qwen3_moe", "").text("attention.qk_norm"), "head");
+  EXPECT_EQ(*good("qwen3_moe", "").integer("attention.key_length"), 16);
+  EXPECT_EQ(*good("qwen3_moe", R"("head_dim":32)").integer("attention.value_length"), 32);
+  EXPECT_EQ(*good("olmoe", R"("clip_qkv":8)").real("attention.clamp_kqv"), 8.0);
+  EXPECT_EQ(*good("olmoe", R"("clip_qkv":null)").real("attention.clamp_kqv"), std::nullopt);
+}
+
+TEST_F(ConfigTest, SlidingWindows) {
+  const auto window = [](const Checkpoint& c) { return *c.integer("attention.sliding_window"); };
+  const auto layers = [](const Checkpoint& c) {
+    return *c.integers("attention.sliding_window_layers");
+  };
+  EXPECT_EQ(window(good("mixtral", R"("sliding_window":null)")), std::nullopt);
+  EXPECT_EQ(window(good("mixtral", R"("sliding_window":128)")), 128);
+  EXPECT_EQ(layers(good("mixtral", R"("sliding_window":128)")), std::nullopt);
+  EXPECT_EQ(window(good("olmoe", R"("sliding_window":128)")), std::nullopt);
+  EXPECT_EQ(window(good("qwen3_moe", R"("sliding_window":128)")), std::nullopt);
+  EXPECT_EQ(window(good("qwen3_moe", R"("sliding_window":128,"use_sliding_window":false)")),
+            std::nullopt);
+  EXPECT_EQ(window(good("qwen3_moe", R"("sliding_window":128,"use_sliding_window":true)")), 128);
+  const auto qwen2 =
+      good("qwen2_moe", R"("sliding_window":128,"use_sliding_window":true,"max_window_layers":3)");
+  EXPECT_EQ(window(qwen2), 128);
+  EXPECT_THAT(*layers(qwen2), ElementsAre(1, 0, 1, 0));
+  const auto typed = good(
+      "qwen2_moe", R"("sliding_window":128,"use_sliding_window":true,"layer_types":)"
+                   R"(["full_attention","sliding_attention","full_attention","full_attention"])");
+  EXPECT_THAT(*layers(typed), ElementsAre(0, 1, 0, 0));
+  EXPECT_EQ(window(good("qwen2_moe",
+                        R"("sliding_window":8,"use_sliding_window":true,"max_window_layers":0)")),
+            std::nullopt);
+  EXPECT_EQ(open("qwen2_moe", R"("sliding_window":8,"use_sliding_window":true,"layer_types":[1])")
+                .status()
+                .code(),
+            ErrorCode::kCorrupt);
+}
+
+TEST_F(ConfigTest, RopeOfOldAndNew) {
+  const auto old_form =
+      good("qwen3_moe", R"("rope_theta":5e5,"rope_scaling":{"type":"linear","factor":2})");
+  EXPECT_EQ(*old_form.real("rope.freq_base"), 5e5);
+  EXPECT_EQ(*old_form.text("rope.scaling.type"), "linear");
+  EXPECT_EQ(*old_form.real("rope.scaling.factor"), 2.0);
+  const auto new_form =
+      good("qwen3_moe", R"("rope_parameters":{"rope_type":"default","rope_theta":1000000})");
+  EXPECT_EQ(*new_form.real("rope.freq_base"), 1e6);
+  EXPECT_EQ(*new_form.text("rope.scaling.type"), std::nullopt);
+  const auto llama3 =
+      good("mixtral", R"("rope_parameters":{"rope_type":"llama3","rope_theta":500000,)"
+                      R"("factor":8,"low_freq_factor":1,"high_freq_factor":4,)"
+                      R"("original_max_position_embeddings":8192})");
+  EXPECT_EQ(*llama3.real("rope.scaling.high_freq_factor"), 4.0);
+  EXPECT_EQ(*llama3.integer("rope.scaling.original_context_length"), 8192);
+  const auto ratio =
+      good("qwen3_moe",
+           R"("rope_scaling":{"rope_type":"yarn","original_max_position_embeddings":1024})");
+  EXPECT_EQ(*ratio.real("rope.scaling.factor"), 4.0);
+  EXPECT_EQ(*ratio.real("rope.scaling.attn_factor"), std::nullopt);
+  const auto attention =
+      good("qwen3_moe", R"("rope_scaling":{"rope_type":"yarn","factor":4,"attention_factor":1})");
+  EXPECT_DOUBLE_EQ(**attention.real("rope.scaling.attn_factor"), 1 / (1 + 0.1 * std::log(4.0)));
+  EXPECT_EQ(*attention.integer("rope.scaling.original_context_length"), 4096);
+  const auto mscale =
+      good("qwen3_moe", R"("rope_scaling":{"rope_type":"yarn","factor":40,"mscale":0.707,)"
+                        R"("mscale_all_dim":0.707})");
+  EXPECT_DOUBLE_EQ(**mscale.real("rope.scaling.attn_factor"), 1 / (1 + 0.1 * std::log(40.0)));
+}
+
+TEST_F(ConfigTest, SamplingOnlyWhereTheModelSamples) {
+  const auto samples =
+      good("mixtral", "", R"({"do_sample":true,"temperature":0.5,"top_k":20,"top_p":0.9})");
+  EXPECT_EQ(*samples.real("sampling.temperature"), 0.5);
+  EXPECT_EQ(*samples.integer("sampling.top_k"), 20);
+  EXPECT_EQ(*samples.real("sampling.top_p"), 0.9);
+  const auto greedy = good("mixtral", "", R"({"temperature":0.5})");
+  EXPECT_EQ(*greedy.real("sampling.temperature"), std::nullopt);
+}
+
+TEST_F(ConfigTest, AnUnknownArchitectureKeepsItsWords) {
+  const auto checkpoint = good("dreamer", R"("dream_depth":3,"lucid":true,"hidden_act":7)");
+  EXPECT_EQ(checkpoint.architecture, "dreamer");
+  EXPECT_EQ(*checkpoint.integer("block_count"), 4);
+  EXPECT_EQ(*checkpoint.integer("config.dream_depth"), 3);
+  EXPECT_EQ(*checkpoint.boolean("config.lucid"), true);
+}
+
+TEST_F(ConfigTest, HostileValuesAreNamed) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"("num_experts":"many")", "'num_experts' is not an integer"},
+      {R"("num_experts":1.5)", "'num_experts' is not an integer"},
+      {R"("num_experts":-1)", "'expert_count' is -1"},
+      {R"("num_experts":99999999999999999999)", "'num_experts' is not an integer"},
+      {R"("vocab_size":0)", "'vocab_size' is 0"},
+      {R"("rms_norm_eps":"x")", "'rms_norm_eps' is not a number"},
+      {R"("rope_theta":0)", "'rope.freq_base' is 0"},
+      {R"("rope_scaling":3)", "no object"},
+      {R"("norm_topk_prob":1)", "'norm_topk_prob' is not true or false"},
+      {R"("num_hidden_layers":5)", "appears twice"},
+      {R"("eos_token_id":-2)", "'eos_token_id' -2"},
+  };
+  for (const auto& [members, message] : cases) {
+    SCOPED_TRACE(members);
+    const auto checkpoint = open("qwen3_moe", members);
+    ASSERT_FALSE(checkpoint.ok());
+    EXPECT_EQ(checkpoint.status().code(), ErrorCode::kCorrupt);
+    EXPECT_THAT(checkpoint.status().message(), HasSubstr(message));
+  }
+  folder_.write("config.json", "[1]");
+  EXPECT_THAT(open_checkpoint(folder_.path()).status().message(), HasSubstr("config.json"));
+  folder_.write("config.json", "{}");
+  EXPECT_THAT(open_checkpoint(folder_.path()).status().message(), HasSubstr("model"));
+  std::filesystem::remove(folder_.path("config.json"));
+  EXPECT_EQ(open_checkpoint(folder_.path()).status().code(), ErrorCode::kNotFound);
+}
+
+TEST_F(ConfigTest, ExpertsOfAFolderAreStackedAndOthersNamedWhenNeeded) {
+  std::string header = "{";
+  for (int expert = 0; expert < 3; ++expert) {
+    header += R"("model.layers.1.mlp.experts.)" + std::to_string(2 - expert) +
+              R"(.up_proj.weight":{"dtype":"F16","shape":[2,4],"data_offsets":[)" +
+              std::to_string(expert * 16) + "," + std::to_string(expert * 16 + 16) + "]},";
+  }
+  header += R"("lm_head.weight":{"dtype":"F16","shape":[2,2],"data_offsets":[48,56]},)"
+            R"("model.norm.weight":{"dtype":"I8","shape":[2],"data_offsets":[56,58]},)"
+            R"("extra.thing":{"dtype":"F16","shape":[1],"data_offsets":[58,60]}})";
+  folder_.write("model.safetensors",
+                test::raw<std::uint64_t>(header.size()) + header + std::string(60, 'd'));
+  good("qwen3_moe", R"("tie_word_embeddings":true)");
+  const auto checkpoint = open_checkpoint(folder_.path());
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().message();
+  const TensorInfo* experts = checkpoint->find("blk.1.ffn_up_exps.weight");
+  ASSERT_NE(experts, nullptr);
+  EXPECT_THAT(experts->shape, ElementsAre(3, 2, 4));
+  EXPECT_EQ(experts->slice(0).offset, 8 + header.size() + 32);
+  EXPECT_EQ(experts->slice(2).offset, 8 + header.size());
+  EXPECT_EQ(checkpoint->find("output.weight"), nullptr);
+  EXPECT_NE(checkpoint->find("extra.thing"), nullptr);
+  EXPECT_THAT(checkpoint->require("output_norm.weight").status().message(), HasSubstr("I8"));
+}
+
+TEST(HfNames, NumbersGoWhereTheyBelong) {
+  const auto expert =
+      translate_tensor_name("model.layers.31.block_sparse_moe.experts.7.w2.weight", "llama");
+  ASSERT_TRUE(expert);
+  EXPECT_EQ(expert->name, "blk.31.ffn_down_exps.weight");
+  EXPECT_EQ(expert->expert, 7u);
+  const auto bias = translate_tensor_name("model.layers.0.self_attn.q_proj.bias", "qwen2moe");
+  ASSERT_TRUE(bias);
+  EXPECT_EQ(bias->name, "blk.0.attn_q.bias");
+  EXPECT_EQ(bias->expert, std::nullopt);
+  EXPECT_TRUE(
+      translate_tensor_name("model.layers.0.self_attn.rotary_emb.inv_freq", "llama")->name.empty());
+  EXPECT_FALSE(translate_tensor_name("visual.patch_embed.weight", "llama"));
+  EXPECT_FALSE(translate_tensor_name("nodots", "llama"));
+  EXPECT_FALSE(translate_tensor_name("model.layers.99999999999999999999.mlp.gate.weight", "llama"));
+}
+
+}  // namespace
+}  // namespace sluice
