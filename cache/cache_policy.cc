@@ -26,7 +26,7 @@ Result<std::unique_ptr<CachePolicy>> make_cache_policy(std::string_view name,
   using Policy = std::unique_ptr<CachePolicy>;
   if (name == "auto" || name == "decayed") return Policy(std::make_unique<DecayedFrequency>(shape));
   if (name == "lfu") {
-    return Policy(std::make_unique<DecayedFrequency>(shape, DecayedFrequency::kNeverForgets));
+    return Policy(std::make_unique<DecayedFrequency>(shape, DecayedFrequency::lfu()));
   }
   if (name == "lru") return Policy(std::make_unique<Lru>(shape));
   return Status(ErrorCode::kInvalidArgument, "unknown cache policy \"" + std::string(name) +

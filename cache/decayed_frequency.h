@@ -1,13 +1,14 @@
 #pragma once
 // The default policy: give up the expert whose next use is expected to be farthest away.
 //
-// For every expert, resident or not, it keeps the exponentially decayed share of its layer's visits
-// that wanted it, so a newcomer brings its history and a scan (a prefill that wants everything)
-// raises all alike and disturbs nothing. An expert wanted in a share f of visits is next wanted, in
-// expectation, after 1/f of its layer's turns, the first of which is d of a cycle away; the victim
-// is the one with the largest 1/f + d. Among experts used alike that is the layer just left, which
-// is the last to come again: on a plain cycle the policy does what the best one, which knows the
-// future, would do.
+// For every expert, resident or not, it estimates the share of its layer's visits that want it,
+// from two exponentially decayed counts: a fast one (a token's experts tend to be the next token's)
+// and a slow one (a text has its favourites). So a newcomer brings its history, and a scan (a
+// prefill that wants everything) raises all alike and disturbs nothing. An expert wanted in a share
+// f of visits is next wanted, in expectation, after 1/f of its layer's turns, the first of which is
+// d of a cycle away; the victim is the one with the largest 1/f + d. Among experts used alike that
+// is one of the layer just left, which is the last to come again: on a plain cycle the policy does
+// what the best one, which knows the future, would do.
 //
 // A layer's shares change only when the layer is visited, so each layer's coldest resident is
 // remembered in between: a victim costs O(layers + experts of a layer).
@@ -18,14 +19,21 @@ namespace sluice {
 
 class DecayedFrequency final : public CachePolicy {
  public:
-  static constexpr double kNeverForgets = 0;
-  static constexpr double kHalfLife =
-      48;  // visits of a layer; tuned on recorded traces, flat around its best
+  /// Half-lives in visits of a layer. The defaults are tuned on recorded traces of three models and
+  /// are flat around their best: half or twice of either costs less than a hit in a hundred
+  /// requests.
+  struct Tuning {
+    double fast_half_life = 1;
+    double slow_half_life = 24;
+    double fast_share = 0.3;  // of the estimate; the slow count makes the rest
+  };
+  /// Counts that never decay: least frequently used.
+  static Tuning lfu();
 
-  /// `half_life`: visits of a layer after which a use counts half; kNeverForgets makes it LFU.
-  explicit DecayedFrequency(const CacheShape& shape, double half_life = kHalfLife);
+  explicit DecayedFrequency(const CacheShape& shape);
+  DecayedFrequency(const CacheShape& shape, const Tuning& tuning);
 
-  std::string_view name() const override { return decay_ < 1 ? "decayed" : "lfu"; }
+  std::string_view name() const override { return slow_decay_ < 1 ? "decayed" : "lfu"; }
   void visit(std::uint32_t layer) override;
   void touch(CacheKey key, float score) override;
   void admit(CacheKey key, std::uint64_t bytes) override;
@@ -34,22 +42,23 @@ class DecayedFrequency final : public CachePolicy {
 
  private:
   struct Layer {
-    double visits =
-        0;  // decayed as the uses are, so uses / visits is a share from the first visit on
-    std::uint32_t coldest = 0;  // index; valid while `known`
+    // Visits, decayed as the uses are, so that uses / visits is a share from the first visit on.
+    float fast_visits = 0, slow_visits = 0;
+    // The evictable resident that is wanted least, or kNone; holds while `known`.
+    std::uint32_t coldest = kNone;
+    float share = 0;
     bool known = false;
   };
   static constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
-  std::uint32_t coldest(std::uint32_t layer, const Evictable& evictable);
-  double turns_until_use(std::uint32_t layer, std::uint32_t index) const;
+  void find_coldest(std::uint32_t layer, const Evictable& evictable);
 
   CacheShape shape_;
-  float decay_;
+  float fast_decay_, slow_decay_, fast_share_;
   std::uint32_t current_ = 0;  // layer of the last visit
   std::vector<Layer> layers_;
-  std::vector<float> uses_;             // [keys], decayed
-  std::vector<std::uint8_t> resident_;  // [keys]
+  std::vector<float> fast_uses_, slow_uses_;  // [keys], decayed
+  std::vector<std::uint8_t> resident_;        // [keys]
 };
 
 }  // namespace sluice

@@ -43,7 +43,8 @@ std::size_t widest_slot(const ExpertCatalogue& catalogue, const BlockReader& rea
 std::size_t one_slot(Placement placement) {
   const auto fake = test::make_checkpoint(ragged_layers(), placement);
   const auto catalogue = ExpertCatalogue::build(fake.checkpoint).value();
-  test::MemoryReader reader({}, {}, 1);
+  const std::vector<test::MemoryReader::File> none;
+  test::MemoryReader reader({}, none, 1);
   return widest_slot(catalogue, reader);
 }
 
@@ -120,7 +121,8 @@ TEST(ExpertStore, HoldsEverythingAtFullCapacity) {
     for (const std::size_t alignment : {1, 512, 4096}) {
       const auto fake = test::make_checkpoint(ragged_layers(), placement);
       const auto catalogue = ExpertCatalogue::build(fake.checkpoint).value();
-      const test::MemoryReader unopened({}, {}, alignment);
+      const std::vector<test::MemoryReader::File> none;
+      const test::MemoryReader unopened({}, none, alignment);
       StoreBench bench(ragged_layers(), placement, alignment,
                        ExpertStore::full_capacity(catalogue, unopened));
       for (int pass = 0; pass < 2; ++pass) {
@@ -137,7 +139,8 @@ TEST(ExpertStore, HoldsEverythingAtFullCapacity) {
 TEST(ExpertStore, MinimumCapacityKeepsADecodeStepInOneSubmission) {
   const auto fake = test::make_checkpoint(ragged_layers(), Placement::kStacked);
   const auto catalogue = ExpertCatalogue::build(fake.checkpoint).value();
-  const test::MemoryReader unopened({}, {}, 1);
+  const std::vector<test::MemoryReader::File> none;
+  const test::MemoryReader unopened({}, none, 1);
   constexpr std::size_t kTopK = 4;
   const std::size_t capacity = ExpertStore::minimum_capacity(catalogue, unopened, kTopK);
   std::uint64_t widest = 0;
@@ -243,10 +246,12 @@ TEST_P(ExpertStoreFaults, TheNthReadFailsAndTheNextVisitIsRight) {
       {3, {15, 14, 1, 0}},
       {4, test::all_experts(12)},
       {0, {1, 5, 2, 8}}};
+  const auto fake = std::make_shared<test::FakeCheckpoint>(
+      test::make_checkpoint(ragged_layers(), Placement::kApart));
+  const std::size_t capacity = one_slot(Placement::kApart) * slots;
   std::uint64_t reads = 1;
   for (std::uint64_t nth = 0; nth < reads; ++nth) {
-    StoreBench bench(ragged_layers(), Placement::kApart, 512, one_slot(Placement::kApart) * slots,
-                     "auto", static_cast<unsigned>(nth));
+    StoreBench bench(fake, 512, capacity, "auto", static_cast<unsigned>(nth));
     bench.reader->fault = fault;
     bench.reader->fault_at = nth;
     int failures = 0;
@@ -268,8 +273,7 @@ TEST_P(ExpertStoreFaults, TheNthReadFailsAndTheNextVisitIsRight) {
       ASSERT_TRUE(bench.visit(layer.layer, test::all_experts(layer.experts)).ok());
     }
     if (nth == 0) {
-      StoreBench sound(ragged_layers(), Placement::kApart, 512,
-                       one_slot(Placement::kApart) * slots);
+      StoreBench sound(fake, 512, capacity);
       for (const auto& [layer, experts] : visits) ASSERT_TRUE(sound.visit(layer, experts).ok());
       reads = sound.reader->reads;
       ASSERT_GT(reads, 60u);

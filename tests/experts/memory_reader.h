@@ -21,9 +21,10 @@ class MemoryReader final : public BlockReader {
  public:
   using File = std::vector<std::byte>;
 
-  MemoryReader(std::vector<std::string> names, std::vector<File> files, std::size_t alignment,
-               unsigned seed = 1)
-      : names_(std::move(names)), files_(std::move(files)), alignment_(alignment), random_(seed) {
+  /// `files` outlives the reader.
+  MemoryReader(std::vector<std::string> names, const std::vector<File>& files,
+               std::size_t alignment, unsigned seed = 1)
+      : names_(std::move(names)), files_(files), alignment_(alignment), random_(seed) {
     pending_.reserve(4096);
   }
 
@@ -117,7 +118,7 @@ class MemoryReader final : public BlockReader {
   }
 
   std::vector<std::string> names_;
-  std::vector<File> files_;
+  const std::vector<File>& files_;
   std::size_t alignment_;
   std::mt19937 random_;
   std::span<std::byte> memory_;

@@ -27,14 +27,21 @@ inline bool same_bytes(const WeightMatrix& matrix, const FileRange& range,
 }
 
 struct StoreBench {
-  FakeCheckpoint fake;
+  std::shared_ptr<const FakeCheckpoint> owned;
+  const FakeCheckpoint& fake;
   ExpertCatalogue catalogue;
   std::unique_ptr<MemoryReader> reader;
   std::unique_ptr<ExpertStore> store;
 
   StoreBench(const std::vector<FakeLayer>& layers, Placement placement, std::size_t alignment,
+             std::size_t capacity)
+      : StoreBench(std::make_shared<FakeCheckpoint>(make_checkpoint(layers, placement)), alignment,
+                   capacity) {}
+
+  StoreBench(std::shared_ptr<const FakeCheckpoint> shared, std::size_t alignment,
              std::size_t capacity, const std::string& policy = "auto", unsigned seed = 1)
-      : fake(make_checkpoint(layers, placement)),
+      : owned(std::move(shared)),
+        fake(*owned),
         catalogue(ExpertCatalogue::build(fake.checkpoint).value()),
         reader(std::make_unique<MemoryReader>(fake.checkpoint.files, fake.files, alignment, seed)) {
     auto created = ExpertStore::create(catalogue, *reader, {capacity, policy, {}});

@@ -1,0 +1,167 @@
+#include "cache/cache_policy.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <set>
+
+#include "tests/cache/trace_replay.h"
+
+namespace sluice {
+namespace {
+
+using test::RoutingTrace;
+
+std::unique_ptr<CachePolicy> make(std::string_view name, const CacheShape& shape) {
+  return std::move(make_cache_policy(name, shape)).value();
+}
+
+TEST(CachePolicy, IsMadeByName) {
+  const CacheShape shape({4});
+  EXPECT_EQ(make("auto", shape)->name(), "decayed");
+  EXPECT_EQ(make("decayed", shape)->name(), "decayed");
+  EXPECT_EQ(make("lfu", shape)->name(), "lfu");
+  EXPECT_EQ(make("lru", shape)->name(), "lru");
+  EXPECT_EQ(make_cache_policy("", shape).status().code(), ErrorCode::kInvalidArgument);
+}
+
+/// What every policy owes: only residents, only what is allowed, and something whenever anything is
+/// allowed.
+TEST(CachePolicy, GivesUpOnlyWhatItMay) {
+  for (const char* name : {"lru", "lfu", "decayed"}) {
+    const CacheShape shape({5, 9, 2});
+    const auto policy = make(name, shape);
+    std::mt19937 random(1);
+    std::set<std::uint32_t> resident, pinned;
+    const auto evictable = [&](CacheKey key) { return !pinned.contains(shape.index(key)); };
+    for (int step = 0; step < 20000; ++step) {
+      const auto index = static_cast<std::uint32_t>(random() % shape.size());
+      const CacheKey key = shape.key(index);
+      switch (random() % 6) {
+        case 0:
+          policy->visit(key.layer);
+          break;
+        case 1:
+          policy->touch(key, 1);
+          break;
+        case 2:
+          if (resident.insert(index).second) policy->admit(key, 1);
+          break;
+        case 3:
+          if (!pinned.insert(index).second) pinned.erase(index);
+          break;
+        case 4:
+          if (resident.erase(index) != 0) policy->forget(key);
+          break;
+        default: {
+          const auto victim = policy->victim(evictable);
+          bool any = false;
+          for (const std::uint32_t at : resident) any |= !pinned.contains(at);
+          ASSERT_EQ(victim.has_value(), any) << name;
+          if (victim) {
+            ASSERT_TRUE(resident.contains(shape.index(*victim))) << name;
+            ASSERT_FALSE(pinned.contains(shape.index(*victim))) << name;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Lru, GivesUpTheOldest) {
+  const CacheShape shape({4});
+  const auto policy = make("lru", shape);
+  for (std::uint16_t expert = 0; expert < 4; ++expert) policy->admit({0, expert, 0}, 1);
+  policy->touch({0, 0, 0}, 1);
+  const auto any = [](CacheKey) { return true; };
+  EXPECT_EQ(policy->victim(any)->expert, 1);
+  policy->forget({0, 1, 0});
+  EXPECT_EQ(policy->victim(any)->expert, 2);
+  EXPECT_EQ(policy->victim([](CacheKey key) { return key.expert != 2; })->expert, 3);
+}
+
+TEST(DecayedFrequency, AmongEqualsTheLayerJustLeftGoesFirst) {
+  const CacheShape shape({2, 2, 2, 2});
+  const auto policy = make("decayed", shape);
+  for (int pass = 0; pass < 3; ++pass) {
+    for (std::uint32_t layer = 0; layer < 4; ++layer) {
+      policy->visit(layer);
+      policy->touch({layer, 0, 0}, 1);
+      if (pass == 0) policy->admit({layer, 0, 0}, 1);
+    }
+  }
+  const auto any = [](CacheKey) { return true; };
+  policy->visit(0);
+  policy->touch({0, 0, 0}, 1);
+  policy->visit(1);
+  policy->touch({1, 0, 0}, 1);
+  EXPECT_EQ(policy->victim([](CacheKey key) { return key.layer != 1; })->layer, 0u);
+  EXPECT_EQ(policy->victim(any)->layer, 1u);
+}
+
+TEST(DecayedFrequency, ANewcomerKeepsItsHistory) {
+  const CacheShape shape({3});
+  const auto policy = make("decayed", shape);
+  const auto any = [](CacheKey) { return true; };
+  for (std::uint16_t expert = 0; expert < 2; ++expert) policy->admit({0, expert, 0}, 1);
+  for (int pass = 0; pass < 20; ++pass) {
+    policy->visit(0);
+    policy->touch({0, 0, 0}, 1);
+    if (pass % 4 == 0) policy->touch({0, 1, 0}, 1);
+  }
+  policy->forget({0, 0, 0});
+  policy->admit({0, 2, 0}, 1);
+  policy->visit(0);
+  policy->touch({0, 2, 0}, 1);
+  policy->forget({0, 2, 0});
+  policy->admit({0, 0, 0}, 1);  // back, not wanted just now
+  EXPECT_EQ(policy->victim(any)->expert, 1);
+}
+
+/// All experts of all layers, again and again: a prefill in chunks, twice as large as the cache.
+TEST(DecayedFrequency, ResistsTheCycleThatFloodsLru) {
+  RoutingTrace trace{{16, 16, 16, 16}, {4096, 4096, 4096, 4096}, {}};
+  for (int pass = 0; pass < 50; ++pass) {
+    for (std::uint32_t layer = 0; layer < 4; ++layer) {
+      auto& event = trace.events.emplace_back(test::RoutingEvent{layer, true, {}});
+      for (std::uint16_t expert = 0; expert < 16; ++expert) event.experts.push_back(expert);
+    }
+  }
+  const CacheShape shape(trace.experts);
+  const auto rate = [&](std::unique_ptr<CachePolicy> policy) {
+    return test::replay(trace, 32 * 4096, std::move(policy)).hit_rate();
+  };
+  EXPECT_EQ(rate(make("lru", shape)), 0);
+  const double best = rate(std::make_unique<test::Belady>(shape, trace));
+  EXPECT_GT(best, 0.3);
+  EXPECT_GT(rate(make("auto", shape)), 0.9 * best);
+}
+
+/// A hot set, and now and then a scan over everything.
+TEST(DecayedFrequency, KeepsTheHotSetThroughAScan) {
+  RoutingTrace trace{std::vector<std::uint32_t>(8, 32), std::vector<std::uint64_t>(8, 4096), {}};
+  std::mt19937 random(2);
+  for (int pass = 0; pass < 400; ++pass) {
+    for (std::uint32_t layer = 0; layer < 8; ++layer) {
+      auto& event = trace.events.emplace_back(test::RoutingEvent{layer, pass % 40 != 0, {}});
+      if (pass % 40 == 0) {
+        for (std::uint16_t expert = 0; expert < 32; ++expert) event.experts.push_back(expert);
+      } else {
+        std::set<std::uint16_t> wanted;
+        while (wanted.size() < 3) {
+          const bool hot = random() % 10 < 8;
+          wanted.insert(static_cast<std::uint16_t>(hot ? random() % 6 : random() % 32));
+        }
+        event.experts.assign(wanted.begin(), wanted.end());
+      }
+    }
+  }
+  const CacheShape shape(trace.experts);
+  const auto rate = [&](std::string_view name) {
+    return test::replay(trace, 64 * 4096, make(name, shape)).decode_hit_rate();
+  };
+  EXPECT_GT(rate("auto"), rate("lru") + 0.05);
+}
+
+}  // namespace
+}  // namespace sluice
