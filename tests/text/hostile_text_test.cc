@@ -1,0 +1,121 @@
+// Long texts that make a naive implementation quadratic, or worse: each megabyte takes well under
+// two seconds.
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <set>
+
+#include "tests/text/tokenizer_support.h"
+#include "text/normalizer.h"
+#include "text/pre_tokenizers.h"
+#include "text/splitter.h"
+
+namespace sluice::test {
+namespace {
+
+constexpr std::size_t kBytes = std::size_t{1} << 20;
+constexpr auto kLimit = std::chrono::seconds(2);
+
+std::string repeated(const std::string& unit) {
+  std::string text;
+  while (text.size() < kBytes) text += unit;
+  return text;
+}
+
+std::vector<std::string> hostile_texts() {
+  std::vector<std::string> texts;
+  for (const char* unit :
+       {" ",           "a",      "A",   "1",  "\n",       "\r\n",   "'",    "!",          "\t ",
+        "aA",          "a ",     " \n", "中", "e\u0301",  "\u0301", "ǅ",    "\U0001F600", "<",
+        "<|im_start|", "\u00a0", "ａ",  "'S", "\u3000\n", "\xff",   "a\xff"}) {
+    texts.push_back(repeated(unit));
+  }
+  texts.push_back(repeated(" ") + "x");
+  texts.push_back(repeated("A") + "1");
+  texts.push_back("x" + repeated("\n") + "x");
+  return texts;
+}
+
+template <typename Work>
+void expect_quick(const Work& work, const std::string& what) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  EXPECT_LT(std::chrono::steady_clock::now() - start, kLimit) << what;
+}
+
+TEST(HostileText, EveryPreTokenizerCutsItInLinearTime) {
+  PatternScratch scratch;
+  std::set<std::string> seen;  // names share rows
+  for (const std::string_view name : pre_tokenizer_names()) {
+    const auto row = pre_tokenizer(name);
+    ASSERT_TRUE(row.ok());
+    std::string patterns;
+    for (const SplitStep& step : row->splits) patterns += step.pattern + '\n';
+    if (!seen.insert(patterns).second) continue;
+    const auto splitter = Splitter::create(row->splits);
+    ASSERT_TRUE(splitter.ok()) << splitter.status().message();
+    for (const std::string& text : hostile_texts()) {
+      if (text.find('\xff') != std::string::npos) continue;  // never reaches a pattern
+      expect_quick(
+          [&] {
+            std::size_t bytes = 0;
+            for (const std::string_view piece : splitter->split(text, scratch))
+              bytes += piece.size();
+            EXPECT_EQ(bytes, text.size());
+          },
+          std::string(name) + ": " + text.substr(0, 12));
+    }
+  }
+}
+
+void check_encoding(const Tokenizer& tokenizer, bool exact) {
+  for (const std::string& text : hostile_texts()) {
+    expect_quick(
+        [&] {
+          const auto ids = tokenizer.encode(text, {.add_special = false});
+          EXPECT_TRUE(!exact || tokenizer.decode(ids, true) == text) << text.substr(0, 12);
+        },
+        text.substr(0, 12));
+  }
+}
+
+TEST(HostileText, ByteLevelEncodesItInLinearTime) {
+  const auto tokenizer = open_tokenizer(test_data("tokenizers/tales/tokenizer.json.gz"));
+  ASSERT_NE(tokenizer, nullptr);
+  check_encoding(*tokenizer, false);
+}
+
+TEST(HostileText, SentencePieceEncodesItInLinearTime) {
+  const auto tokenizer = open_tokenizer(test_data("tokenizers/vocab/ggml-vocab-llama-spm.gguf.gz"));
+  ASSERT_NE(tokenizer, nullptr);
+  check_encoding(*tokenizer, true);
+}
+
+TEST(HostileText, CombiningMarksOutOfOrderAreSortedInLinearithmicTime) {
+  const std::string marks = repeated("\u0301\u0316");  // classes 230 and 220, in turn
+  expect_quick(
+      [&] {
+        const std::string normal = to_nfc("a" + marks);
+        EXPECT_EQ(normal.substr(0, 4),
+                  "\u00e1\u0316");  // a and the first mark of its class compose
+        EXPECT_EQ(normal.size(), marks.size() + 2 - 2);
+      },
+      "marks");
+}
+
+// A pattern that backtracks exponentially gives up at a limit; no character is lost.
+TEST(HostileText, PatternsThatExplodeAreBounded) {
+  const auto splitter = Splitter::create({{.pattern = "(a|aa)+$x|(a*)*b"}});
+  ASSERT_TRUE(splitter.ok()) << splitter.status().message();
+  const std::string text = std::string(5000, 'a') + "c";
+  PatternScratch scratch;
+  const auto start = std::chrono::steady_clock::now();
+  std::string joined;
+  for (const std::string_view piece : splitter->split(text, scratch)) joined += piece;
+  EXPECT_EQ(joined, text);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+}
+
+}  // namespace
+}  // namespace sluice::test
