@@ -36,6 +36,17 @@ inline Bytes bytes_gather(const std::byte* p, std::size_t stride) {
                                                load_128(p + 3 * stride), 1);
   return {_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1)};
 }
+/// The same for 32 bytes: the first sixteen, then the second.
+inline void bytes_gather_pairs(const std::byte* p, std::size_t stride, Bytes* first,
+                               Bytes* second) {
+  const auto two = [&](const std::byte* from) {
+    return _mm512_inserti64x4(_mm512_castsi256_si512(load_256(from)), load_256(from + stride), 1);
+  };
+  const __m512i low = two(p);
+  const __m512i high = two(p + 2 * stride);
+  first->v = _mm512_shuffle_i64x2(low, high, 0x88);
+  second->v = _mm512_shuffle_i64x2(low, high, 0xdd);
+}
 inline Bytes operator&(Bytes a, Bytes b) { return {_mm512_and_si512(a.v, b.v)}; }
 inline Bytes operator|(Bytes a, Bytes b) { return {_mm512_or_si512(a.v, b.v)}; }
 inline Bytes operator^(Bytes a, Bytes b) { return {_mm512_xor_si512(a.v, b.v)}; }
@@ -81,6 +92,13 @@ inline Bytes bytes_set(int byte) { return {_mm256_set1_epi8(static_cast<char>(by
 inline Bytes bytes_broadcast(__m128i lane) { return {_mm256_broadcastsi128_si256(lane)}; }
 inline Bytes bytes_gather(const std::byte* p, std::size_t stride) {
   return {_mm256_inserti128_si256(_mm256_castsi128_si256(load_128(p)), load_128(p + stride), 1)};
+}
+inline void bytes_gather_pairs(const std::byte* p, std::size_t stride, Bytes* first,
+                               Bytes* second) {
+  const __m256i low = load_256(p);
+  const __m256i high = load_256(p + stride);
+  first->v = _mm256_permute2x128_si256(low, high, 0x20);
+  second->v = _mm256_permute2x128_si256(low, high, 0x31);
 }
 inline Bytes operator&(Bytes a, Bytes b) { return {_mm256_and_si256(a.v, b.v)}; }
 inline Bytes operator|(Bytes a, Bytes b) { return {_mm256_or_si256(a.v, b.v)}; }

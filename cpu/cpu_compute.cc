@@ -100,10 +100,10 @@ void CpuCompute::matmul(std::span<const MatmulTask> tasks) {
   });
 }
 
-// Two loops: a tile of `hidden` is one group of its 8-bit form, so the same item quantises it;
+// Two loops: a tile of `hidden` is whole groups of its 8-bit form, so the same item quantises it;
 // `down` needs whole rows of hidden and waits for all.
 void CpuCompute::ffn(std::span<const FfnTask> tasks) {
-  static_assert(kTileWeightRows == kActivationGroup);
+  static_assert(kTileWeightRows % kActivationGroup == 0);
   static_assert(kDotScratchBytes + 2 * kTileActivationRows * kTileWeightRows * sizeof(float) <=
                 kScratchBytes);
   tile_ends_.clear();

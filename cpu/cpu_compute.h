@@ -46,7 +46,7 @@ class CpuCompute final : public Compute {
                  std::size_t q_stride, float* out, std::size_t out_stride) override;
 
   /// A worker's own memory for the length of one item: 64-byte aligned.
-  static constexpr std::size_t kScratchBytes = 256 * 1024;
+  static constexpr std::size_t kScratchBytes = 320 * 1024;
 
  private:
   std::byte* scratch(unsigned worker) { return scratch_.data() + worker * kScratchBytes; }

@@ -48,10 +48,10 @@ struct DotTile {
 
 /// The most weight rows and activation rows of one DotTile: the driver cuts matrices into such
 /// tiles.
-inline constexpr std::size_t kTileWeightRows = 32;
+inline constexpr std::size_t kTileWeightRows = 64;
 inline constexpr std::size_t kTileActivationRows = 128;
 /// Scratch that `dot` wants, 64-byte aligned.
-inline constexpr std::size_t kDotScratchBytes = 192 * 1024;
+inline constexpr std::size_t kDotScratchBytes = 224 * 1024;
 
 struct Kernels {
   /// One row, `columns` a multiple of 32: rule 1 of canonical.h.

@@ -60,7 +60,7 @@ using StripTotals = float[kTileActivationRows][kStripRows];
 
 struct Scratch {
   Strip strip;
-  Panel panels[kStrips];
+  Panel panels[kRegisterStrips];
   Terms terms;
   ActivationSegment activations[kTileActivationRows];
   alignas(64) StripTotals totals[kStrips];
@@ -238,6 +238,8 @@ void prefetch(const std::byte* from, std::size_t bytes) {
   for (std::size_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
 }
 
+static_assert(kRegisterStrips <= 2);  // so that one strip is left over at most
+
 template <std::size_t kGroup, bool kMin, bool kWide>
 void multiply(const DotTile& tile, const SegmentFormat& format, Scratch& scratch) {
   const std::size_t strips = (tile.weight_rows + kStripRows - 1) / kStripRows;
@@ -264,19 +266,18 @@ void multiply(const DotTile& tile, const SegmentFormat& format, Scratch& scratch
           add_few<kGroup, kMin, kWide>(scratch.strip, scratch.activations[r], groups, scratch.terms,
                                        scratch.totals[strip][r]);
         }
-      } else {
-        turn<kMin>(scratch.strip, elements, groups, scratch.panels[strip]);
+        continue;
       }
-    }
-    if (few) continue;
-    std::size_t strip = 0;
-    for (; strip + kRegisterStrips <= strips; strip += kRegisterStrips) {
-      add_many<kGroup, kMin, kWide, kRegisterStrips>(scratch.panels + strip, scratch.activations,
-                                                     tile.n_rows, groups, scratch.totals + strip);
-    }
-    for (; strip < strips; ++strip) {
-      add_many<kGroup, kMin, kWide, 1>(scratch.panels + strip, scratch.activations, tile.n_rows,
-                                       groups, scratch.totals + strip);
+      const std::size_t panel = strip % kRegisterStrips;
+      turn<kMin>(scratch.strip, elements, groups, scratch.panels[panel]);
+      if (panel + 1 == kRegisterStrips) {
+        add_many<kGroup, kMin, kWide, kRegisterStrips>(scratch.panels, scratch.activations,
+                                                       tile.n_rows, groups,
+                                                       scratch.totals + strip - panel);
+      } else if (strip + 1 == strips) {
+        add_many<kGroup, kMin, kWide, 1>(scratch.panels, scratch.activations, tile.n_rows, groups,
+                                         scratch.totals + strip);
+      }
     }
   }
   write_output(tile, scratch.totals);

@@ -14,11 +14,61 @@
 namespace sluice::SLUICE_ISA {
 namespace {
 
-/// The halves at `p` and every `stride` bytes further on → float32.
-inline void gather_halves(const std::byte* p, std::size_t stride, std::size_t count, float* out) {
+#if SLUICE_ISA_LEVEL >= 2
+
+/// Several neighbouring blocks' halves in a register: those of kCount blocks lie in the 128 bytes
+/// that two loads cover, whence one shuffle picks them. (Inserting them one by one costs more than
+/// all the rest of Q4_0's unpacking.)
+template <std::size_t kStride>
+struct HalvesPicker {
+  static constexpr std::size_t kCount = 7 * kStride + 2 <= 128 ? 8 : 4;
+  static constexpr std::size_t kBytes = (kCount - 1) * kStride + 2;
+  static constexpr std::size_t kSecond =
+      kBytes > 64 ? kBytes - 64 : 0;  // where the second load begins
+  static_assert(kBytes <= 128 && kStride % 2 == 0);
+
+  struct Order {
+    alignas(64) std::int16_t words[32] = {};
+    constexpr Order() {
+      for (std::size_t i = 0; i < kCount; ++i) {
+        const std::size_t at = i * kStride;
+        words[i] = static_cast<std::int16_t>(at < 64 ? at / 2 : (at - kSecond) / 2 + 32);
+      }
+    }
+  };
+  static constexpr Order kOrder{};
+
+  /// REQUIRES: 64 bytes from p on, and kBytes, may be read.
+  __m128i operator()(const std::byte* p) const {
+    return _mm512_castsi512_si128(_mm512_permutex2var_epi16(
+        _mm512_loadu_si512(p), _mm512_load_si512(kOrder.words), _mm512_loadu_si512(p + kSecond)));
+  }
+};
+
+/// The halves at `p` and every kStride bytes further on → float32. REQUIRES: with `count` blocks
+/// all bytes of them may be read.
+template <std::size_t kStride>
+inline void gather_halves(const std::byte* p, std::size_t count, float* out) {
+  const HalvesPicker<kStride> pick;
+  std::size_t i = 0;
+  for (; i + 8 <= count; i += 8) {
+    __m128i halves = pick(p + i * kStride);
+    if (pick.kCount == 4) {
+      halves = _mm_unpacklo_epi64(halves, pick(p + (i + 4) * kStride));
+    }
+    _mm256_storeu_ps(out + i, _mm256_cvtph_ps(halves));
+  }
+  for (; i < count; ++i) out[i] = load_half(p + i * kStride);
+}
+
+#else
+
+/// The halves at `p` and every kStride bytes further on → float32.
+template <std::size_t kStride>
+inline void gather_halves(const std::byte* p, std::size_t count, float* out) {
   const auto at = [&](std::size_t i) {
     std::int16_t half;
-    std::memcpy(&half, p + i * stride, sizeof(half));
+    std::memcpy(&half, p + i * kStride, sizeof(half));
     return half;
   };
   std::size_t i = 0;
@@ -33,8 +83,10 @@ inline void gather_halves(const std::byte* p, std::size_t stride, std::size_t co
     halves = _mm_insert_epi16(halves, at(i + 7), 7);
     _mm256_storeu_ps(out + i, _mm256_cvtph_ps(halves));
   }
-  for (; i < count; ++i) out[i] = load_half(p + i * stride);
+  for (; i < count; ++i) out[i] = load_half(p + i * kStride);
 }
+
+#endif
 
 /// Hands kInterleave blocks at a time to `store(blocks, out)`; what is left over goes through a
 /// padded copy.
@@ -93,47 +145,49 @@ template <int kOffset>
 void unpack_q8_0(const TensorFormat&, const std::byte* blocks, std::size_t elements,
                  std::uint8_t* codes, float* scales, float*) {
   static_assert(kOffset == 0 || kOffset == 128);
-  gather_halves(blocks, sizeof(Q8_0Block), elements / 32, scales);
+  gather_halves<sizeof(Q8_0Block)>(blocks, elements / 32, scales);
   const Bytes flip = bytes_set(kOffset);
-  for_each_blocks<Q8_0Block>(
-      blocks, elements, codes, [&](const std::byte* from, std::uint8_t* out) {
-        bytes_store(out, bytes_gather(from + 2, sizeof(Q8_0Block)) ^ flip);
-        bytes_store(out + 16 * kInterleave, bytes_gather(from + 18, sizeof(Q8_0Block)) ^ flip);
-      });
+  for_each_blocks<Q8_0Block>(blocks, elements, codes,
+                             [&](const std::byte* from, std::uint8_t* out) {
+                               Bytes first, second;
+                               bytes_gather_pairs(from + 2, sizeof(Q8_0Block), &first, &second);
+                               bytes_store(out, first ^ flip);
+                               bytes_store(out + 16 * kInterleave, second ^ flip);
+                             });
 }
 
 /// Q4_0 with an offset of 8.
 inline void unpack_q4_0(const TensorFormat&, const std::byte* blocks, std::size_t elements,
                         std::uint8_t* codes, float* scales, float*) {
-  gather_halves(blocks, sizeof(Q4_0Block), elements / 32, scales);
+  gather_halves<sizeof(Q4_0Block)>(blocks, elements / 32, scales);
   unpack_nibbles<Q4_0Block, 2>(blocks, elements, codes, kAsItIs);
 }
 
 inline void unpack_q4_1(const TensorFormat&, const std::byte* blocks, std::size_t elements,
                         std::uint8_t* codes, float* scales, float* mins) {
-  gather_halves(blocks, sizeof(Q4_1Block), elements / 32, scales);
-  gather_halves(blocks + 2, sizeof(Q4_1Block), elements / 32, mins);
+  gather_halves<sizeof(Q4_1Block)>(blocks, elements / 32, scales);
+  gather_halves<sizeof(Q4_1Block)>(blocks + 2, elements / 32, mins);
   unpack_nibbles<Q4_1Block, 4>(blocks, elements, codes, kAsItIs);
 }
 
 /// Q5_0 with an offset of 16.
 inline void unpack_q5_0(const TensorFormat&, const std::byte* blocks, std::size_t elements,
                         std::uint8_t* codes, float* scales, float*) {
-  gather_halves(blocks, sizeof(Q5_0Block), elements / 32, scales);
+  gather_halves<sizeof(Q5_0Block)>(blocks, elements / 32, scales);
   unpack_five_bits<Q5_0Block, 6, 2>(blocks, elements, codes);
 }
 
 inline void unpack_q5_1(const TensorFormat&, const std::byte* blocks, std::size_t elements,
                         std::uint8_t* codes, float* scales, float* mins) {
-  gather_halves(blocks, sizeof(Q5_1Block), elements / 32, scales);
-  gather_halves(blocks + 2, sizeof(Q5_1Block), elements / 32, mins);
+  gather_halves<sizeof(Q5_1Block)>(blocks, elements / 32, scales);
+  gather_halves<sizeof(Q5_1Block)>(blocks + 2, elements / 32, mins);
   unpack_five_bits<Q5_1Block, 8, 4>(blocks, elements, codes);
 }
 
 template <int kOffset>
 void unpack_iq4_nl(const TensorFormat&, const std::byte* blocks, std::size_t elements,
                    std::uint8_t* codes, float* scales, float*) {
-  gather_halves(blocks, sizeof(IQ4_NLBlock), elements / 32, scales);
+  gather_halves<sizeof(IQ4_NLBlock)>(blocks, elements / 32, scales);
   const Bytes table = nibble_table(kIq4Values, kOffset);
   unpack_nibbles<IQ4_NLBlock, 2>(blocks, elements, codes,
                                  [&](Bytes nibbles) { return look_up(table, nibbles); });
