@@ -30,9 +30,11 @@ struct Want {
 
 class CachedExpertStore final : public ExpertStore {
  public:
-  CachedExpertStore(const ExpertCatalogue& catalogue, ExpertLoader loader, AlignedBuffer memory,
-                    std::size_t capacity, CacheShape shape, std::unique_ptr<CachePolicy> policy)
+  CachedExpertStore(const ExpertCatalogue& catalogue, BlockReader& reader, ExpertLoader loader,
+                    AlignedBuffer memory, std::size_t capacity, CacheShape shape,
+                    std::unique_ptr<CachePolicy> policy)
       : catalogue_(catalogue),
+        reader_(reader),
         loader_(std::move(loader)),
         memory_(std::move(memory)),
         cache_(std::move(shape), capacity, std::move(policy)) {
@@ -47,8 +49,12 @@ class CachedExpertStore final : public ExpertStore {
     starting_.reserve(most);
     finished_.reserve(most);
     want_of_.assign(most, kNone);
+    if (memory_.size() > 0) reader_.register_memory({memory_.data(), memory_.size()});
   }
-  ~CachedExpertStore() override { end(); }
+  ~CachedExpertStore() override {
+    end();
+    if (memory_.size() > 0) reader_.forget_memory({memory_.data(), memory_.size()});
+  }
 
   Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts) override;
   Result<std::span<const std::uint32_t>> ready() override;
@@ -69,6 +75,7 @@ class CachedExpertStore final : public ExpertStore {
   Status no_room() const;
 
   const ExpertCatalogue& catalogue_;
+  BlockReader& reader_;
   ExpertLoader loader_;
   AlignedBuffer memory_;
   ExpertCache cache_;
@@ -373,13 +380,10 @@ Result<std::unique_ptr<ExpertStore>> ExpertStore::create(const ExpertCatalogue& 
   CacheShape shape(experts);
   SLUICE_ASSIGN(std::unique_ptr<CachePolicy> policy, make_cache_policy(options.policy, shape));
   SLUICE_ASSIGN(AlignedBuffer memory, AlignedBuffer::allocate(capacity));
-  if (memory.size() > 0) {
-    prefer_huge_pages(memory);
-    reader.register_memory({memory.data(), memory.size()});
-  }
+  if (memory.size() > 0) prefer_huge_pages(memory);
   return std::unique_ptr<ExpertStore>(
-      std::make_unique<CachedExpertStore>(catalogue, std::move(loader), std::move(memory), capacity,
-                                          std::move(shape), std::move(policy)));
+      std::make_unique<CachedExpertStore>(catalogue, reader, std::move(loader), std::move(memory),
+                                          capacity, std::move(shape), std::move(policy)));
 }
 
 }  // namespace sluice
