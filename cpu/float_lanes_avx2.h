@@ -1,7 +1,7 @@
 #pragma once
 // Sixteen float lanes as two AVX2 registers, with FMA and F16C (float_lanes.h).
 
-#include <immintrin.h>
+#include "cpu/intrinsics.h"
 #include <cstddef>
 #include <cstdint>
 #include <cstring>

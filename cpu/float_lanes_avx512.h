@@ -1,7 +1,7 @@
 #pragma once
 // Sixteen float lanes as one AVX-512 register (float_lanes.h).
 
-#include <immintrin.h>
+#include "cpu/intrinsics.h"
 #include <cstddef>
 #include <cstdint>
 #include <cstring>

@@ -2,10 +2,10 @@
 // A KV cache of one layer, random numbers, and one Compute for each instruction set and thread
 // count.
 
+#include <oneapi/tbb/global_control.h>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <oneapi/tbb/global_control.h>
 #include <random>
 #include <vector>
 
