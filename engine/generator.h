@@ -15,12 +15,12 @@ namespace sluice {
 
 struct GenerateOptions {
   std::uint32_t max_tokens = 256;
-  SamplerOptions sampling;
-  std::vector<std::string> stop;  // the text ends before the first of these
+  SamplerOptions sampling = {};
+  std::vector<std::string> stop = {};  // the text ends before the first of these
   bool context_shift = false;  // when the context is full, the newer half of the text is computed
                                // anew as its beginning
   bool ignore_end = false;     // end-of-generation tokens do not end it
-  PassOptions pass;
+  PassOptions pass = {};
 };
 
 enum class StopReason { kEndOfText, kStopString, kMaxTokens, kContextFull, kCancelled };

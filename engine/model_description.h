@@ -27,7 +27,7 @@ struct AttentionDescription {
   std::uint32_t value_dim = 0;
   float scale = 0;  // of q·k
   QkNorm qk_norm = QkNorm::kNone;
-  std::optional<float> clamp;  // of q, k and v, to [-clamp, clamp]
+  std::optional<float> clamp = std::nullopt;  // of q, k and v, to [-clamp, clamp]
 };
 
 enum class RopeScaling : std::uint8_t { kNone, kLinear, kYarn };
@@ -41,7 +41,7 @@ struct RopeDescription {
   double original_context = 0;
   double beta_fast = 32.0;
   double beta_slow = 1.0;
-  std::optional<double> attention_factor;  // multiplies cosine and sine
+  std::optional<double> attention_factor = std::nullopt;  // multiplies cosine and sine
 };
 
 struct RouterDescription {

@@ -1,5 +1,5 @@
-// For every N: the Nth read of an evaluation fails, comes short or comes late. The request fails with a clear message or succeeds with the right
-// bits, and the next request is right.
+// For every N: the Nth read of an evaluation fails, comes short or comes late. The request fails
+// with a clear message or succeeds with the right bits, and the next request is right.
 
 #include <gtest/gtest.h>
 
@@ -20,7 +20,8 @@ class FaultsTest : public testing::TestWithParam<ReaderKind> {
     opened_ = test::open({.ram = test::smallest_budget({})}, std::move(faulty));
   }
 
-  /// Reads that one evaluation of `tokens_` submits; they are the same each time only in number of experts, so faults are placed modulo it.
+  /// Reads that one evaluation of `tokens_` submits; they are the same each time only in number of
+  /// experts, so faults are placed modulo it.
   std::uint64_t reads_of_one_evaluation() {
     const std::uint64_t before = reader_->fault_counters().submitted;
     Session session(*opened_.model);
@@ -49,7 +50,8 @@ TEST_P(FaultsTest, AFailedOrShortReadFailsTheRequestAndNotTheNext) {
       reader_->add_fault({.kind = kind, .nth = reader_->fault_counters().submitted + n});
       Session session(*opened_.model);
       const std::uint64_t faults = reader_->fault_counters().faults;
-      const Status status = session.eval(tokens_, Session::Logits::kLast, [](std::size_t, std::span<const float>) {});
+      const Status status =
+          session.eval(tokens_, Session::Logits::kLast, [](std::size_t, std::span<const float>) {});
       if (reader_->fault_counters().faults > faults) {
         EXPECT_EQ(status.code(), ErrorCode::kIo);
         EXPECT_NE(status.message().find("tales.gguf"), std::string::npos) << status.message();
@@ -69,7 +71,9 @@ TEST_P(FaultsTest, ALateReadChangesNothing) {
   const std::uint64_t reads = reads_of_one_evaluation();
   for (std::uint64_t n = 1; n <= reads; ++n) {
     SCOPED_TRACE(n);
-    reader_->add_fault({.kind = ReadFault::Kind::kDelay, .nth = reader_->fault_counters().submitted + n, .behind = 1 + n % 9});
+    reader_->add_fault({.kind = ReadFault::Kind::kDelay,
+                        .nth = reader_->fault_counters().submitted + n,
+                        .behind = 1 + n % 9});
     Session session(*opened_.model);
     EXPECT_TRUE(test::same_bits(test::all_logits(session, tokens_), reference_));
   }
@@ -77,16 +81,22 @@ TEST_P(FaultsTest, ALateReadChangesNothing) {
 
 TEST_P(FaultsTest, ADiskThatStaysDeadFailsEveryRequestAndComesBack) {
   (void)reads_of_one_evaluation();
-  reader_->add_fault({.kind = ReadFault::Kind::kFail, .nth = reader_->fault_counters().submitted + 1, .times = 1u << 20});
+  reader_->add_fault({.kind = ReadFault::Kind::kFail,
+                      .nth = reader_->fault_counters().submitted + 1,
+                      .times = 1u << 20});
   for (int i = 0; i < 5; ++i) {
     Session session(*opened_.model);
-    EXPECT_EQ(session.eval(test::some_tokens(20, 5), Session::Logits::kNone, {}).code(), ErrorCode::kIo);
+    EXPECT_EQ(session.eval(test::some_tokens(20, 5), Session::Logits::kNone, {}).code(),
+              ErrorCode::kIo);
   }
   expect_next_request_is_right();
 }
 
-INSTANTIATE_TEST_SUITE_P(Readers, FaultsTest, testing::Values(ReaderKind::kUring, ReaderKind::kPread),
-                         [](const auto& info) { return info.param == ReaderKind::kUring ? "Uring" : "Pread"; });
+INSTANTIATE_TEST_SUITE_P(Readers, FaultsTest,
+                         testing::Values(ReaderKind::kUring, ReaderKind::kPread),
+                         [](const auto& instance) {
+                           return instance.param == ReaderKind::kUring ? "Uring" : "Pread";
+                         });
 
 }  // namespace
 }  // namespace sluice

@@ -29,7 +29,8 @@ inline std::string bundled_model() { return std::string(SLUICE_SOURCE_DIR) + "/m
 /// Throws with the status' message.
 inline Opened open(const Conditions& conditions, std::unique_ptr<BlockReader> reader = nullptr) {
   Opened opened;
-  const RuntimeOptions options{.ram = conditions.ram, .threads = conditions.threads, .reader = conditions.reader};
+  const RuntimeOptions options{
+      .ram = conditions.ram, .threads = conditions.threads, .reader = conditions.reader};
   auto runtime = reader ? Runtime::create(options, std::move(reader)) : Runtime::create(options);
   if (!runtime.ok()) throw std::runtime_error(runtime.status().message());
   opened.runtime = std::move(*runtime);
@@ -53,14 +54,16 @@ inline std::vector<TokenId> some_tokens(std::size_t count, std::uint32_t seed = 
 /// Logits of every position, one after the other.
 inline std::vector<float> all_logits(Session& session, const std::vector<TokenId>& tokens) {
   std::vector<float> all;
-  const Status status = session.eval(tokens, Session::Logits::kAll, [&](std::size_t, std::span<const float> logits) {
-    all.insert(all.end(), logits.begin(), logits.end());
-  });
+  const Status status =
+      session.eval(tokens, Session::Logits::kAll, [&](std::size_t, std::span<const float> logits) {
+        all.insert(all.end(), logits.begin(), logits.end());
+      });
   if (!status.ok()) throw std::runtime_error(status.message());
   return all;
 }
 
-inline std::vector<float> all_logits(const Conditions& conditions, const std::vector<TokenId>& tokens) {
+inline std::vector<float> all_logits(const Conditions& conditions,
+                                     const std::vector<TokenId>& tokens) {
   Opened opened = open(conditions);
   Session session(*opened.model);
   return all_logits(session, tokens);

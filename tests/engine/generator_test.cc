@@ -16,26 +16,31 @@ class GeneratorTest : public testing::Test {
   test::Opened opened_ = test::open({.ram = std::uint64_t{1} << 30, .threads = 2});
   Model& model_ = *opened_.model;
 
-  Generation run(const std::string& prompt, const GenerateOptions& options, std::string* streamed = nullptr) {
+  Generation run(const std::string& prompt, const GenerateOptions& options,
+                 std::string* streamed = nullptr) {
     Session session(model_);
-    auto result = generate(session, model_.tokenizer()->encode(prompt), options, [&](std::string_view text) {
-      if (streamed != nullptr) *streamed += text;
-    });
+    auto result =
+        generate(session, model_.tokenizer()->encode(prompt), options, [&](std::string_view text) {
+          if (streamed != nullptr) *streamed += text;
+        });
     EXPECT_TRUE(result.ok()) << result.status().message();
     return result.ok() ? *result : Generation{};
   }
 };
 
-// The bundled model is the Q8_0 form; Transformers' continuation of the same values is in golden.json.
+// The bundled model is the Q8_0 form; Transformers' continuation of the same values is in
+// golden.json.
 TEST_F(GeneratorTest, GreedyTextIsTransformersWhereTheMarginIsClear) {
   const auto path = test::test_data("models/tales/golden.json");
   if (path.empty()) GTEST_SKIP() << "golden.json is not in the bundled data";
   const auto golden = nlohmann::json::parse(std::ifstream(path));
   std::size_t compared = 0;
   for (const auto& sample : golden.at("greedy")) {
-    if (sample.at("weights") != "q8_0" || sample.at("smallest_margin").get<double>() < 0.05) continue;
+    if (sample.at("weights") != "q8_0" || sample.at("smallest_margin").get<double>() < 0.05)
+      continue;
     const auto expected = sample.at("ids").get<std::vector<TokenId>>();
-    const Generation result = run(sample.at("prompt"), {.max_tokens = static_cast<std::uint32_t>(expected.size())});
+    const Generation result =
+        run(sample.at("prompt"), {.max_tokens = static_cast<std::uint32_t>(expected.size())});
     EXPECT_EQ(result.tokens, expected) << result.text;
     ++compared;
   }
@@ -44,7 +49,8 @@ TEST_F(GeneratorTest, GreedyTextIsTransformersWhereTheMarginIsClear) {
 
 TEST_F(GeneratorTest, StreamedTextIsTheWholeText) {
   std::string streamed;
-  const Generation result = run("Once upon a time", {.max_tokens = 60, .sampling = {.temperature = 1, .seed = 4}}, &streamed);
+  const Generation result = run(
+      "Once upon a time", {.max_tokens = 60, .sampling = {.temperature = 1, .seed = 4}}, &streamed);
   EXPECT_EQ(streamed, result.text);
   EXPECT_EQ(model_.tokenizer()->decode(result.tokens), result.text);
   EXPECT_EQ(result.tokens.size(), 60u);
@@ -57,7 +63,8 @@ TEST_F(GeneratorTest, EndsBeforeAStopStringWhereverTokensCutIt) {
   for (std::size_t at = 3; at + 6 < whole.text.size(); at += 5) {
     const std::string stop = whole.text.substr(at, 6);
     std::string streamed;
-    const Generation result = run("Once upon a time", {.max_tokens = 60, .stop = {"never to be seen", stop}}, &streamed);
+    const Generation result =
+        run("Once upon a time", {.max_tokens = 60, .stop = {"never to be seen", stop}}, &streamed);
     EXPECT_EQ(result.text, whole.text.substr(0, whole.text.find(stop)));
     EXPECT_EQ(streamed, result.text);
     EXPECT_EQ(result.reason, StopReason::kStopString);
@@ -74,10 +81,12 @@ TEST_F(GeneratorTest, AFullContextStopsOrShifts) {
   EXPECT_EQ(stopped->tokens.size(), 7u);
 
   Session shifting(model_);
-  auto shifted = generate(shifting, prompt, {.max_tokens = 40, .context_shift = true, .ignore_end = true}, {});
+  auto shifted =
+      generate(shifting, prompt, {.max_tokens = 40, .context_shift = true, .ignore_end = true}, {});
   ASSERT_TRUE(shifted.ok());
   EXPECT_EQ(shifted->tokens.size(), 40u);
-  EXPECT_EQ(std::vector<TokenId>(shifted->tokens.begin(), shifted->tokens.begin() + 7), stopped->tokens);
+  EXPECT_EQ(std::vector<TokenId>(shifted->tokens.begin(), shifted->tokens.begin() + 7),
+            stopped->tokens);
 
   // After the shift the text is the newer half, as if it had been given as a prompt.
   std::vector<TokenId> half(prompt.begin() + 128, prompt.end());
@@ -85,7 +94,8 @@ TEST_F(GeneratorTest, AFullContextStopsOrShifts) {
   Session fresh(model_);
   auto continued = generate(fresh, half, {.max_tokens = 33, .ignore_end = true}, {});
   ASSERT_TRUE(continued.ok());
-  EXPECT_EQ(std::vector<TokenId>(shifted->tokens.begin() + 7, shifted->tokens.end()), continued->tokens);
+  EXPECT_EQ(std::vector<TokenId>(shifted->tokens.begin() + 7, shifted->tokens.end()),
+            continued->tokens);
 }
 
 TEST_F(GeneratorTest, APromptOfNothingIsRefused) {
@@ -98,7 +108,8 @@ TEST_F(GeneratorTest, CancellingKeepsWhatIsThere) {
   Session session(model_);
   GenerateOptions options{.max_tokens = 50, .ignore_end = true, .pass = {.cancel = &cancel}};
   int pieces = 0;
-  auto result = generate(session, model_.tokenizer()->encode("Once upon a time"), options, [&](std::string_view) { cancel = ++pieces == 5; });
+  auto result = generate(session, model_.tokenizer()->encode("Once upon a time"), options,
+                         [&](std::string_view) { cancel = ++pieces == 5; });
   ASSERT_TRUE(result.ok());
   EXPECT_EQ(result->reason, StopReason::kCancelled);
   EXPECT_GE(result->tokens.size(), 5u);

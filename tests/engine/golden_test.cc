@@ -1,14 +1,14 @@
-// Logits and chosen experts against Hugging Face Transformers' in float32, whichever container the weights come from and however the
-// text is cut into passes.
+// Logits and chosen experts against Hugging Face Transformers' in float32, whichever container the
+// weights come from and however the text is cut into passes.
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <fstream>
 #include <string>
 
 #include "engine/session.h"
@@ -19,24 +19,30 @@ namespace sluice {
 namespace {
 
 struct Case {
-  std::string model;   // relative to the test data
+  std::string model;  // relative to the test data
   std::string golden;
-  std::size_t chunk;   // tokens in a pass
+  std::size_t chunk;  // tokens in a pass
 };
 
-std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.model << " by " << c.chunk; }
+std::ostream& operator<<(std::ostream& out, const Case& c) {
+  return out << c.model << " by " << c.chunk;
+}
 
-/// Collects the experts of each layer and position, sorted: references differ in how they order equal ranks.
+/// Collects the experts of each layer and position, sorted: references differ in how they order
+/// equal ranks.
 class ExpertRecorder : public RoutingObserver {
  public:
   void routed(const Routing& routing) override {
     for (std::size_t row = 0; row < routing.rows; ++row) {
-      std::vector<std::int32_t> ids(routing.ids + row * routing.top_k, routing.ids + (row + 1) * routing.top_k);
+      std::vector<std::int32_t> ids(routing.ids + row * routing.top_k,
+                                    routing.ids + (row + 1) * routing.top_k);
       std::sort(ids.begin(), ids.end());
       by_layer_[routing.layer].push_back(ids);
     }
   }
-  const std::map<std::uint32_t, std::vector<std::vector<std::int32_t>>>& by_layer() const { return by_layer_; }
+  const std::map<std::uint32_t, std::vector<std::vector<std::int32_t>>>& by_layer() const {
+    return by_layer_;
+  }
 
  private:
   std::map<std::uint32_t, std::vector<std::vector<std::int32_t>>> by_layer_;
@@ -47,13 +53,16 @@ class GoldenTest : public testing::TestWithParam<Case> {};
 TEST_P(GoldenTest, AgreesWithTransformers) {
   const auto model_path = test::test_data(GetParam().model);
   const auto golden_path = test::test_data(GetParam().golden);
-  if (model_path.empty() || golden_path.empty()) GTEST_SKIP() << GetParam().model << " is not in the bundled data; set SLUICE_TEST_DATA";
+  if (model_path.empty() || golden_path.empty())
+    GTEST_SKIP() << GetParam().model << " is not in the bundled data; set SLUICE_TEST_DATA";
   const test::Golden golden = test::read_golden(golden_path);
 
   auto runtime = Runtime::create({.threads = 2});
   ASSERT_TRUE(runtime.ok()) << runtime.status().message();
   auto model = Model::open(**runtime, model_path.string(),
-                           {.context = static_cast<std::uint32_t>(golden.ids.size()), .kv_type = KvType::kF32, .compute_f32 = true,
+                           {.context = static_cast<std::uint32_t>(golden.ids.size()),
+                            .kv_type = KvType::kF32,
+                            .compute_f32 = true,
                             .max_rows = static_cast<std::uint32_t>(GetParam().chunk)});
   ASSERT_TRUE(model.ok()) << model.status().message();
   ASSERT_EQ((*model)->description().vocabulary, golden.vocabulary);
@@ -62,17 +71,18 @@ TEST_P(GoldenTest, AgreesWithTransformers) {
   ExpertRecorder recorder;
   float worst = 0;
   std::size_t seen = 0;
-  const Status status = session.eval(
-      golden.ids, Session::Logits::kAll,
-      [&](std::size_t row, std::span<const float> logits) {
-        if (row >= golden.rows) return;
-        ++seen;
-        for (std::size_t i = 0; i < golden.vocabulary; ++i) {
-          const float difference = std::fabs(logits[i] - golden.logits[row * golden.vocabulary + i]);
-          worst = std::isnan(difference) ? INFINITY : std::max(worst, difference);
-        }
-      },
-      {.observer = &recorder});
+  const Status status =
+      session.eval(golden.ids, Session::Logits::kAll,
+                   [&](std::size_t row, std::span<const float> logits) {
+                     if (row >= golden.rows) return;
+                     ++seen;
+                     for (std::size_t i = 0; i < golden.vocabulary; ++i) {
+                       const float difference =
+                           std::fabs(logits[i] - golden.logits[row * golden.vocabulary + i]);
+                       worst = std::isnan(difference) ? INFINITY : std::max(worst, difference);
+                     }
+                   },
+                   {.observer = &recorder});
   ASSERT_TRUE(status.ok()) << status.message();
   EXPECT_EQ(seen, golden.rows);
   EXPECT_LE(worst, 1e-3f);
@@ -83,7 +93,9 @@ TEST_P(GoldenTest, AgreesWithTransformers) {
   for (const auto& [layer, rows] : recorder.by_layer()) {
     ASSERT_EQ(rows.size(), golden.ids.size());
     for (std::size_t row = 0; row < rows.size(); ++row) {
-      const auto begin = golden.experts.begin() + static_cast<std::ptrdiff_t>((sparse * golden.ids.size() + row) * golden.top_k);
+      const auto begin =
+          golden.experts.begin() +
+          static_cast<std::ptrdiff_t>((sparse * golden.ids.size() + row) * golden.top_k);
       std::vector<std::int32_t> expected(begin, begin + static_cast<std::ptrdiff_t>(golden.top_k));
       std::sort(expected.begin(), expected.end());
       EXPECT_EQ(rows[row], expected) << "layer " << layer << ", position " << row;
@@ -100,7 +112,8 @@ std::vector<Case> cases() {
   for (const char* name : {"mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "qwen3_moe_tied_dense"}) {
     const std::string folder = std::string("oracle/") + name;
     add(folder, folder + "/golden.safetensors");
-    if (std::string(name) != "qwen3_moe_tied_dense") add(folder + "/model.gguf", folder + "/golden.safetensors");
+    if (std::string(name) != "qwen3_moe_tied_dense")
+      add(folder + "/model.gguf", folder + "/golden.safetensors");
   }
   add("models/tales", "models/tales/golden.safetensors");
   add("models/tales/tales-bf16.gguf", "models/tales/golden.safetensors");

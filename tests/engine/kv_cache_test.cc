@@ -7,7 +7,9 @@
 namespace sluice {
 namespace {
 
-KvShape small() { return {.layers = 3, .kv_heads = 2, .head_dim = 32, .value_dim = 32, .type = KvType::kF16}; }
+KvShape small() {
+  return {.layers = 3, .kv_heads = 2, .head_dim = 32, .value_dim = 32, .type = KvType::kF16};
+}
 
 TEST(KvCacheTest, SequencesTakeDistinctBlocksAndGiveThemBack) {
   auto pool = KvPool::create(small(), 4);
@@ -19,8 +21,10 @@ TEST(KvCacheTest, SequencesTakeDistinctBlocksAndGiveThemBack) {
     EXPECT_EQ(pool->free_blocks(), 1u);
     std::set<const std::byte*> places;
     for (std::size_t layer = 0; layer < 3; ++layer) {
-      for (const std::byte* place : {a.layer(layer).key_blocks[0], a.layer(layer).key_blocks[1], a.layer(layer).value_blocks[0],
-                                     a.layer(layer).value_blocks[1], b.layer(layer).key_blocks[0], b.layer(layer).value_blocks[0]}) {
+      for (const std::byte* place :
+           {a.layer(layer).key_blocks[0], a.layer(layer).key_blocks[1],
+            a.layer(layer).value_blocks[0], a.layer(layer).value_blocks[1],
+            b.layer(layer).key_blocks[0], b.layer(layer).value_blocks[0]}) {
         EXPECT_TRUE(places.insert(place).second);
       }
     }

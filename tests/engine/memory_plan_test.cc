@@ -19,7 +19,9 @@ class MemoryPlanTest : public testing::Test {
     ASSERT_TRUE(reader_.ok()) << reader_.status().message();
     ASSERT_TRUE(open_files(outline_->checkpoint, **reader_).ok());
   }
-  Result<MemoryPlan> plan(std::uint64_t ram, const ModelOptions& options = {}) { return outline_->plan(ram, **reader_, options); }
+  Result<MemoryPlan> plan(std::uint64_t ram, const ModelOptions& options = {}) {
+    return outline_->plan(ram, **reader_, options);
+  }
 };
 
 TEST_F(MemoryPlanTest, TheMinimumIsWhatThePromiseAllows) {
@@ -32,7 +34,8 @@ TEST_F(MemoryPlanTest, TheMinimumIsWhatThePromiseAllows) {
     EXPECT_TRUE(plan(smallest->minimum, {.context = context}).ok());
     const auto refused = plan(smallest->minimum - 1, {.context = context});
     EXPECT_EQ(refused.status().code(), ErrorCode::kBudget);
-    EXPECT_NE(refused.status().message().find(std::to_string(smallest->minimum)), std::string::npos);
+    EXPECT_NE(refused.status().message().find(std::to_string(smallest->minimum)),
+              std::string::npos);
   }
 }
 
@@ -53,7 +56,9 @@ TEST_F(MemoryPlanTest, MoreMemoryNeverGivesAShorterContextOrASmallerCacheAtTheSa
     const MemoryPlan now = *plan(ram);
     EXPECT_GE(now.context, before.context);
     EXPECT_GE(now.rows, 1u);
-    if (now.rows == before.rows && now.context == before.context) EXPECT_GE(now.cache, before.cache);
+    if (now.rows == before.rows && now.context == before.context) {
+      EXPECT_GE(now.cache, before.cache);
+    }
     before = now;
   }
 }

@@ -14,7 +14,10 @@ TEST(RouterTest, ChoosesTheBestAndWeighsThemBySoftmax) {
   std::mt19937 random(3);
   std::normal_distribution<float> normal(0, 3);
   for (int round = 0; round < 200; ++round) {
-    const RouterDescription router{.experts = 1 + static_cast<std::uint32_t>(random() % 64), .top_k = 1, .renormalise = round % 2 == 0, .scale = 1.5f};
+    const RouterDescription router{.experts = 1 + static_cast<std::uint32_t>(random() % 64),
+                                   .top_k = 1,
+                                   .renormalise = round % 2 == 0,
+                                   .scale = 1.5f};
     RouterDescription r = router;
     r.top_k = 1 + static_cast<std::uint32_t>(random() % r.experts);
     std::vector<float> logits(r.experts);
@@ -22,10 +25,12 @@ TEST(RouterTest, ChoosesTheBestAndWeighsThemBySoftmax) {
 
     std::vector<double> exact(r.experts);
     double sum = 0;
-    for (std::size_t i = 0; i < exact.size(); ++i) sum += exact[i] = std::exp(static_cast<double>(logits[i]));
+    for (std::size_t i = 0; i < exact.size(); ++i)
+      sum += exact[i] = std::exp(static_cast<double>(logits[i]));
     std::vector<std::uint32_t> order(r.experts);
     std::iota(order.begin(), order.end(), 0u);
-    std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return logits[a] > logits[b]; });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](auto a, auto b) { return logits[a] > logits[b]; });
     double chosen = 0;
     for (std::uint32_t i = 0; i < r.top_k; ++i) chosen += exact[order[i]] / sum;
 

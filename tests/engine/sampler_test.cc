@@ -10,7 +10,8 @@ namespace {
 
 const std::vector<float> kLogits{0.0f, 2.0f, 1.0f, -1.0f, 1.9f};
 
-std::map<TokenId, int> draw(const SamplerOptions& options, int times, std::vector<TokenId> history = {}) {
+std::map<TokenId, int> draw(const SamplerOptions& options, int times,
+                            std::vector<TokenId> history = {}) {
   Sampler sampler(options);
   std::map<TokenId, int> counts;
   for (int i = 0; i < times; ++i) ++counts[sampler.sample(kLogits, history)];
@@ -32,13 +33,15 @@ TEST(SamplerTest, FrequenciesFollowTheSoftmax) {
     for (std::size_t i = 0; i < kLogits.size(); ++i) {
       const double p = std::exp(kLogits[i] / temperature) / sum;
       const double deviation = std::sqrt(p * (1 - p) / kTimes);
-      EXPECT_NEAR(static_cast<double>(counts.at(static_cast<TokenId>(i))) / kTimes, p, 5 * deviation);
+      EXPECT_NEAR(static_cast<double>(counts.at(static_cast<TokenId>(i))) / kTimes, p,
+                  5 * deviation);
     }
   }
 }
 
 TEST(SamplerTest, TheSameSeedGivesTheSameTokens) {
-  Sampler a({.temperature = 1, .seed = 9}), b({.temperature = 1, .seed = 9}), c({.temperature = 1, .seed = 10});
+  Sampler a({.temperature = 1, .seed = 9}), b({.temperature = 1, .seed = 9}),
+      c({.temperature = 1, .seed = 10});
   std::vector<TokenId> from_a, from_b, from_c;
   for (int i = 0; i < 200; ++i) {
     from_a.push_back(a.sample(kLogits, {}));
