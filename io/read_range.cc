@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::size_t kSlots = 16;  // blocks in flight
 constexpr std::size_t kSlotBytes = kBounceBytes / kSlots;
+constexpr std::size_t kInPlaceBytes = std::size_t{1} << 20;  // needs no bounce memory
 
 /// One block on its way: `bytes` at `offset` go to `out`, from `bounce + skip` unless they land in
 /// place.
@@ -49,7 +50,7 @@ class BlockCutter {
                       reinterpret_cast<std::uintptr_t>(out) % alignment == 0;
     block->request.offset = offset - block->skip;
     if (block->in_place) {
-      block->bytes = std::min(kSlotBytes, left / alignment * alignment);
+      block->bytes = std::min(kInPlaceBytes, left / alignment * alignment);
       block->request.bytes = block->bytes;
       block->request.destination = out;
     } else {

@@ -10,15 +10,17 @@
 namespace sluice {
 
 struct ReaderOptions {
-  unsigned depth =
-      64;  // pieces in flight at the most; the pool has as many threads, up to kPoolThreads
+  unsigned depth = 64;            // pieces in flight at the most; the pool: up to kPoolThreads
   std::size_t piece_bytes = 0;    // larger requests are split into pieces of this; 0: kPieceBytes
   bool direct = true;             // false: buffered, with the page cache cleaned after each read
   std::string why = "asked for";  // ReaderInfo::why: what led to this reader
 };
 
-inline constexpr std::size_t kPieceBytes = std::size_t{512} << 10;
-inline constexpr unsigned kPoolThreads = 12;
+// Measured on a virtual disk: from 128 KiB to 1 MiB the throughput is the same, the processor time
+// falls by a third.
+inline constexpr std::size_t kPieceBytes = std::size_t{1} << 20;
+// From 8 threads on the disk is the limit; faster ones have a use for a few more.
+inline constexpr unsigned kPoolThreads = 16;
 
 /// Fails with kUnsupported, naming the call and the system's reason, where the kernel or a sandbox
 /// refuses io_uring.

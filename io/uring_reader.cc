@@ -54,8 +54,7 @@ UringReader::UringReader(const ReaderOptions& options)
 UringReader::~UringReader() {
   if (!ring_made_) return;
   std::unique_lock lock(mutex_);
-  if (broken_.ok()) flush();
-  if (queued_ > 0) give_up("the reader is closing");
+  give_up("the reader is closing");  // so that nothing is continued
   while (in_flight() > 0) {
     await_kernel(lock);
     harvest();
@@ -192,7 +191,7 @@ Status UringReader::submit(std::span<const ReadRequest> requests) {
   const std::lock_guard lock(mutex_);
   SLUICE_TRY(queue_.add(requests));
   pump();
-  if (queue_.has_done()) waiter_back_.notify_one();
+  if (queue_.has_done()) waiter_back_.notify_all();
   return {};
 }
 

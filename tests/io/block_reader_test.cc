@@ -310,7 +310,14 @@ TEST(MakeBlockReader, ReadsWhateverTheChoice) {
   const test::TemporaryFile file(2 * kBlock);
   auto reader = make_block_reader(ReaderKind::kAuto);
   ASSERT_TRUE(reader.ok()) << reader.status().message();
-  EXPECT_FALSE((*reader)->info().why.empty());
+  const ReaderInfo info = (*reader)->info();
+  if (auto ring = make_uring_reader(); ring.ok()) {
+    EXPECT_EQ(info.name, "io_uring");
+    EXPECT_EQ(info.why, "the kernel grants a ring");
+  } else {
+    EXPECT_EQ(info.name, "pread pool");
+    EXPECT_EQ(info.why, ring.status().message());
+  }
   auto opened = (*reader)->open(file.path());
   ASSERT_TRUE(opened.ok());
   AlignedBuffer buffer = std::move(AlignedBuffer::allocate(kBlock)).value();

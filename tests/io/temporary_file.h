@@ -18,17 +18,29 @@
 
 namespace sluice::test {
 
-/// What a temporary file has at `offset`: every 8 bytes tell where they are.
+/// The word at offset 8 * `index` of every temporary file: it tells where it is.
+inline std::uint64_t pattern_word(std::uint64_t index) {
+  const std::uint64_t word = (index + 1) * 0x9e3779b97f4a7c15u;
+  return word ^ (word >> 29);
+}
+
 inline std::byte pattern_at(std::uint64_t offset) {
-  std::uint64_t word = (offset / 8 + 1) * 0x9e3779b97f4a7c15u;
-  word ^= word >> 29;
-  return static_cast<std::byte>(word >> (offset % 8 * 8));
+  return static_cast<std::byte>(pattern_word(offset / 8) >> (offset % 8 * 8));
 }
 
 /// The index of the first byte that is not what the file has at `offset` on, or bytes.size().
 inline std::size_t first_difference(std::span<const std::byte> bytes, std::uint64_t offset) {
-  for (std::size_t i = 0; i < bytes.size(); ++i) {
+  for (std::size_t i = 0; i < bytes.size();) {
+    if ((offset + i) % 8 == 0 && i + 8 <= bytes.size()) {
+      std::uint64_t word = 0;
+      std::memcpy(&word, bytes.data() + i, 8);
+      if (word == pattern_word((offset + i) / 8)) {
+        i += 8;
+        continue;
+      }
+    }
     if (bytes[i] != pattern_at(offset + i)) return i;
+    ++i;
   }
   return bytes.size();
 }
