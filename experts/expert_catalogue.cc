@@ -49,9 +49,12 @@ Status corrupt(const std::string& tensor, const std::string& what) {
 /// shape.
 Status add_matrix(const Checkpoint& checkpoint, std::size_t matrix, ExpertLayer& layer) {
   const std::string name = tensor_name(layer.layer, kMatrices[matrix]);
-  const TensorInfo* tensor = checkpoint.find(name);
-  if (tensor == nullptr)
+  const Result<const TensorInfo*> required = checkpoint.require(name);
+  if (required.status().code() == ErrorCode::kNotFound) {
     return corrupt(name, "is missing beside the layer's other expert matrices");
+  }
+  if (!required.ok()) return required.status();
+  const TensorInfo* tensor = *required;
 
   const bool is_down = matrix == 2;
   const std::vector<std::uint64_t>& shape = tensor->shape;

@@ -48,6 +48,12 @@ class MemoryReader final : public BlockReader {
   std::size_t alignment(FileIndex) const override { return alignment_; }
   void register_memory(std::span<std::byte> memory) override { memory_ = memory; }
 
+  void forget_memory(std::span<std::byte> memory) override {
+    if (memory.data() != memory_.data() || !pending_.empty())
+      violations.push_back("forgot what is in use");
+    memory_ = {};
+  }
+
   Status submit(std::span<const ReadRequest> requests) override {
     if (refuse_submissions) return Status(ErrorCode::kIo, "the ring is broken");
     submissions += 1;
