@@ -9,6 +9,8 @@
 #include <simde/x86/avx512.h>
 #include <simde/x86/f16c.h>
 #include <simde/x86/fma.h>
+
+#include "cpu/simde_gaps.h"
 #else
 #include <immintrin.h>
 #endif
