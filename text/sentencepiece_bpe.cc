@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "text/bpe_model.h"
+#include "text/normalizer.h"
 #include "text/utf8.h"
 
 namespace sluice {
@@ -48,10 +49,45 @@ void for_each_character(std::string_view piece, const Take& take) {
 
 constexpr TokenId kNoToken = -1;
 
+/// Whether no token has "▁" after anything but "▁": then nothing merges across the start of a word,
+/// and words can be merged one by one, which keeps the working memory in the cache.
+bool words_stay_apart(const TokenizerData& data, const Vocabulary& vocabulary) {
+  if (!vocabulary.find(kSpaceMark))
+    return false;  // or else runs of unknown characters would span words
+  for (std::size_t id = 0; id < data.tokens.size(); ++id) {
+    const std::string_view text = data.tokens[id];
+    for (std::size_t at = text.find(kSpaceMark, 1); at != text.npos;
+         at = text.find(kSpaceMark, at + 1)) {
+      if (!text.substr(0, at).ends_with(kSpaceMark)) return false;
+    }
+  }
+  return true;
+}
+
 class SentencePieceBpe : public BpeModel {
+ public:
+  void encode(std::string_view piece, PairMerging& merging, std::vector<TokenId>& ids) const final {
+    while (words_apart_ && !piece.empty()) {
+      std::size_t end = piece.find(kSpaceMark, 1);
+      while (end != piece.npos && piece.substr(0, end).ends_with(kSpaceMark)) {
+        end = piece.find(kSpaceMark, end + 1);
+      }
+      if (end == piece.npos) break;
+      encode_words(piece.substr(0, end), merging, ids);
+      piece.remove_prefix(end);
+    }
+    encode_words(piece, merging, ids);
+  }
+
  protected:
-  explicit SentencePieceBpe(const TokenizerData& data, const Vocabulary& vocabulary)
-      : vocabulary_(vocabulary), fallback_(data) {}
+  SentencePieceBpe(const TokenizerData& data, const Vocabulary& vocabulary)
+      : vocabulary_(vocabulary),
+        fallback_(data),
+        words_apart_(!data.ignore_merges && words_stay_apart(data, vocabulary)) {}
+
+  /// One piece, or the part of it that is a word with the spaces before it.
+  virtual void encode_words(std::string_view piece, PairMerging& merging,
+                            std::vector<TokenId>& ids) const = 0;
 
   void load(std::string_view piece, PairMerging& merging) const {
     merging.symbols().clear();
@@ -72,7 +108,10 @@ class SentencePieceBpe : public BpeModel {
   }
 
   const Vocabulary& vocabulary_;
+
+ private:
   Fallback fallback_;
+  bool words_apart_;
 };
 
 /// Merges from a list, as in tokenizer.json.
@@ -84,8 +123,8 @@ class RankedSentencePieceBpe final : public SentencePieceBpe {
         merges_(std::move(merges)),
         ignore_merges_(ignore_merges) {}
 
-  void encode(std::string_view piece, PairMerging& merging,
-              std::vector<TokenId>& ids) const override {
+  void encode_words(std::string_view piece, PairMerging& merging,
+                    std::vector<TokenId>& ids) const override {
     if (ignore_merges_ && piece.size() <= vocabulary_.longest()) {
       if (const auto id = vocabulary_.find(piece)) {
         ids.push_back(*id);
@@ -128,8 +167,8 @@ class ScoredSentencePieceBpe final : public SentencePieceBpe {
     }
   }
 
-  void encode(std::string_view piece, PairMerging& merging,
-              std::vector<TokenId>& ids) const override {
+  void encode_words(std::string_view piece, PairMerging& merging,
+                    std::vector<TokenId>& ids) const override {
     load(piece, merging);
     Halves halves;
     merging.run([&](const Symbol& left, const Symbol& right) {

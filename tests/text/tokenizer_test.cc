@@ -148,6 +148,18 @@ TEST(SentencePiece, MergesTheBestScoreThenTheLeftmost) {
   EXPECT_EQ(tokenizer->encode("c ab"), Ids({3, 4, 1, 2}));  // "ab" is only a step on the way
 }
 
+TEST(SentencePiece, MergesAcrossASpaceWhereTheVocabularyDoes) {
+  auto data = scored_data();
+  const auto apart = make_tokenizer(data);
+  EXPECT_EQ(apart->encode("abc abc  bc"), Ids({6, 4, 6, 4, 4, 7}));
+  data.tokens.push_back("a▁");
+  data.scores.push_back(0);
+  data.kinds.push_back(TokenKind::kNormal);
+  const auto joined = make_tokenizer(std::move(data));
+  EXPECT_EQ(joined->encode("abc abc  bc"), Ids({6, 4, 6, 4, 4, 7}));
+  EXPECT_EQ(joined->encode("a abc"), Ids({9, 6}));
+}
+
 TEST(SentencePiece, OneUnknownForARunWithoutByteFallback) {
   const auto tokenizer = make_tokenizer(scored_data());
   EXPECT_EQ(tokenizer->encode("xyza?"), Ids({0, 1, 0}));
