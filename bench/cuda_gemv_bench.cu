@@ -1,0 +1,371 @@
+// Decode's kernels on a CUDA device: achieved bytes/s over the ceilings measured in the same run,
+// for large matrices and for the experts of one layer, at each way of cutting a launch; and what
+// the canonical order costs a tensor core.
+//
+// usage: cuda_gemv_bench [all]      all: every tile, not the chosen one alone
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+#include "cuda/quantised_gemv.h"
+#include "cuda/row_ops.h"
+
+namespace {
+
+using namespace sluice;
+using namespace sluice::cuda;
+
+void check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(error));
+  std::exit(1);
+}
+
+__global__ void fill_kernel(std::uint32_t* words, std::size_t count, std::uint32_t seed) {
+  const std::size_t step = std::size_t{gridDim.x} * blockDim.x;
+  for (std::size_t i = std::size_t{blockIdx.x} * blockDim.x + threadIdx.x; i < count; i += step) {
+    std::uint32_t x = static_cast<std::uint32_t>(i) * 2654435761u + seed;
+    x ^= x >> 16;
+    x *= 2246822519u;
+    x ^= x >> 13;
+    // Halves and floats made of these bytes are finite: each byte's second bit is clear.
+    words[i] = x & 0xbfbfbfbfu;
+  }
+}
+
+__global__ void read_kernel(const uint4* data, std::size_t count, std::uint32_t* out) {
+  std::uint32_t sum = 0;
+  const std::size_t step = std::size_t{gridDim.x} * blockDim.x;
+  std::size_t i = std::size_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  for (; i + 3 * step < count; i += 4 * step) {
+    const uint4 a = data[i], b = data[i + step], c = data[i + 2 * step], d = data[i + 3 * step];
+    sum += a.x ^ a.y ^ a.z ^ a.w ^ b.x ^ b.y ^ b.z ^ b.w;
+    sum += c.x ^ c.y ^ c.z ^ c.w ^ d.x ^ d.y ^ d.z ^ d.w;
+  }
+  for (; i < count; i += step) sum += data[i].x;
+  if (sum == 0x12345678u) *out = sum;  // else the loads are dropped
+}
+
+template <typename T>
+T* device_array(std::size_t count, std::uint32_t seed = 1) {
+  void* memory = nullptr;
+  const std::size_t words = (count * sizeof(T) + 3) / 4;
+  check(cudaMalloc(&memory, words * 4), "cudaMalloc");
+  fill_kernel<<<1024, 256>>>(static_cast<std::uint32_t*>(memory), words, seed);
+  check(cudaDeviceSynchronize(), "fill");
+  return static_cast<T*>(memory);
+}
+
+/// Median seconds of one replay of what `record` puts on the stream, captured as a graph.
+double seconds(const std::function<void(cudaStream_t)>& record, int replays = 15) {
+  cudaStream_t stream;
+  cudaGraph_t graph;
+  cudaGraphExec_t executable;
+  cudaEvent_t begin, end;
+  check(cudaStreamCreate(&stream), "stream");
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture");
+  record(stream);
+  check(cudaStreamEndCapture(stream, &graph), "capture");
+  check(cudaGraphInstantiate(&executable, graph, 0), "instantiate");
+  check(cudaEventCreate(&begin), "event");
+  check(cudaEventCreate(&end), "event");
+  std::vector<double> times;
+  for (int i = 0; i < replays + 3; ++i) {
+    check(cudaEventRecord(begin, stream), "record");
+    check(cudaGraphLaunch(executable, stream), "launch");
+    check(cudaEventRecord(end, stream), "record");
+    check(cudaStreamSynchronize(stream), "run");
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, begin, end), "time");
+    if (i >= 3) times.push_back(1e-3 * milliseconds);
+  }
+  cudaEventDestroy(begin);
+  cudaEventDestroy(end);
+  cudaGraphExecDestroy(executable);
+  cudaGraphDestroy(graph);
+  cudaStreamDestroy(stream);
+  std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
+  return times[times.size() / 2];
+}
+
+struct Format {
+  TensorType type;
+  const char* name;
+  std::size_t block_elements, block_bytes;
+  std::size_t bytes(std::size_t elements) const { return elements / block_elements * block_bytes; }
+};
+
+constexpr Format kFormats[] = {
+    {TensorType::kQ4_0, "Q4_0", 32, 18},   {TensorType::kQ8_0, "Q8_0", 32, 34},
+    {TensorType::kQ4_K, "Q4_K", 256, 144}, {TensorType::kQ6_K, "Q6_K", 256, 210},
+    {TensorType::kMXFP4, "MXFP4", 32, 17},
+};
+
+constexpr std::size_t kPoolBytes = std::size_t{2} << 30;  // far beyond any L2
+
+struct Tile {
+  const char* name;
+  GemvTile tile;
+  bool chosen;
+};
+
+std::vector<Tile> tiles(const GemvLaunch& launch, bool all) {
+  std::vector<Tile> list = {{"chosen", gemv_tile(launch), true}};
+  if (!all) return list;
+  for (const std::uint32_t rows : {1u, 2u, 4u, 8u}) {
+    for (const std::uint32_t segments : {1u, 2u, 4u}) {
+      for (const std::uint32_t stages : {2u, 3u}) {
+        list.push_back({"", {rows, segments, stages}, false});
+      }
+    }
+  }
+  return list;
+}
+
+struct Inputs {
+  QuantisedRows rows;
+  float* output;
+  QuantisedRows hidden;
+};
+
+Inputs make_inputs() {
+  const auto rows = [] {
+    return QuantisedRows{device_array<std::int8_t>(4 * 16384), device_array<float>(4 * 512),
+                         device_array<std::int16_t>(4 * 1024)};
+  };
+  return {rows(), device_array<float>(std::size_t{1} << 22), rows()};
+}
+
+GemvTask* upload(const std::vector<GemvTask>& tasks) {
+  void* memory = nullptr;
+  check(cudaMalloc(&memory, tasks.size() * sizeof(GemvTask)), "cudaMalloc");
+  check(cudaMemcpy(memory, tasks.data(), tasks.size() * sizeof(GemvTask), cudaMemcpyHostToDevice),
+        "upload");
+  return static_cast<GemvTask*>(memory);
+}
+
+void report(const char* what, const Format& format, const Tile& tile, double bytes, double time,
+            std::size_t launches, double ceiling) {
+  std::printf("%-22s %-6s %u rows %u segments %u stages  %8.2f us/launch %8.1f GB/s  %5.1f %%%s\n",
+              what, format.name, tile.tile.rows_per_warp, tile.tile.segments, tile.tile.stages,
+              1e6 * time / launches, 1e-9 * bytes / time, 100 * bytes / time / ceiling,
+              tile.chosen ? "  <- chosen" : "");
+}
+
+// Matrices of 4096 x 2048, `at_once` a launch, through the whole pool.
+void bench_matrices(const Format& format, const std::byte* pool, const Inputs& in,
+                    std::uint32_t at_once, std::uint32_t n_rows, bool all, double ceiling) {
+  constexpr std::uint32_t kRows = 4096, kColumns = 2048;
+  const std::size_t bytes = kRows * format.bytes(kColumns);
+  const std::size_t launches = std::min<std::size_t>(kPoolBytes / (bytes * at_once), 128);
+  std::vector<GemvTask> tasks(launches * at_once);
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    tasks[i].weight = pool + i * bytes;
+    tasks[i].input = in.rows;
+    tasks[i].output = in.output + i % 64 * kRows * 4;
+    tasks[i].rows = kRows;
+    tasks[i].n_rows = n_rows;
+    tasks[i].output_stride = kRows;
+  }
+  GemvTask* const device_tasks = upload(tasks);
+  const GemvLaunch launch{format.type, kColumns, kRows, at_once, n_rows, false};
+  char name[64];
+  std::snprintf(name, sizeof name, "%u x 4096x2048, %u row%s", at_once, n_rows,
+                n_rows > 1 ? "s" : "");
+  for (const Tile& tile : tiles(launch, all)) {
+    if (n_rows * tile.tile.rows_per_warp * tile.tile.segments > 32) continue;
+    const double time = seconds([&](cudaStream_t stream) {
+      for (std::size_t i = 0; i < launches; ++i) {
+        check(launch_gemv(launch, tile.tile, device_tasks + i * at_once, stream), "gemv");
+      }
+    });
+    report(name, format, tile, static_cast<double>(launches * at_once * bytes), time, launches,
+           ceiling);
+  }
+  cudaFree(device_tasks);
+}
+
+// Eight experts of 2048 -> 768 -> 2048: two launches a layer, other experts at each.
+void bench_experts(const Format& format, const std::byte* pool, const Inputs& in, bool all,
+                   double ceiling) {
+  constexpr std::uint32_t kExperts = 8, kHidden = 2048, kFfn = 768;
+  // A super-block does not divide 768 by less than 256, but 768 = 3 * 256.
+  const std::size_t up_bytes = kFfn * format.bytes(kHidden);
+  const std::size_t down_bytes = (kHidden * format.bytes(kFfn) + 255) / 256 * 256;
+  const std::size_t expert_bytes = 2 * up_bytes + down_bytes;
+  const std::size_t layers = std::min<std::size_t>(kPoolBytes / (expert_bytes * kExperts), 48);
+  std::vector<GemvTask> up_tasks, down_tasks;
+  for (std::size_t i = 0; i < layers * kExperts; ++i) {
+    GemvTask up;
+    up.weight = pool + i * expert_bytes;
+    up.up = up.weight + up_bytes;
+    up.input = in.rows;
+    up.hidden = {in.hidden.codes + i % kExperts * kFfn, in.hidden.scales + i % kExperts * kFfn / 32,
+                 in.hidden.sums + i % kExperts * kFfn / 16};
+    up.rows = kFfn;
+    up.n_rows = 1;
+    up_tasks.push_back(up);
+    GemvTask down;
+    down.weight = up.up + up_bytes;
+    down.input = up.hidden;
+    down.output = in.output + i % kExperts * kHidden;
+    down.rows = kHidden;
+    down.n_rows = 1;
+    down.output_stride = kHidden;
+    down_tasks.push_back(down);
+  }
+  GemvTask* const device_up = upload(up_tasks);
+  GemvTask* const device_down = upload(down_tasks);
+  const GemvLaunch up_launch{format.type, kHidden, kFfn, kExperts, 1, true};
+  const GemvLaunch down_launch{format.type, kFfn, kHidden, kExperts, 1, false};
+  const auto layer_bytes = static_cast<double>(kExperts * expert_bytes);
+  const auto run = [&](const char* name, const Tile* up_tile, const Tile* down_tile, double bytes) {
+    const double time = seconds([&](cudaStream_t stream) {
+      for (std::size_t i = 0; i < layers; ++i) {
+        if (up_tile != nullptr) {
+          check(launch_gemv(up_launch, up_tile->tile, device_up + i * kExperts, stream), "up");
+        }
+        if (down_tile != nullptr) {
+          check(launch_gemv(down_launch, down_tile->tile, device_down + i * kExperts, stream),
+                "down");
+        }
+      }
+    });
+    report(name, format, up_tile != nullptr ? *up_tile : *down_tile, bytes * layers, time, layers,
+           ceiling);
+  };
+  for (const Tile& tile : tiles(up_launch, all)) {
+    run("8 experts, gate+up", &tile, nullptr, 2.0 * kExperts * up_bytes);
+  }
+  for (const Tile& tile : tiles(down_launch, all)) {
+    run("8 experts, down", nullptr, &tile, 1.0 * kExperts * down_bytes);
+  }
+  const Tile up_chosen = tiles(up_launch, false)[0], down_chosen = tiles(down_launch, false)[0];
+  run("8 experts, both", &up_chosen, &down_chosen, layer_bytes);
+  cudaFree(device_up);
+  cudaFree(device_down);
+}
+
+__global__ void empty_kernel() {}
+
+// Tensor cores: m16n8k32 over 8-bit integers, whose k is one group. kWhole adds integers over all
+// of a row; kChain is rule 2: each group's integers become floats and one fma each. Operands stay
+// in registers, so this is the arithmetic alone.
+enum class Sums { kWhole, kChain };
+constexpr int kMmaTiles = 8;  // of a warp, side by side: 16 x 64 outputs
+constexpr int kMmaGroups = 4096;
+
+template <Sums kSums>
+__global__ void mma_kernel(const std::uint32_t* operands, const float* scales, float* out) {
+  const unsigned lane = threadIdx.x % 32;
+  std::uint32_t a[4], b[kMmaTiles][2];
+  float activation_scales[kMmaTiles][2];
+  for (int i = 0; i < 4; ++i) a[i] = operands[lane * 4 + i];
+  for (int t = 0; t < kMmaTiles; ++t) {
+    for (int i = 0; i < 2; ++i) {
+      b[t][i] = operands[128 + lane * 16 + t * 2 + i];
+      activation_scales[t][i] = scales[t * 8 + lane % 4 * 2 + i];
+    }
+  }
+  int whole[kMmaTiles][4] = {};
+  float sums[kMmaTiles][4] = {}, totals[kMmaTiles][4] = {};
+  for (int group = 0; group < kMmaGroups; ++group) {
+    const float weight_scales[2] = {scales[group % 64 + lane / 4],
+                                    scales[group % 64 + lane / 4 + 8]};
+    a[0] ^= static_cast<std::uint32_t>(group);
+#pragma unroll
+    for (int t = 0; t < kMmaTiles; ++t) {
+      int c[4] = {};
+      if (kSums == Sums::kWhole) {
+        for (int i = 0; i < 4; ++i) c[i] = whole[t][i];
+      }
+      asm volatile(
+          "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+          "{%0,%1,%2,%3};"
+          : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+          : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[t][0]), "r"(b[t][1]));
+      for (int i = 0; i < 4; ++i) {
+        if (kSums == Sums::kWhole) {
+          whole[t][i] = c[i];
+        } else {
+          sums[t][i] = fmaf(weight_scales[i / 2] * activation_scales[t][i % 2],
+                            static_cast<float>(c[i]), sums[t][i]);
+          if (group % 16 == 15) {
+            totals[t][i] += sums[t][i];
+            sums[t][i] = 0.0f;
+          }
+        }
+      }
+    }
+  }
+  float sum = 0;
+  for (int t = 0; t < kMmaTiles; ++t) {
+    for (int i = 0; i < 4; ++i) sum += totals[t][i] + static_cast<float>(whole[t][i]);
+  }
+  out[blockIdx.x * blockDim.x + threadIdx.x] = sum;
+}
+
+void bench_mma(int multiprocessors, const Inputs& in) {
+  const auto* const operands = reinterpret_cast<const std::uint32_t*>(in.rows.codes);
+  const auto rate = [&](auto kernel, int warps) {
+    const double time = seconds(
+        [&](cudaStream_t stream) {
+          kernel<<<multiprocessors, 32 * warps, 0, stream>>>(operands, in.rows.scales, in.output);
+        },
+        5);
+    return 2.0 * 16 * 8 * 32 * kMmaTiles * kMmaGroups * warps * multiprocessors / time;
+  };
+  for (const int warps : {4, 8, 12}) {
+    std::printf("mma m16n8k32, %2d warps: integers alone %7.1f T/s, canonical chain %7.1f T/s\n",
+                warps, 1e-12 * rate(mma_kernel<Sums::kWhole>, warps),
+                1e-12 * rate(mma_kernel<Sums::kChain>, warps));
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const bool all = argc > 1 && std::strcmp(argv[1], "all") == 0;
+  cudaDeviceProp device;
+  check(cudaGetDeviceProperties(&device, 0), "device");
+  const auto pool_words = kPoolBytes / 16;
+  auto* const pool = device_array<std::byte>(kPoolBytes);
+  auto* const copy = device_array<std::byte>(kPoolBytes, 2);
+  const Inputs in = make_inputs();
+  std::printf("%s, %d multiprocessors, %d MiB L2\n", device.name, device.multiProcessorCount,
+              device.l2CacheSize >> 20);
+
+  const double copy_rate =
+      2.0 * kPoolBytes / seconds([&](cudaStream_t stream) {
+        check(cudaMemcpyAsync(copy, pool, kPoolBytes, cudaMemcpyDeviceToDevice, stream), "copy");
+      });
+  double read_rate = 0;
+  for (const int blocks : {2, 4, 8}) {
+    read_rate =
+        std::max(read_rate, kPoolBytes / seconds([&](cudaStream_t stream) {
+                              read_kernel<<<blocks * device.multiProcessorCount, 512, 0, stream>>>(
+                                  reinterpret_cast<const uint4*>(pool), pool_words,
+                                  reinterpret_cast<std::uint32_t*>(in.output));
+                            }));
+  }
+  const double empty = seconds([&](cudaStream_t stream) {
+                         for (int i = 0; i < 100; ++i) empty_kernel<<<132, 256, 0, stream>>>();
+                       }) /
+                       100;
+  std::printf(
+      "copy, read + written: %.1f GB/s; read alone, the ceiling: %.1f GB/s; empty launch %.2f us\n",
+      1e-9 * copy_rate, 1e-9 * read_rate, 1e6 * empty);
+  for (const Format& format : kFormats) {
+    bench_matrices(format, pool, in, 32, 1, all, read_rate);
+    bench_matrices(format, pool, in, 1, 1, all, read_rate);
+    bench_matrices(format, pool, in, 32, 4, all, read_rate);
+    bench_experts(format, pool, in, all, read_rate);
+  }
+  bench_mma(device.multiProcessorCount, in);
+  return 0;
+}

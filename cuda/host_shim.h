@@ -1,0 +1,148 @@
+#pragma once
+// CUDA's execution model on the CPU, so that the very kernels run in the ordinary tests: a block's
+// threads are fibers of the calling thread, which switch where CUDA's threads would wait for each
+// other. Blocks run one after another, launches at once; "device" memory is the heap, so a
+// sanitizer sees every access out of bounds. It has what the kernels use and no more, under CUDA's
+// own names.
+//
+// A thread runs on until it waits, in the order of threadIdx or, after set_reverse_order, against
+// it: results that differ between the two show a missing barrier. Shared memory starts as garbage.
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+
+#include "base/half.h"
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+
+enum cudaError_t : int {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorLaunchFailure = 719,
+};
+enum cudaMemcpyKind : int { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 };
+struct HostShimStream;
+using cudaStream_t = HostShimStream*;  // launches are done when they return
+
+cudaError_t cudaMalloc(void** memory, std::size_t bytes);
+cudaError_t cudaFree(void* memory);
+cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind);
+inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 1;
+  return cudaSuccess;
+}
+
+struct dim3 {
+  unsigned x = 1, y = 1, z = 1;
+};
+struct uint3 {
+  unsigned x = 0, y = 0, z = 0;
+};
+struct alignas(8) float2 {
+  float x, y;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+inline unsigned min(unsigned a, unsigned b) { return a < b ? a : b; }
+inline float2 make_float2(float x, float y) { return {x, y}; }
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+
+inline thread_local uint3 threadIdx, blockIdx;
+inline thread_local dim3 blockDim, gridDim;
+
+namespace sluice::cuda::host_shim {
+
+/// Runs `body` as every thread of every block. cudaErrorLaunchFailure where threads wait for each
+/// other for ever. REQUIRES: the block's size is a multiple of 32, at most 1024.
+cudaError_t run_grid(dim3 grid, dim3 block, std::size_t shared_bytes,
+                     const std::function<void()>& body);
+void set_reverse_order(bool reverse);
+
+// Called by the running thread.
+unsigned char* shared_memory();
+void wait_for_block();
+void wait_for_warp();
+/// What `lane` of the warp gave; all lanes call.
+std::uint32_t shuffle(std::uint32_t value, unsigned lane);
+
+inline unsigned lane() { return threadIdx.x % 32; }
+
+}  // namespace sluice::cuda::host_shim
+
+inline void __syncthreads() { sluice::cuda::host_shim::wait_for_block(); }
+inline void __syncwarp() { sluice::cuda::host_shim::wait_for_warp(); }
+
+template <typename T>
+T __shfl_sync(unsigned, T value, unsigned source) {
+  static_assert(sizeof(T) == 4);
+  return std::bit_cast<T>(
+      sluice::cuda::host_shim::shuffle(std::bit_cast<std::uint32_t>(value), source % 32));
+}
+template <typename T>
+T __shfl_xor_sync(unsigned mask, T value, unsigned lane_mask) {
+  return __shfl_sync(mask, value, sluice::cuda::host_shim::lane() ^ lane_mask);
+}
+
+inline int __dp4a(int a, int b, int sum) {
+  for (int byte = 0; byte < 4; ++byte) {
+    sum += static_cast<std::int8_t>(a >> 8 * byte) * static_cast<std::int8_t>(b >> 8 * byte);
+  }
+  return sum;
+}
+inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
+  return static_cast<unsigned>((std::uint64_t{high} << 32 | low) >> (shift & 31));
+}
+inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
+  const std::uint64_t bytes = std::uint64_t{high} << 32 | low;
+  unsigned result = 0;
+  for (int i = 0; i < 4; ++i) {
+    const unsigned select = selector >> 4 * i & 15;
+    const auto byte = static_cast<std::uint8_t>(bytes >> 8 * (select & 7));
+    const unsigned chosen = select & 8 ? (byte & 0x80 ? 0xffu : 0u) : byte;
+    result |= chosen << 8 * i;
+  }
+  return result;
+}
+inline float __int_as_float(int bits) { return std::bit_cast<float>(bits); }
+inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
+inline int __float2int_rn(float value) { return static_cast<int>(std::nearbyintf(value)); }
+template <typename T>
+T __ldg(const T* at) {
+  return *at;
+}
+
+namespace sluice::cuda {
+
+// The wrappers of device.cuh, on the CPU.
+inline unsigned char* dynamic_shared() { return host_shim::shared_memory(); }
+inline float half_bits_to_float(unsigned bits) {
+  return half_to_float(static_cast<std::uint16_t>(bits));
+}
+inline void copy_async_16(unsigned char* to, const unsigned char* from, unsigned bytes) {
+  std::memcpy(to, from, bytes);
+  std::memset(to + bytes, 0, 16 - bytes);
+}
+inline void commit_copies() {}
+template <int kLeft>
+void wait_for_copies() {}
+
+template <typename... Parameters>
+cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
+                   cudaStream_t, std::type_identity_t<Parameters>... arguments) {
+  return host_shim::run_grid(grid, block, shared_bytes, [&] { kernel(arguments...); });
+}
+
+}  // namespace sluice::cuda

@@ -1,0 +1,93 @@
+#pragma once
+// Reading packed codes out of shared memory, four bytes a word, and taking them apart side by side.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "cuda/device.cuh"
+
+namespace sluice::cuda {
+
+/// The largest power of two <= 16 that divides `offset`: what is known of an address that far
+/// behind one that is a multiple of 16.
+constexpr int alignment_at(int offset) {
+  int alignment = 16;
+  while (offset % alignment != 0) alignment /= 2;
+  return alignment;
+}
+
+template <typename T>
+__device__ __forceinline__ T load_aligned(const unsigned char* at) {
+  T value;
+  memcpy(&value, __builtin_assume_aligned(at, sizeof(T)), sizeof(T));
+  return value;
+}
+
+/// N words from an address of which `kAlign` is known. May read up to three bytes before and behind
+/// them, never outside the aligned words that hold them.
+template <int N, int kAlign>
+__device__ __forceinline__ void load_words(const unsigned char* at, std::uint32_t (&words)[N]) {
+  if constexpr (kAlign == 16 && N % 4 == 0) {
+#pragma unroll
+    for (int i = 0; i < N; i += 4) {
+      const uint4 four = load_aligned<uint4>(at + 4 * i);
+      words[i] = four.x;
+      words[i + 1] = four.y;
+      words[i + 2] = four.z;
+      words[i + 3] = four.w;
+    }
+  } else if constexpr (kAlign >= 4) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) words[i] = load_aligned<std::uint32_t>(at + 4 * i);
+  } else {
+    const auto misfit = static_cast<unsigned>(reinterpret_cast<std::uintptr_t>(at) & 3);
+    const unsigned char* const base = at - misfit;
+    std::uint32_t low = load_aligned<std::uint32_t>(base);
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+      const auto high = load_aligned<std::uint32_t>(base + 4 * i + 4);
+      words[i] = __funnelshift_r(low, high, 8 * misfit);
+      low = high;
+    }
+  }
+}
+
+__device__ __forceinline__ float load_half(const unsigned char* at) {
+  return half_bits_to_float(load_aligned<std::uint16_t>(at));
+}
+
+/// The low (shift 0) or high (shift 4) nibbles of each byte.
+__device__ __forceinline__ std::uint32_t nibbles(std::uint32_t word, int shift) {
+  return word >> shift & 0x0f0f0f0fu;
+}
+
+/// Bits 0-3 of `bits` as bit 4 of the four bytes.
+__device__ __forceinline__ std::uint32_t spread_fifth_bits(std::uint32_t bits) {
+  return (bits & 15u) * 0x02040810u & 0x10101010u;
+}
+
+/// Sixteen signed bytes, looked up by nibble.
+struct ByteTable {
+  std::uint32_t words[4];
+};
+
+/// The entries for the eight nibbles of `word`: those of the low nibbles and those of the high
+/// ones.
+__device__ __forceinline__ void look_up(const ByteTable& table, std::uint32_t word,
+                                        std::uint32_t& low, std::uint32_t& high) {
+  // __byte_perm chooses among eight bytes by the low three bits of a nibble; the fourth bit then
+  // chooses between the table's halves.
+  const std::uint32_t entry = word & 0x77777777u;
+  const std::uint32_t upper = 0x32103210u | (word >> 1 & 0x44444444u);
+  const std::uint32_t front =
+      __byte_perm(__byte_perm(table.words[0], table.words[1], entry),
+                  __byte_perm(table.words[2], table.words[3], entry), upper);
+  const std::uint32_t back =
+      __byte_perm(__byte_perm(table.words[0], table.words[1], entry >> 16),
+                  __byte_perm(table.words[2], table.words[3], entry >> 16), upper >> 16);
+  low = __byte_perm(front, back, 0x6420);
+  high = __byte_perm(front, back, 0x7531);
+}
+
+}  // namespace sluice::cuda
