@@ -27,6 +27,11 @@ int run(int argc, char** argv) {
   const std::array verbs{sluice::apps::add_run(app),    sluice::apps::add_eval(app),
                          sluice::apps::add_logits(app), sluice::apps::add_tokenize(app),
                          sluice::apps::add_info(app),   sluice::apps::add_bench(app)};
+  // The parser would only say that a verb is missing.
+  if (argc > 1 && argv[1][0] != '-' && app.get_subcommand_no_throw(argv[1]) == nullptr) {
+    spdlog::error("there is no verb '{}'; sluice --help lists them", argv[1]);
+    return kWrongUsage;
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

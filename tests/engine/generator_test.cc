@@ -72,17 +72,19 @@ TEST_F(GeneratorTest, EndsBeforeAStopStringWhereverTokensCutIt) {
 }
 
 TEST_F(GeneratorTest, AFullContextStopsOrShifts) {
-  Session session(model_);
   const auto prompt = test::some_tokens(250);
-  auto stopped = generate(session, prompt, {.max_tokens = 40, .ignore_end = true}, {});
+  const auto continuation = [&](const std::vector<TokenId>& text, const GenerateOptions& options) {
+    Session session(model_);  // one at a time: the model was opened for one sequence
+    return generate(session, text, options, {});
+  };
+  auto stopped = continuation(prompt, {.max_tokens = 40, .ignore_end = true});
   ASSERT_TRUE(stopped.ok());
   EXPECT_EQ(stopped->reason, StopReason::kContextFull);
   // The context of 256 holds the prompt and six tokens; the seventh is chosen but not computed.
   EXPECT_EQ(stopped->tokens.size(), 7u);
 
-  Session shifting(model_);
   auto shifted =
-      generate(shifting, prompt, {.max_tokens = 40, .context_shift = true, .ignore_end = true}, {});
+      continuation(prompt, {.max_tokens = 40, .context_shift = true, .ignore_end = true});
   ASSERT_TRUE(shifted.ok());
   EXPECT_EQ(shifted->tokens.size(), 40u);
   EXPECT_EQ(std::vector<TokenId>(shifted->tokens.begin(), shifted->tokens.begin() + 7),
@@ -91,8 +93,7 @@ TEST_F(GeneratorTest, AFullContextStopsOrShifts) {
   // After the shift the text is the newer half, as if it had been given as a prompt.
   std::vector<TokenId> half(prompt.begin() + 128, prompt.end());
   half.insert(half.end(), stopped->tokens.begin(), stopped->tokens.end());
-  Session fresh(model_);
-  auto continued = generate(fresh, half, {.max_tokens = 33, .ignore_end = true}, {});
+  auto continued = continuation(half, {.max_tokens = 33, .ignore_end = true});
   ASSERT_TRUE(continued.ok());
   EXPECT_EQ(std::vector<TokenId>(shifted->tokens.begin() + 7, shifted->tokens.end()),
             continued->tokens);

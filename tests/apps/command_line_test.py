@@ -1,0 +1,218 @@
+"""The command line as its users' scripts see it: output, exit status, budgets. Standard library only."""
+
+import json
+import math
+import os
+import pathlib
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+SLUICE = sys.argv.pop(1) if len(sys.argv) > 1 else "build/release/sluice"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+MODEL = str(ROOT / "models" / "tales.gguf")
+MIB = 1 << 20
+
+
+def sluice(*arguments, **options):
+    return subprocess.run([SLUICE, *map(str, arguments)], capture_output=True, timeout=300, **options)
+
+
+def sluice_json(*arguments, **options):
+    done = sluice(*arguments, "--json", **options)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.count(b"\n") == 1 and done.stdout.endswith(b"\n"), done.stdout
+    return json.loads(done.stdout)
+
+
+def min_ram(*arguments):
+    return sluice_json("info", MODEL, *arguments)["min_ram"]
+
+
+class Budget(unittest.TestCase):
+    def test_peak_memory_stays_under_every_budget_and_the_text_is_the_same(self):
+        least = min_ram("--ctx", 256)
+        texts = set()
+        for ram in [least, least + 2 * MIB, least + 5 * MIB, least + 10 * MIB, least + 200 * MIB]:
+            result = sluice_json("run", MODEL, "-p", "Once upon a time", "-n", 120, "--temp", 0, "--ctx", 256, "--ram", ram)
+            self.assertLessEqual(result["memory"]["peak_rss"], ram)
+            self.assertEqual(result["memory"]["ram_budget"], ram)
+            texts.add(result["text"])
+        self.assertEqual(len(texts), 1)
+
+    def test_the_smallest_budget_holds_at_most_half_of_the_experts(self):
+        result = sluice_json("run", MODEL, "-p", "Once", "-n", 4, "--ctx", 256, "--ram", min_ram("--ctx", 256))
+        experts = sluice_json("info", MODEL)["expert_bytes"]
+        self.assertLessEqual(result["memory"]["expert_cache"], experts / 2)
+        self.assertEqual(result["experts"]["hits"] + result["experts"]["loads"], result["experts"]["requests"])
+        self.assertGreater(result["experts"]["bytes_read"], 0)
+
+    def test_below_the_smallest_budget_is_refused_with_its_number(self):
+        least = min_ram("--ctx", 256)
+        done = sluice("run", MODEL, "-p", "x", "--ctx", 256, "--ram", least - 1)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(str(least).encode(), done.stderr)
+        self.assertEqual(done.stdout, b"")
+
+    def test_bytes_read_are_what_the_kernel_counts(self):
+        script = "import subprocess, sys, json, resource\n" \
+                 "r = subprocess.run(sys.argv[1:], capture_output=True); print(r.stdout.decode()); " \
+                 "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_inblock * 512)"
+        command = [SLUICE, "eval", MODEL, "--text", str(ROOT / "tests/data/models/tales/valid.txt"), "--ctx", "64", "--batch", "16",
+                   "--ram", str(min_ram("--ctx", 64)), "--json"]
+        short = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory())) / "text" if hasattr(self, "enterContext") else None
+        if short is None:
+            folder = tempfile.TemporaryDirectory()
+            self.addCleanup(folder.cleanup)
+            short = pathlib.Path(folder.name) / "text"
+        short.write_text((ROOT / "tests/data/models/tales/valid.txt").read_text()[:12000])
+        command[4] = str(short)
+        info = sluice_json("info", MODEL)
+        if not info["reader"]["direct"]:
+            self.skipTest("reads are not direct here")
+        out = subprocess.run([sys.executable, "-c", script, *command], capture_output=True, check=True).stdout.decode().split("\n")
+        result, kernel = json.loads(out[0]), int([line for line in out if line.strip()][-1])
+        if kernel == 0:
+            self.skipTest("the kernel does not count block reads here")
+        ours = result["experts"]["bytes_read"] + result["memory"]["dense"]
+        self.assertGreater(ours, 50 * MIB)
+        self.assertLess(abs(kernel - ours) / ours, 0.02, (kernel, ours))
+
+
+class Verbs(unittest.TestCase):
+    def test_run_reports_as_promised(self):
+        result = sluice_json("run", MODEL, "-p", "Once upon a time", "-n", 20, "--temp", 0)
+        self.assertEqual(len(result["tokens"]), 20)
+        self.assertEqual(result["prompt_tokens"], 4)
+        for key in ("prefill_tok_s", "decode_tok_s", "first_token_ms"):
+            self.assertGreater(result["timings"][key], 0)
+        for key in ("requests", "hits", "loads", "bytes_read", "wait_ms"):
+            self.assertIn(key, result["experts"])
+
+    def test_run_reads_its_prompt_from_anywhere_and_streams_the_same_text(self):
+        wanted = sluice_json("run", MODEL, "-p", "A cat", "-n", 10, "--temp", 0)["text"]
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write("A cat")
+            file.flush()
+            from_file = sluice("run", MODEL, "-f", file.name, "-n", 10, "--temp", 0)
+        from_stdin = sluice("run", MODEL, "-n", 10, "--temp", 0, input=b"A cat")
+        for done in (from_file, from_stdin):
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(done.stdout.decode(), "A cat" + wanted + "\n")
+
+    def test_the_same_seed_gives_the_same_text(self):
+        texts = [sluice_json("run", MODEL, "-p", "A dog", "-n", 30, "--temp", 1, "--seed", seed)["text"] for seed in (1, 1, 2)]
+        self.assertEqual(texts[0], texts[1])
+        self.assertNotEqual(texts[0], texts[2])
+
+    def test_perplexity_is_transformers(self):
+        # 8-bit activations and a float16 cache cost less than half a percent of perplexity; float32 ones nearly nothing.
+        golden = {entry["ctx"]: entry["perplexity"] for entry in
+                  json.loads((ROOT / "tests/data/models/tales/golden.json").read_text())["q8_0"]}
+        text = ROOT / "tests/data/models/tales/valid.txt"
+        result = sluice_json("eval", MODEL, "--text", text, "--ctx", 256)
+        self.assertEqual(result["tokens"], 54422)
+        self.assertLess(abs(result["perplexity"] / golden[256] - 1), 5e-3)
+        self.assertAlmostEqual(math.exp(result["nll"]), result["perplexity"], places=6)
+        exact = sluice_json("eval", MODEL, "--text", text, "--ctx", 256, "--compute", "f32", "--kv", "f32")
+        self.assertLess(abs(exact["perplexity"] / golden[256] - 1), 2e-5)
+
+    def test_half_scores_the_second_halves(self):
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write((ROOT / "tests/data/models/tales/valid.txt").read_text()[:20000])
+            file.flush()
+            whole = sluice_json("eval", MODEL, "--text", file.name, "--ctx", 128)
+            half = sluice_json("eval", MODEL, "--text", file.name, "--ctx", 128, "--half")
+        self.assertLess(abs(half["tokens"] / whole["tokens"] - 0.5), 0.02)
+        self.assertLess(half["perplexity"], whole["perplexity"])  # with more of the story known
+
+    def test_logits_writes_a_numpy_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "x.npy")
+            self.assertEqual(sluice("logits", MODEL, "--ids", "1,2,3", "--out", out).returncode, 0)
+            data = pathlib.Path(out).read_bytes()
+        self.assertEqual(data[:8], b"\x93NUMPY\x01\x00")
+        length = struct.unpack("<H", data[8:10])[0]
+        self.assertEqual((10 + length) % 64, 0)
+        header = eval(data[10:10 + length], {"__builtins__": {}}, {"False": False})  # a literal, as NumPy itself reads it
+        self.assertEqual(header, {"descr": "<f4", "fortran_order": False, "shape": (3, 4096)})
+        self.assertEqual(len(data), 10 + length + 3 * 4096 * 4)
+
+    def test_tokenize_there_and_back(self):
+        ids = sluice_json("tokenize", MODEL, "--text", "Once upon a time")
+        self.assertIsInstance(ids, list)
+        self.assertEqual(sluice_json("tokenize", MODEL, "--decode", ",".join(map(str, ids)))["text"], "Once upon a time")
+        self.assertEqual(sluice_json("tokenize", MODEL, input=b"Once upon a time"), ids)
+        self.assertEqual(sluice_json("tokenize", MODEL, "--text", "<|im_end|>"), [4095])
+
+    def test_bench_reports_as_promised(self):
+        result = sluice_json("bench", MODEL, "-p", 32, "-n", 8, "-r", 3)
+        for phase in ("prefill", "decode"):
+            self.assertLessEqual(result[phase]["min"], result[phase]["tok_s"])
+            self.assertLessEqual(result[phase]["tok_s"], result[phase]["max"])
+        self.assertGreater(result["ceilings"]["ram_read_gbs"], 0.5)
+        self.assertGreater(result["ceilings"]["disk_read_gbs"], 0)
+        self.assertIn("hits", result["experts"])
+        self.assertIn("peak_rss", result["memory"])
+
+
+class Mistakes(unittest.TestCase):
+    def expect(self, status, words, *arguments, **options):
+        done = sluice(*arguments, **options)
+        self.assertEqual(done.returncode, status, done.stderr)
+        for word in words:
+            self.assertIn(word, (done.stderr + done.stdout).decode())
+
+    def test_wrong_usage_is_2(self):
+        self.expect(2, ["nonsense"], "nonsense")
+        self.expect(2, [], "run")
+        self.expect(2, ["--frobnicate"], "run", MODEL, "--frobnicate")
+        self.expect(2, ["--kv"], "run", MODEL, "--kv", "f17")
+        self.expect(2, ["--threads"], "run", MODEL, "--threads", "0")
+
+    def test_failures_are_1_and_name_the_thing(self):
+        self.expect(1, ["/nowhere/model.gguf"], "run", "/nowhere/model.gguf", "-p", "x")
+        self.expect(1, ["--ram", "12Q"], "run", MODEL, "-p", "x", "--ram", "12Q")
+        self.expect(1, ["1,x"], "logits", MODEL, "--ids", "1,x", "--out", "/tmp/x.npy")
+        self.expect(1, ["99999"], "logits", MODEL, "--ids", "99999", "--out", "/dev/null")
+        self.expect(1, ["/nowhere/x.npy"], "logits", MODEL, "--ids", "1", "--out", "/nowhere/x.npy")
+        self.expect(1, ["prompt"], "run", MODEL, "-p", "")
+        self.expect(1, ["--ctx"], "run", MODEL, "-p", "one two three four five six seven eight", "--ctx", "4")
+
+    def test_a_truncated_or_foreign_file_is_named(self):
+        with tempfile.TemporaryDirectory() as folder:
+            cut = pathlib.Path(folder) / "cut.gguf"
+            cut.write_bytes(pathlib.Path(MODEL).read_bytes()[:5_000_000])
+            self.expect(1, ["cut.gguf"], "run", str(cut), "-p", "x")
+            noise = pathlib.Path(folder) / "noise.gguf"
+            noise.write_bytes(os.urandom(4096))
+            self.expect(1, ["noise.gguf"], "info", str(noise))
+            (pathlib.Path(folder) / "empty").mkdir()
+            self.expect(1, ["config.json"], "info", str(pathlib.Path(folder) / "empty"))
+
+    def test_interrupting_ends_cleanly(self):
+        process = subprocess.Popen([SLUICE, "run", MODEL, "-p", "Once", "-n", "1000000", "--ctx-shift", "--ignore-eos"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
+        self.assertTrue(process.stdout.read(20))
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, err)
+        self.assertTrue(out.endswith(b"\n"))
+
+    def test_a_reader_that_leaves_ends_the_command(self):
+        process = subprocess.Popen([SLUICE, "run", MODEL, "-p", "Once", "-n", "1000000", "--ctx-shift", "--ignore-eos"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.DEVNULL)
+        process.stdout.read(20)
+        process.stdout.close()
+        started = time.monotonic()
+        process.wait(timeout=60)
+        self.assertLess(time.monotonic() - started, 60)
+        self.assertNotEqual(process.returncode, 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
