@@ -1,14 +1,15 @@
 #pragma once
 // The threads of one CpuCompute: a TBB arena in which a loop's items are handed out one at a time.
 
-#include <oneapi/tbb/blocked_range.h>
+#include <oneapi/tbb/global_control.h>
+#include <oneapi/tbb/info.h>
 #include <oneapi/tbb/parallel_for.h>
 #include <oneapi/tbb/partitioner.h>
 #include <oneapi/tbb/task_arena.h>
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
-#include <memory>
+#include <optional>
 
 namespace sluice {
 
@@ -18,7 +19,12 @@ class Workers {
   /// `threads` counts the caller of for_each; 0 is taken as 1.
   explicit Workers(unsigned threads)
       : count_(std::max(threads, 1u)),
-        arena_(static_cast<int>(count_), /*reserved_for_masters=*/1) {}
+        arena_(static_cast<int>(count_), /*reserved_for_masters=*/1) {
+    // TBB makes no more threads than processors, and says so on stderr, unless told that it may.
+    if (static_cast<int>(count_) > tbb::info::default_concurrency()) {
+      limit_.emplace(tbb::global_control::max_allowed_parallelism, count_);
+    }
+  }
 
   unsigned count() const { return count_; }
 
@@ -45,6 +51,7 @@ class Workers {
 
  private:
   unsigned count_;
+  std::optional<tbb::global_control> limit_;
   tbb::task_arena arena_;
 };
 

@@ -95,8 +95,26 @@ struct OwnedActivations {
   Activations view;
 };
 
-/// rows × columns normal values; the 8-bit form by canonical.h's rule 1 where asked for. `code` >=
-/// 0: every code is ±code.
+/// canonical.h's rule 1; `code` >= 0: every code is ±code instead.
+inline void quantise_plainly(OwnedActivations& owned, int code = -1) {
+  std::fill(owned.sums.begin(), owned.sums.end(), std::int16_t{0});
+  for (std::size_t group = 0; group < owned.scales.size(); ++group) {
+    const float* const x = owned.values.data() + group * 32;
+    float amax = 0;
+    for (int i = 0; i < 32; ++i) amax = std::max(amax, std::fabs(x[i]));
+    const float inverse = amax > 0 ? 127.0f / amax : 0.0f;
+    owned.scales[group] = amax / 127.0f;
+    for (std::size_t i = 0; i < 32; ++i) {
+      auto rounded = static_cast<int>(std::nearbyintf(x[i] * inverse));
+      if (code >= 0) rounded = x[i] < 0 ? -code : code;
+      owned.codes[group * 32 + i] = static_cast<std::int8_t>(rounded);
+      std::int16_t& sum = owned.sums[group * 2 + i / 16];
+      sum = static_cast<std::int16_t>(sum + rounded);
+    }
+  }
+}
+
+/// rows × columns normal values, with their 8-bit form where asked for.
 inline OwnedActivations random_activations(std::size_t rows, std::size_t columns, bool with_codes,
                                            std::mt19937& random, int code = -1) {
   std::normal_distribution<float> normal;
@@ -107,20 +125,7 @@ inline OwnedActivations random_activations(std::size_t rows, std::size_t columns
     owned.codes.resize(rows * columns);
     owned.scales.resize(rows * columns / 32);
     owned.sums.resize(rows * columns / 16);
-    for (std::size_t group = 0; group < owned.scales.size(); ++group) {
-      const float* const x = owned.values.data() + group * 32;
-      float amax = 0;
-      for (int i = 0; i < 32; ++i) amax = std::max(amax, std::fabs(x[i]));
-      const float inverse = amax > 0 ? 127.0f / amax : 0.0f;
-      owned.scales[group] = amax / 127.0f;
-      for (std::size_t i = 0; i < 32; ++i) {
-        auto rounded = static_cast<int>(std::nearbyintf(x[i] * inverse));
-        if (code >= 0) rounded = x[i] < 0 ? -code : code;
-        owned.codes[group * 32 + i] = static_cast<std::int8_t>(rounded);
-        owned.sums[group * 2 + i / 16] =
-            static_cast<std::int16_t>(owned.sums[group * 2 + i / 16] + rounded);
-      }
-    }
+    quantise_plainly(owned, code);
   }
   owned.view.values = owned.values.data();
   if (with_codes) {

@@ -1,0 +1,206 @@
+// CpuCompute as the forward pass calls it: several tasks at once, cut into tiles and shared out
+// over threads, must give what one plain dot after another gives.
+
+#include "cpu/cpu_compute.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+
+#include "base/aligned_buffer.h"
+#include "tests/cpu/plain_dot.h"
+
+namespace sluice::testing {
+namespace {
+
+std::vector<std::uint32_t> bits(const std::vector<float>& values) {
+  std::vector<std::uint32_t> result;
+  for (const float value : values) result.push_back(std::bit_cast<std::uint32_t>(value));
+  return result;
+}
+
+/// Runs `check` with every instruction set and 1 to 4 threads.
+template <typename Check>
+void for_each_compute(const Check& check) {
+  for (const Isa isa : available_isas()) {
+    for (unsigned threads = 1; threads <= 4; ++threads) {
+      auto compute = make_cpu_compute(threads, isa);
+      ASSERT_TRUE(compute.ok());
+      SCOPED_TRACE((*compute)->name());
+      check(**compute);
+    }
+  }
+}
+
+struct Product {
+  OwnedMatrix weight;
+  OwnedActivations input;
+  std::vector<std::uint32_t> index;
+  std::vector<float> bias, output, want;
+  MatmulTask task;
+};
+
+Product make_product(TensorType type, std::size_t rows, std::size_t columns, std::size_t n_rows,
+                     bool with_codes, bool gather, std::mt19937& random) {
+  Product p;
+  p.weight = random_matrix(tensor_format(type), rows, columns, random);
+  p.input = random_activations(n_rows + 2, columns, with_codes, random);
+  for (std::size_t r = 0; gather && r < n_rows; ++r) {
+    p.index.push_back(static_cast<std::uint32_t>(random() % (n_rows + 2)));
+  }
+  if (gather) p.bias.assign(rows, 0.25f);
+  const std::size_t stride = rows + 5;
+  p.output.assign(n_rows * stride, 9.0f);
+  p.want = p.output;
+  for (std::size_t r = 0; r < n_rows; ++r) {
+    for (std::size_t i = 0; i < rows; ++i) {
+      const PlainDot plain = plain_dot(p.weight.matrix, i, p.input.view, gather ? p.index[r] : r);
+      p.want[r * stride + i] = plain.canonical + (gather ? p.bias[i] : 0.0f);
+    }
+  }
+  p.task = {.weight = p.weight.matrix,
+            .input = p.input.view,
+            .row_index = gather ? p.index.data() : nullptr,
+            .n_rows = n_rows,
+            .output = p.output.data(),
+            .output_stride = stride,
+            .bias = gather ? p.bias.data() : nullptr};
+  return p;
+}
+
+TEST(CpuCompute, MultipliesTasksOfManySizesTogether) {
+  std::mt19937 random(11);
+  std::vector<Product> products;
+  products.push_back(make_product(TensorType::kQ8_0, 200, 96, 1, true, false, random));
+  products.push_back(make_product(TensorType::kQ4_K, 65, 512, 140, true, true, random));
+  products.push_back(make_product(TensorType::kBF16, 130, 77, 3, false, true, random));
+  products.push_back(make_product(TensorType::kQ6_K, 33, 256, 5, false, false, random));
+  products.push_back(make_product(TensorType::kQ4_0, 7, 64, 0, true, false, random));
+  products.push_back(make_product(TensorType::kF32, 1, 20, 200, false, false, random));
+  std::vector<MatmulTask> tasks;
+  for (const Product& product : products) tasks.push_back(product.task);
+  for_each_compute([&](Compute& compute) {
+    for (Product& product : products) std::fill(product.output.begin(), product.output.end(), 9.0f);
+    compute.matmul(tasks);
+    for (std::size_t i = 0; i < products.size(); ++i) {
+      ASSERT_EQ(bits(products[i].output), bits(products[i].want)) << "task " << i;
+    }
+  });
+}
+
+TEST(CpuCompute, GivesARowTheSameBitsAloneAndInABatch) {
+  std::mt19937 random(12);
+  for (const TensorFormat& format : tensor_formats()) {
+    Product p = make_product(format.type, 80, 512, 21, format.quantised(), false, random);
+    for (const Isa isa : available_isas()) {
+      const auto compute = make_cpu_compute(2, isa).value();
+      compute->matmul({&p.task, 1});
+      for (std::uint32_t r = 0; r < 21; ++r) {
+        std::vector<float> alone(80);
+        MatmulTask one = p.task;
+        one.row_index = &r;
+        one.n_rows = 1;
+        one.output = alone.data();
+        one.output_stride = 80;
+        compute->matmul({&one, 1});
+        const float* const row = p.output.data() + r * 85;
+        ASSERT_EQ(bits(alone), bits(std::vector<float>(row, row + 80))) << format.name;
+      }
+    }
+  }
+}
+
+TEST(CpuCompute, QuantisesRows) {
+  std::mt19937 random(13);
+  for (const std::size_t rows : {1, 7, 40}) {
+    const OwnedActivations want = random_activations(rows, 96, true, random);
+    for_each_compute([&](Compute& compute) {
+      OwnedActivations got = want;
+      std::fill(got.codes.begin(), got.codes.end(), std::int8_t{1});
+      std::fill(got.scales.begin(), got.scales.end(), 0.0f);
+      std::fill(got.sums.begin(), got.sums.end(), std::int16_t{0});
+      compute.quantise({.values = got.values.data(),
+                        .codes = got.codes.data(),
+                        .scales = got.scales.data(),
+                        .sums = got.sums.data(),
+                        .rows = rows,
+                        .columns = 96},
+                       rows);
+      EXPECT_EQ(got.codes, want.codes);
+      EXPECT_EQ(got.scales, want.scales);
+      EXPECT_EQ(got.sums, want.sums);
+    });
+  }
+}
+
+struct Expert {
+  OwnedMatrix gate, up, down;
+  OwnedActivations input;
+  std::vector<std::uint32_t> index;
+  AlignedBuffer hidden;
+  std::vector<float> output, want;
+  FfnTask task;
+};
+
+/// down · (silu(gate · x) ⊙ (up · x)), one element after another.
+Expert make_expert(TensorType type, TensorType down_type, std::size_t hidden, std::size_t ffn,
+                   std::size_t n_rows, bool with_codes, std::mt19937& random) {
+  Expert e;
+  e.gate = random_matrix(tensor_format(type), ffn, hidden, random);
+  e.up = random_matrix(tensor_format(type), ffn, hidden, random);
+  e.down = random_matrix(tensor_format(down_type), hidden, ffn, random);
+  e.input = random_activations(n_rows + 4, hidden, with_codes, random);
+  for (std::size_t r = 0; r < n_rows; ++r) {
+    e.index.push_back(static_cast<std::uint32_t>(random() % (n_rows + 4)));
+  }
+  e.hidden = AlignedBuffer::allocate(Activations::bytes(n_rows, ffn, with_codes)).value();
+  e.output.assign(n_rows * hidden, 0.0f);
+  e.want = e.output;
+  for (std::size_t r = 0; r < n_rows; ++r) {
+    OwnedActivations inner = random_activations(1, ffn, with_codes, random);
+    for (std::size_t i = 0; i < ffn; ++i) {
+      inner.values[i] =
+          canonical_silu(plain_dot(e.gate.matrix, i, e.input.view, e.index[r]).canonical) *
+          plain_dot(e.up.matrix, i, e.input.view, e.index[r]).canonical;
+    }
+    if (with_codes) quantise_plainly(inner);
+    for (std::size_t i = 0; i < hidden; ++i) {
+      e.want[r * hidden + i] = plain_dot(e.down.matrix, i, inner.view, 0).canonical;
+    }
+  }
+  e.task = {.gate = e.gate.matrix,
+            .up = e.up.matrix,
+            .down = e.down.matrix,
+            .input = e.input.view,
+            .row_index = e.index.data(),
+            .n_rows = n_rows,
+            .hidden = Activations::carve(e.hidden.data(), n_rows, ffn, with_codes),
+            .output = e.output.data()};
+  return e;
+}
+
+TEST(CpuCompute, RunsExpertsTogether) {
+  std::mt19937 random(14);
+  std::vector<Expert> experts;
+  experts.push_back(make_expert(TensorType::kQ4_0, TensorType::kQ8_0, 64, 96, 1, true, random));
+  experts.push_back(make_expert(TensorType::kQ4_K, TensorType::kQ6_K, 256, 256, 6, true, random));
+  experts.push_back(make_expert(TensorType::kF16, TensorType::kF16, 40, 72, 2, false, random));
+  experts.push_back(make_expert(TensorType::kQ8_0, TensorType::kQ8_0, 64, 160, 3, false, random));
+  std::vector<FfnTask> tasks;
+  for (const Expert& expert : experts) tasks.push_back(expert.task);
+  for_each_compute([&](Compute& compute) {
+    for (Expert& expert : experts) std::fill(expert.output.begin(), expert.output.end(), 9.0f);
+    compute.ffn(tasks);
+    for (std::size_t i = 0; i < experts.size(); ++i) {
+      ASSERT_EQ(bits(experts[i].output), bits(experts[i].want)) << "expert " << i;
+    }
+  });
+}
+
+TEST(CpuCompute, NamesItself) {
+  const auto compute = make_cpu_compute(2, Isa::kGeneric).value();
+  EXPECT_EQ(compute->name(), "generic, 2 threads");
+}
+
+}  // namespace
+}  // namespace sluice::testing

@@ -1,0 +1,72 @@
+#include "cpu/isa.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <string>
+
+#include "cpu/cpu_compute.h"
+
+namespace sluice {
+namespace {
+
+/// Sets SLUICE_ISA for the length of a test, and puts back what it was.
+class IsaTest : public ::testing::Test {
+ protected:
+  IsaTest() {
+    if (const char* value = std::getenv("SLUICE_ISA")) before_ = value;
+  }
+  ~IsaTest() override {
+    if (before_.empty()) {
+      unsetenv("SLUICE_ISA");
+    } else {
+      force(before_.c_str());
+    }
+  }
+  static void force(const char* word) { setenv("SLUICE_ISA", word, 1); }
+
+ private:
+  std::string before_;
+};
+
+TEST_F(IsaTest, PlainCodeRunsEverywhere) { EXPECT_TRUE(isa_available(Isa::kGeneric)); }
+
+TEST_F(IsaTest, ChoosesTheWidestThatIsThere) {
+  unsetenv("SLUICE_ISA");
+  const Result<Isa> chosen = choose_isa();
+  ASSERT_TRUE(chosen.ok());
+  for (const Isa isa : all_isas()) {
+    if (isa_available(isa)) {
+      EXPECT_GE(*chosen, isa);
+    }
+  }
+  EXPECT_TRUE(isa_available(*chosen));
+}
+
+TEST_F(IsaTest, EnvironmentForcesOneOrIsAnError) {
+  const std::pair<const char*, Isa> words[] = {{"generic", Isa::kGeneric},
+                                               {"avx2", Isa::kAvx2},
+                                               {"avx512", Isa::kAvx512},
+                                               {"vnni", Isa::kAvx512Vnni}};
+  for (const auto& [word, isa] : words) {
+    force(word);
+    const Result<Isa> chosen = choose_isa();
+    if (isa_available(isa)) {
+      ASSERT_TRUE(chosen.ok()) << chosen.status().message();
+      EXPECT_EQ(*chosen, isa);
+      const auto compute = make_cpu_compute(1);
+      ASSERT_TRUE(compute.ok());
+      EXPECT_EQ((*compute)->name(), std::string(isa_name(isa)) + ", 1 thread");
+    } else {
+      EXPECT_EQ(chosen.status().code(), ErrorCode::kUnsupported);
+      EXPECT_EQ(make_cpu_compute(1).status().code(), ErrorCode::kUnsupported);
+    }
+  }
+  force("sse9");
+  EXPECT_EQ(choose_isa().status().code(), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(make_cpu_compute(2).status().code(), ErrorCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace sluice
