@@ -28,7 +28,8 @@ int run(int argc, char** argv) {
                          sluice::apps::add_logits(app), sluice::apps::add_tokenize(app),
                          sluice::apps::add_info(app),   sluice::apps::add_bench(app)};
   // The parser would only say that a verb is missing.
-  if (argc > 1 && argv[1][0] != '-' && app.get_subcommand_no_throw(argv[1]) == nullptr) {
+  if (argc > 1 && argv[1][0] != '-' &&
+      app.get_subcommands([&](CLI::App* verb) { return verb->get_name() == argv[1]; }).empty()) {
     spdlog::error("there is no verb '{}'; sluice --help lists them", argv[1]);
     return kWrongUsage;
   }
