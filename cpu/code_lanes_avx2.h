@@ -42,6 +42,14 @@ inline Ints operator+(Ints a, Ints b) {
 }
 inline Lanes to_lanes(Ints a) { return {_mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high)}; }
 
+inline Lanes lanes_load_bf16(const std::byte* p) {
+  const auto eight = [&](int from) {
+    const __m128i tops = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + from));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(tops), 16));
+  };
+  return {eight(0), eight(16)};
+}
+
 /// Dots of each four bytes of w, unsigned unless wide, and x.
 template <bool kWide>
 inline __m256i dot_bytes(__m256i w, __m256i x) {

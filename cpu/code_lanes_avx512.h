@@ -33,6 +33,11 @@ inline void ints_store(std::int32_t* p, Ints a) { _mm512_storeu_si512(p, a.v); }
 inline Ints operator+(Ints a, Ints b) { return {_mm512_add_epi32(a.v, b.v)}; }
 inline Lanes to_lanes(Ints a) { return {_mm512_cvtepi32_ps(a.v)}; }
 
+inline Lanes lanes_load_bf16(const std::byte* p) {
+  const __m256i tops = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepi16_epi32(tops), 16))};
+}
+
 /// sums + dots of each four bytes of w, unsigned unless wide, and x.
 template <bool kWide>
 inline __m512i dot_bytes(__m512i sums, __m512i w, __m512i x) {

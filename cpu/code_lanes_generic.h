@@ -46,6 +46,15 @@ inline Lanes to_lanes(const Ints& a) {
   return r;
 }
 
+/// 16 bfloat16.
+inline Lanes lanes_load_bf16(const std::byte* p) {
+  std::uint16_t tops[16];
+  std::memcpy(tops, p, sizeof(tops));
+  Lanes r;
+  for (int i = 0; i < 16; ++i) r.v[i] = bf16_to_float(tops[i]);
+  return r;
+}
+
 /// Codes of 16 weight rows, four of each.
 struct CodePanel {
   std::int8_t v[64];

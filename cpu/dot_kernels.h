@@ -9,6 +9,15 @@ namespace sluice::SLUICE_ISA {
 /// Kernels::dot: one of the two below.
 void dot(const DotTile& tile, std::byte* scratch);
 
+namespace {
+/// A tile's rows lie end to end, but segments visit them in jumps that no hardware prefetcher
+/// follows: so ask for the next rows' while these are worked on. Beyond the matrix this asks in
+/// vain, which is harmless.
+inline void prefetch(const std::byte* from, std::size_t bytes) {
+  for (std::size_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
+}
+}  // namespace
+
 /// canonical.h's rule 2. REQUIRES: the format is quantised, tile.codes is not null.
 void quantised_dot(const DotTile& tile, std::byte* scratch);
 /// Rule 3; quantised weights are decoded first.

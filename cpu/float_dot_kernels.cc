@@ -2,8 +2,9 @@
 // time, unless they are float32 already.
 
 #include "base/canonical.h"
+#include "cpu/code_lanes.h"
 #include "cpu/dot_kernels.h"
-#include "cpu/float_lanes.h"
+#include "cpu/segment_codes.h"
 
 namespace sluice::SLUICE_ISA {
 namespace {
@@ -14,10 +15,67 @@ constexpr std::size_t kTileColumns = kTile == 16 ? 4 : 2;
 constexpr std::size_t kTileRows = kTile / kTileColumns;
 
 struct Scratch {
+  alignas(64) std::uint8_t codes[kSegment];
+  float scales[kSegment / 16], mins[kSegment / 16];
   alignas(64) float weights[kStripRows][kSegment];
   alignas(64) float totals[kTileActivationRows][kTileWeightRows];
 };
 static_assert(sizeof(Scratch) <= kDotScratchBytes);
+
+/// `elements` 16-bit floats → float32.
+template <Lanes (*kLoad)(const std::byte*)>
+void widen(const std::byte* from, std::size_t elements, float* out) {
+  std::size_t i = 0;
+  for (; i + kLanes <= elements; i += kLanes) lanes_store(out + i, kLoad(from + 2 * i));
+  if (i < elements) {
+    std::byte padded[2 * kLanes] = {};
+    std::memcpy(padded, from + 2 * i, 2 * (elements - i));
+    lanes_store_part(out + i, kLoad(padded), elements - i);
+  }
+}
+
+/// Quantised weights → float32, as TensorFormat::decode: scale * code is exact, so fma rounds as it
+/// does.
+void decode(const TensorFormat& format, const std::byte* from, std::size_t elements, float* out,
+            Scratch& scratch) {
+  const SegmentFormat segment = segment_format(format);
+  segment.unpack(format, from, elements, scratch.codes, scratch.scales, scratch.mins);
+  if (segment.offset != 0) {  // the bytes become signed
+    for (std::uint8_t& code : scratch.codes)
+      code = static_cast<std::uint8_t>(code - segment.offset);
+  }
+  for (std::size_t i = 0; i < elements; i += 16) {
+    const std::size_t group = i / format.group;
+    const std::uint8_t* codes = scratch.codes + i;
+    if (format.group == 32) {  // interleaved
+      const std::size_t within = group % kInterleave;
+      codes = scratch.codes + 32 * (group - within) + 16 * within + i % 32 * kInterleave;
+    }
+    const Lanes values = lanes_load_codes(reinterpret_cast<const std::byte*>(codes));
+    const Lanes scale = lanes_set(scratch.scales[group]);
+    // Adding a minimum of zero would turn -0 into +0.
+    lanes_store(out + i, format.has_min ? lanes_fma(scale, values, lanes_set(scratch.mins[group]))
+                                        : scale * values);
+  }
+}
+
+/// A row's segment in float32: where it lies, or in `out`.
+const float* in_float32(const TensorFormat& format, const std::byte* from, std::size_t elements,
+                        float* out, Scratch& scratch) {
+  switch (format.type) {
+    case TensorType::kF32:
+      return reinterpret_cast<const float*>(from);
+    case TensorType::kF16:
+      widen<lanes_load_half>(from, elements, out);
+      return out;
+    case TensorType::kBF16:
+      widen<lanes_load_bf16>(from, elements, out);
+      return out;
+    default:
+      decode(format, from, elements, out, scratch);
+      return out;
+  }
+}
 
 /// totals[c][r] += segment's dot of weights[r] and x[c], for a register tile.
 void add_tile(const float* const* weights, const float* const* x, std::size_t elements,
@@ -84,9 +142,9 @@ void float_dot(const DotTile& tile, std::byte* scratch) {
           tile.weight_rows - first < kStripRows ? tile.weight_rows - first : kStripRows;
       const float* weights[kStripRows];
       for (std::size_t i = 0; i < rows; ++i) {
-        format.decode(tile.weight + (first + i) * tile.row_bytes + skipped, working.weights[i],
-                      elements);
-        weights[i] = working.weights[i];
+        const std::byte* const row = tile.weight + (first + i) * tile.row_bytes + skipped;
+        prefetch(row + kStripRows * tile.row_bytes, format.bytes(elements));
+        weights[i] = in_float32(format, row, elements, working.weights[i], working);
       }
       std::size_t r = 0;
       for (; r + kTileColumns <= tile.n_rows; r += kTileColumns) {

@@ -231,13 +231,6 @@ void write_output(const DotTile& tile, const StripTotals* totals) {
   }
 }
 
-/// A strip's rows lie end to end, but segments visit them in jumps that no hardware prefetcher
-/// follows: so ask for the next strip's while this one is unpacked. Beyond the matrix this asks in
-/// vain, which is harmless.
-void prefetch(const std::byte* from, std::size_t bytes) {
-  for (std::size_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
-}
-
 static_assert(kRegisterStrips <= 2);  // so that one strip is left over at most
 
 template <std::size_t kGroup, bool kMin, bool kWide>
