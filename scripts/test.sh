@@ -36,20 +36,10 @@ make_python() {
   export SLUICE_PYTHON=$venv/bin/python
 }
 
-# CUDA sources must at least compile where there is a compiler for them.
-compile_cuda() {
-  local nvcc source object
-  nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
-  [[ -x $nvcc ]] || return 0
-  for source in cuda/*.cu; do
-    [[ -e $source ]] || return 0
-    object=build/cuda-check/$(basename "$source" .cu).o
-    if [[ -e $object && -z $(find cuda base -type f -newer "$object" -print -quit) ]]; then continue; fi
-    say "Compiling $source"
-    mkdir -p build/cuda-check
-    "$nvcc" -std=c++20 -O2 -arch=sm_90 --fmad=false -I. -c "$source" -o "$object"
-  done
-}
+# CMake builds the CUDA room where it finds the compiler; its usual place is not in everyone's PATH.
+if ! command -v nvcc > /dev/null && [[ -x /usr/local/cuda/bin/nvcc ]]; then
+  PATH=$PATH:/usr/local/cuda/bin
+fi
 
 say "Dependencies"
 scripts/install_dependencies.sh
@@ -62,7 +52,6 @@ check_size
 say "Build"
 cmake --preset release -DSLUICE_TESTS=ON > /dev/null
 cmake --build --preset release
-compile_cuda
 
 say "Tests"
 if [[ -z ${SLUICE_TEST_DATA:-} ]]; then
