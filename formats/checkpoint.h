@@ -8,6 +8,18 @@
 // "expert_used_count". A Hugging Face folder is translated by the tables in hf_names.cc. Settings
 // that GGUF leaves to the reader's knowledge of the architecture are spelled out by both:
 // "router.renormalise", "rope.interleaved", "attention.qk_norm" … (architectures.cc).
+//
+// What the keys mean where the name alone does not say:
+//   attention.sliding_window         a position sees itself and the window - 1 before it
+//   attention.sliding_window_layers  1 for each layer that has the window; absent: all have it
+//   attention.qk_norm                "none", "head" (each for itself), "projection" (all as one)
+//   attention.clamp_kqv              q, k and v are clamped to plus or minus this
+//   rope.interleaved                 pairs (2i, 2i + 1), else (i, i + dimensions / 2)
+//   rope.scaling.attn_factor         multiplies YaRN's own 0.1 ln(factor) + 1; absent: 1
+//   router.score                     "softmax" or "sigmoid", over all experts
+//   router.renormalise               whether the chosen weights are made to sum to 1
+//   feed_forward.activation          "silu"; a Hugging Face folder may name another
+//   config.<key>                     of config.json, where the architecture is unknown
 
 #include <cstdint>
 #include <map>

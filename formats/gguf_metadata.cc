@@ -4,6 +4,7 @@
 #include <set>
 #include <type_traits>
 #include <utility>
+#include <variant>
 
 namespace sluice {
 namespace {
@@ -29,6 +30,8 @@ constexpr std::uint64_t kLongestKey = 65535;  // the format's own limit
 constexpr std::uint64_t kLongestText = std::uint64_t{1} << 20;
 constexpr std::uint64_t kLongestList = std::uint64_t{1} << 16;
 constexpr int kDeepestArray = 4;
+
+using Scalar = std::variant<bool, std::int64_t, double>;
 
 /// The fewest bytes that a value of a kind takes in the file.
 std::uint64_t least_bytes(ValueKind kind) {
@@ -98,19 +101,19 @@ class MetadataReader {
   }
 
   template <typename T>
-  Result<Setting> read_integer() {
+  Result<Scalar> read_integer() {
     SLUICE_ASSIGN(const T value, reader_.read<T>(key_));
     if constexpr (std::is_same_v<T, std::uint64_t>) {
       // Beyond 63 bits nothing counts anything; kept inexactly so that a look-up as an integer
       // fails.
       if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
-        return Setting(static_cast<double>(value));
+        return Scalar(static_cast<double>(value));
       }
     }
-    return Setting(static_cast<std::int64_t>(value));
+    return Scalar(static_cast<std::int64_t>(value));
   }
 
-  Result<Setting> read_scalar(ValueKind kind) {
+  Result<Scalar> read_scalar(ValueKind kind) {
     switch (kind) {
       case ValueKind::kU8:
         return read_integer<std::uint8_t>();
@@ -130,18 +133,18 @@ class MetadataReader {
         return read_integer<std::int64_t>();
       case ValueKind::kF32: {
         SLUICE_ASSIGN(const float value, reader_.read<float>(key_));
-        return Setting(static_cast<double>(value));
+        return Scalar(static_cast<double>(value));
       }
       case ValueKind::kF64: {
         SLUICE_ASSIGN(const double value, reader_.read<double>(key_));
-        return Setting(value);
+        return Scalar(value);
       }
       case ValueKind::kBool: {
         SLUICE_ASSIGN(const auto value, reader_.read<std::uint8_t>(key_));
         if (value > 1) {
           return reader_.corrupt(key_, "a truth value of " + std::to_string(value));
         }
-        return Setting(value == 1);
+        return Scalar(value == 1);
       }
       case ValueKind::kText:
       case ValueKind::kArray:
@@ -151,8 +154,8 @@ class MetadataReader {
   }
 
   Status keep_scalar(ValueKind kind) {
-    SLUICE_ASSIGN(Setting value, read_scalar(kind));
-    metadata_.values.emplace(key_, std::move(value));
+    SLUICE_ASSIGN(const Scalar scalar, read_scalar(kind));
+    std::visit([&](auto value) { metadata_.values.emplace(key_, value); }, scalar);
     return {};
   }
 
@@ -213,7 +216,7 @@ class MetadataReader {
     std::vector<std::int64_t> integers;
     std::vector<double> reals;
     for (std::uint64_t i = 0; i < count; ++i) {
-      SLUICE_ASSIGN(const Setting value, read_scalar(kind));
+      SLUICE_ASSIGN(const Scalar value, read_scalar(kind));
       if (const auto* integer = std::get_if<std::int64_t>(&value)) {
         integers.push_back(*integer);
       } else if (const auto* truth = std::get_if<bool>(&value)) {

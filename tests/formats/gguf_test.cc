@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 
 #include "tests/formats/gguf_builder.h"
@@ -279,6 +280,25 @@ TEST_F(GgufTest, ATruncatedFileIsRefusedAtEveryByte) {
     ASSERT_THAT(result.status().message(), HasSubstr(" byte ")) << size;
   }
   EXPECT_TRUE(open_checkpoint(folder_.write("m.gguf", whole.substr(0, needed))).ok());
+}
+
+TEST_F(GgufTest, TheBundledModelCutShortIsRefusedWhereverTheCutIs) {
+  const std::string whole =
+      test::read_file(std::filesystem::path(SLUICE_SOURCE_DIR) / "models" / "tales.gguf");
+  ASSERT_GT(whole.size(), 1000000u);
+  const auto intact = open_checkpoint(folder_.write("m.gguf", whole));
+  ASSERT_TRUE(intact.ok()) << intact.status().message();
+  std::uint64_t data = whole.size();
+  for (const auto& [name, tensor] : intact->tensors) {
+    data = std::min(data, tensor.ranges[0].offset);
+  }
+  for (std::size_t size = 0; size < data; size += 97 + size % 61) {
+    const auto result = open_checkpoint(folder_.write("m.gguf", whole.substr(0, size)));
+    ASSERT_EQ(result.status().code(), ErrorCode::kCorrupt) << size;
+    ASSERT_THAT(result.status().message(), HasSubstr(" byte ")) << size;
+  }
+  const auto cut = open_checkpoint(folder_.write("m.gguf", whole.substr(0, whole.size() - 4096)));
+  EXPECT_THAT(cut.status().message(), HasSubstr("is the file whole?"));
 }
 
 TEST_F(GgufTest, EveryByteFlippedIsAnErrorOrAFileNeverACrash) {
