@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <set>
 
 #include "tests/text/tokenizer_support.h"
@@ -15,7 +15,12 @@ namespace sluice::test {
 namespace {
 
 constexpr std::size_t kBytes = std::size_t{1} << 20;
-constexpr auto kLimit = std::chrono::seconds(2);
+// Seconds of the processor, which others may be using too.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr double kLimit = 20;
+#else
+constexpr double kLimit = 2;
+#endif
 
 std::string repeated(const std::string& unit) {
   std::string text;
@@ -37,11 +42,13 @@ std::vector<std::string> hostile_texts() {
   return texts;
 }
 
+double processor_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
 template <typename Work>
 void expect_quick(const Work& work, const std::string& what) {
-  const auto start = std::chrono::steady_clock::now();
+  const double start = processor_seconds();
   work();
-  EXPECT_LT(std::chrono::steady_clock::now() - start, kLimit) << what;
+  EXPECT_LT(processor_seconds() - start, kLimit) << what;
 }
 
 TEST(HostileText, EveryPreTokenizerCutsItInLinearTime) {
@@ -110,11 +117,11 @@ TEST(HostileText, PatternsThatExplodeAreBounded) {
   ASSERT_TRUE(splitter.ok()) << splitter.status().message();
   const std::string text = std::string(5000, 'a') + "c";
   PatternScratch scratch;
-  const auto start = std::chrono::steady_clock::now();
+  const double start = processor_seconds();
   std::string joined;
   for (const std::string_view piece : splitter->split(text, scratch)) joined += piece;
   EXPECT_EQ(joined, text);
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+  EXPECT_LT(processor_seconds() - start, 5 * kLimit);
 }
 
 }  // namespace
