@@ -51,7 +51,7 @@ struct DotTile {
 inline constexpr std::size_t kTileWeightRows = 64;
 inline constexpr std::size_t kTileActivationRows = 128;
 /// Scratch that `dot` wants, 64-byte aligned.
-inline constexpr std::size_t kDotScratchBytes = 224 * 1024;
+inline constexpr std::size_t kDotScratchBytes = 256 * 1024;
 
 struct Kernels {
   /// One row, `columns` a multiple of 32: rule 1 of canonical.h.

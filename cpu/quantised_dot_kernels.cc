@@ -1,11 +1,13 @@
 // Quantised weights × 8-bit activations: canonical.h's rule 2 for a tile.
 //
 // A lane is a weight row. Whatever the instruction set, a tile is cut into strips of sixteen weight
-// rows and segments of 512 columns. A segment of a strip is unpacked once, row by row (so memory is
-// read in long runs), into bytes that are the same for every format. Then
-//   few activation rows:   each weight row's integer dots of all groups come out of byte products
-//   along the row; they and
-//                          the scales are turned, so that lanes are rows, and added up in order;
+// rows and segments of 512 columns, and each row's part of a segment is unpacked once, into bytes
+// that are the same for every format. Then
+//   few activation rows:   memory is what costs, so weights are read from end to end, as the
+//   hardware prefetches: row by row, each
+//                          row's integer dots of all groups come out of byte products along the
+//                          row. Strip by strip they and the scales are turned, so that lanes are
+//                          rows, and added up in order;
 //   many activation rows:  the codes themselves are turned into a panel [column / 4][row][4] that
 //   stays in the L1 cache, and each
 //                          group's integers appear with lanes as rows.
@@ -24,6 +26,7 @@ constexpr std::size_t kStrips = kTileWeightRows / kStripRows;
 constexpr std::size_t kMaxGroups = kSegment / 16;
 /// Up to here rows are turned after the dot, above before it. Measured.
 constexpr std::size_t kFewRows = 3;
+constexpr std::size_t kPrefetchAhead = 4096;
 
 /// An activation row's part under a segment. Padded with zero codes, so that whole segments may be
 /// read.
@@ -48,12 +51,17 @@ struct Panel {
   float mins[kMaxGroups][kStripRows];
 };
 
-/// What the two factors of each group's term are before they are turned.
+/// The factors of a strip's terms before they are turned, under one segment and one activation row.
+template <std::size_t kGroup>
 struct Terms {
-  alignas(64) float scales[kStripRows][kMaxGroups];
-  float mins[kStripRows][kMaxGroups];
-  float dots[kStripRows][kMaxGroups];
+  static constexpr std::size_t kGroups = kSegment / kGroup;
+  alignas(64) float scales[kStripRows][kGroups];
+  float dots[kStripRows][kGroups];
+  float mins[kStripRows][kGroups];  // only where the format has them
 };
+
+/// So many segments of a weight row are read on end: all of it, where rows are no longer than this.
+constexpr std::size_t kRunSegments = 4;
 
 /// Running sums of a strip: [activation row][weight row].
 using StripTotals = float[kTileActivationRows][kStripRows];
@@ -61,7 +69,7 @@ using StripTotals = float[kTileActivationRows][kStripRows];
 struct Scratch {
   Strip strip;
   Panel panels[kRegisterStrips];
-  Terms terms;
+  alignas(64) std::byte terms[kRunSegments * kFewRows * sizeof(Terms<16>)];
   ActivationSegment activations[kTileActivationRows];
   alignas(64) StripTotals totals[kStrips];
 };
@@ -97,28 +105,31 @@ void prepare(const DotTile& tile, std::size_t begin, std::size_t elements, int o
   }
 }
 
-/// total = total + the segment's dots of one activation row.
+/// Sets `row` of the terms from that weight row's codes.
 template <std::size_t kGroup, bool kMin, bool kWide>
-void add_few(const Strip& strip, const ActivationSegment& x, std::size_t groups, Terms& terms,
-             float* total) {
-  constexpr std::size_t kParts = 32 / kGroup;
-  for (std::size_t row = 0; row < kStripRows; ++row) {
-    Ints dots[2];
-    group_dots<kGroup, kWide>(strip.codes[row], x.codes, dots);
-    for (std::size_t part = 0; part < kParts; ++part) {
-      const std::size_t at = 16 * part;
-      const Lanes scales = lanes_load(x.scales + at);
-      lanes_store(terms.dots[row] + at, to_lanes(dots[part] + ints_load(x.corrections + at)));
-      lanes_store(terms.scales[row] + at, lanes_load(strip.scales[row] + at) * scales);
-      if (kMin) lanes_store(terms.mins[row] + at, lanes_load(strip.mins[row] + at) * scales);
-    }
+void make_terms(const std::uint8_t* codes, const float* scales, const float* mins,
+                const ActivationSegment& x, std::size_t row, Terms<kGroup>& terms) {
+  Ints dots[2];
+  group_dots<kGroup, kWide>(codes, x.codes, dots);
+  for (std::size_t at = 0; at < kSegment / kGroup; at += kLanes) {
+    const Lanes scale = lanes_load(x.scales + at);
+    lanes_store(terms.dots[row] + at, to_lanes(dots[at / kLanes] + ints_load(x.corrections + at)));
+    lanes_store(terms.scales[row] + at, lanes_load(scales + at) * scale);
+    if (kMin) lanes_store(terms.mins[row] + at, lanes_load(mins + at) * scale);
   }
+}
+
+/// total = total + the sum of the terms, a lane for each weight row.
+template <std::size_t kGroup, bool kMin>
+void add_terms(const Terms<kGroup>& terms, const ActivationSegment& x, std::size_t groups,
+               float* total) {
+  constexpr std::size_t kStride = kSegment / kGroup;
   Lanes sum = lanes_zero();
   for (std::size_t first = 0; first < groups; first += 4) {
     Lanes dots[4], scales[4], mins[4];
-    transpose_4(terms.dots[0] + first, kMaxGroups, dots);
-    transpose_4(terms.scales[0] + first, kMaxGroups, scales);
-    if (kMin) transpose_4(terms.mins[0] + first, kMaxGroups, mins);
+    transpose_4(terms.dots[0] + first, kStride, dots);
+    transpose_4(terms.scales[0] + first, kStride, scales);
+    if (kMin) transpose_4(terms.mins[0] + first, kStride, mins);
     const std::size_t count = groups - first < 4 ? groups - first : 4;
     for (std::size_t i = 0; i < count; ++i) {
       sum = lanes_fma(scales[i], dots[i], sum);
@@ -231,35 +242,68 @@ void write_output(const DotTile& tile, const StripTotals* totals) {
   }
 }
 
+std::size_t at_most(std::size_t n, std::size_t limit) { return n < limit ? n : limit; }
+
+template <std::size_t kGroup, bool kMin, bool kWide>
+void multiply_few(const DotTile& tile, const SegmentFormat& format, std::size_t strips,
+                  Scratch& scratch) {
+  auto* const terms = reinterpret_cast<Terms<kGroup>*>(scratch.terms);
+  const std::size_t n_rows = tile.n_rows;
+  for (std::size_t begin = 0; begin < tile.columns; begin += kRunSegments * kSegment) {
+    const std::size_t columns = at_most(tile.columns - begin, kRunSegments * kSegment);
+    const auto elements_of = [&](std::size_t from) { return at_most(columns - from, kSegment); };
+    for (std::size_t from = 0; from < columns; from += kSegment) {
+      prepare<kGroup>(tile, begin + from, elements_of(from), format.offset,
+                      scratch.activations + from / kSegment * n_rows);
+    }
+    for (std::size_t strip = 0; strip < strips; ++strip) {
+      const std::size_t rows = at_most(tile.weight_rows - strip * kStripRows, kStripRows);
+      for (std::size_t row = 0; row < rows; ++row) {
+        const std::byte* from_row =
+            tile.weight + (strip * kStripRows + row) * tile.row_bytes + tile.format->bytes(begin);
+        for (std::size_t from = 0; from < columns; from += kSegment) {
+          std::uint8_t* const codes = scratch.strip.codes[0];
+          float* const scales = scratch.strip.scales[0];
+          float* const mins = scratch.strip.mins[0];
+          const std::size_t bytes = tile.format->bytes(elements_of(from));
+          prefetch(from_row + kPrefetchAhead, bytes);
+          format.unpack(*tile.format, from_row, elements_of(from), codes, scales, mins);
+          from_row += bytes;
+          for (std::size_t r = 0; r < n_rows; ++r) {
+            const std::size_t at = from / kSegment * n_rows + r;
+            make_terms<kGroup, kMin, kWide>(codes, scales, mins, scratch.activations[at], row,
+                                            terms[at]);
+          }
+        }
+      }
+      for (std::size_t from = 0; from < columns; from += kSegment) {
+        for (std::size_t r = 0; r < n_rows; ++r) {
+          const std::size_t at = from / kSegment * n_rows + r;
+          add_terms<kGroup, kMin>(terms[at], scratch.activations[at], elements_of(from) / kGroup,
+                                  scratch.totals[strip][r]);
+        }
+      }
+    }
+  }
+}
+
 static_assert(kRegisterStrips <= 2);  // so that one strip is left over at most
 
 template <std::size_t kGroup, bool kMin, bool kWide>
-void multiply(const DotTile& tile, const SegmentFormat& format, Scratch& scratch) {
-  const std::size_t strips = (tile.weight_rows + kStripRows - 1) / kStripRows;
-  for (std::size_t strip = 0; strip < strips; ++strip) {
-    std::memset(scratch.totals[strip], 0, tile.n_rows * sizeof(scratch.totals[strip][0]));
-  }
-  const bool few = tile.n_rows <= kFewRows;
+void multiply_many(const DotTile& tile, const SegmentFormat& format, std::size_t strips,
+                   Scratch& scratch) {
   for (std::size_t begin = 0; begin < tile.columns; begin += kSegment) {
-    const std::size_t elements = tile.columns - begin < kSegment ? tile.columns - begin : kSegment;
+    const std::size_t elements = at_most(tile.columns - begin, kSegment);
     const std::size_t groups = elements / kGroup;
-    const std::size_t bytes = tile.format->bytes(elements);
     const std::byte* row = tile.weight + tile.format->bytes(begin);
     prepare<kGroup>(tile, begin, elements, format.offset, scratch.activations);
     for (std::size_t strip = 0; strip < strips; ++strip) {
-      const std::size_t left = tile.weight_rows - strip * kStripRows;
-      for (std::size_t i = 0; i < (left < kStripRows ? left : kStripRows); ++i) {
-        prefetch(row + kStripRows * tile.row_bytes, bytes);
+      const std::size_t rows = at_most(tile.weight_rows - strip * kStripRows, kStripRows);
+      for (std::size_t i = 0; i < rows; ++i) {
+        prefetch(row + kStripRows * tile.row_bytes, tile.format->bytes(elements));
         format.unpack(*tile.format, row, elements, scratch.strip.codes[i], scratch.strip.scales[i],
                       scratch.strip.mins[i]);
         row += tile.row_bytes;
-      }
-      if (few) {
-        for (std::size_t r = 0; r < tile.n_rows; ++r) {
-          add_few<kGroup, kMin, kWide>(scratch.strip, scratch.activations[r], groups, scratch.terms,
-                                       scratch.totals[strip][r]);
-        }
-        continue;
       }
       const std::size_t panel = strip % kRegisterStrips;
       turn<kMin>(scratch.strip, elements, groups, scratch.panels[panel]);
@@ -272,6 +316,19 @@ void multiply(const DotTile& tile, const SegmentFormat& format, Scratch& scratch
                                          scratch.totals + strip);
       }
     }
+  }
+}
+
+template <std::size_t kGroup, bool kMin, bool kWide>
+void multiply(const DotTile& tile, const SegmentFormat& format, Scratch& scratch) {
+  const std::size_t strips = (tile.weight_rows + kStripRows - 1) / kStripRows;
+  for (std::size_t strip = 0; strip < strips; ++strip) {
+    std::memset(scratch.totals[strip], 0, tile.n_rows * sizeof(scratch.totals[strip][0]));
+  }
+  if (tile.n_rows <= kFewRows) {
+    multiply_few<kGroup, kMin, kWide>(tile, format, strips, scratch);
+  } else {
+    multiply_many<kGroup, kMin, kWide>(tile, format, strips, scratch);
   }
   write_output(tile, scratch.totals);
 }
