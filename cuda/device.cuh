@@ -17,6 +17,21 @@ __device__ __forceinline__ unsigned char* dynamic_shared() {
   return reinterpret_cast<unsigned char*>(dynamic_shared_memory);
 }
 
+/// Where in shared memory a pointer into it points.
+__device__ __forceinline__ unsigned shared_address(const void* at) {
+  return static_cast<unsigned>(__cvta_generic_to_shared(at));
+}
+
+/// Four of the eight bytes of (low, high), each chosen by three bits of a nibble of `selector`'s
+/// low half. __byte_perm is the same, but spends an instruction on clearing the fourth bits.
+/// REQUIRES: they are clear.
+__device__ __forceinline__ std::uint32_t permute_bytes(std::uint32_t low, std::uint32_t high,
+                                                       std::uint32_t selector) {
+  std::uint32_t result;
+  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(result) : "r"(low), "r"(high), "r"(selector));
+  return result;
+}
+
 /// A float16 given as the low 16 bits; exact.
 __device__ __forceinline__ float half_bits_to_float(unsigned bits) {
   float value;
@@ -24,23 +39,14 @@ __device__ __forceinline__ float half_bits_to_float(unsigned bits) {
   return value;
 }
 
-/// Starts a copy of `bytes` <= 16 from global to shared memory and zeros what is left of the 16.
-/// REQUIRES: both addresses are multiples of 16.
-__device__ __forceinline__ void copy_async_16(unsigned char* to, const unsigned char* from,
-                                              unsigned bytes) {
+/// Starts a copy of 16 bytes from global to shared memory. REQUIRES: both addresses are multiples
+/// of 16.
+__device__ __forceinline__ void copy_async_16(unsigned char* to, const unsigned char* from) {
 #if __CUDA_ARCH__ >= 800
-  const auto shared = static_cast<unsigned>(__cvta_generic_to_shared(to));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(from), "r"(bytes)
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from)
                : "memory");
 #else
-  uint4 value = {0, 0, 0, 0};
-  if (bytes == 16) {
-    value = *reinterpret_cast<const uint4*>(from);
-  } else {
-    auto* const part = reinterpret_cast<unsigned char*>(&value);
-    for (unsigned i = 0; i < bytes; ++i) part[i] = from[i];
-  }
-  *reinterpret_cast<uint4*>(to) = value;
+  *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
 #endif
 }
 

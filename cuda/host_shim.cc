@@ -106,6 +106,7 @@ class Block {
 
  private:
   static void start();
+  void prepare(Fiber& fiber, std::byte* stack);
   void resume(unsigned thread);
   void yield();
 
@@ -165,6 +166,17 @@ std::uint32_t Block::shuffle(std::uint32_t value, unsigned lane) {
   return values[lane];
 }
 
+void Block::prepare(Fiber& fiber, std::byte* stack) {
+  fiber.awaited = nullptr;
+  fiber.shuffles = 0;
+  fiber.done = false;
+  getcontext(&fiber.context);
+  fiber.context.uc_stack.ss_sp = stack;
+  fiber.context.uc_stack.ss_size = kStackBytes;
+  fiber.context.uc_link = nullptr;
+  makecontext(&fiber.context, &Block::start, 0);
+}
+
 // One block, from the first thread's start to the last one's end; false where nobody can go on.
 bool Block::run() {
   std::memset(shared_, 0xcd, shared_bytes_);
@@ -172,15 +184,7 @@ bool Block::run() {
   barrier_ = {.members = threads};
   for (Warp& warp : warps_) warp.barrier = {.members = 32};
   for (unsigned i = 0; i < threads; ++i) {
-    Fiber& fiber = fibers_[i];
-    fiber.awaited = nullptr;
-    fiber.shuffles = 0;
-    fiber.done = false;
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = stacks_.get() + i * kStackBytes;
-    fiber.context.uc_stack.ss_size = kStackBytes;
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, &Block::start, 0);
+    prepare(fibers_[i], stacks_.get() + i * kStackBytes);
   }
   while (barrier_.members > 0) {
     bool progress = false;

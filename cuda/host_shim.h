@@ -105,17 +105,6 @@ inline int __dp4a(int a, int b, int sum) {
 inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
   return static_cast<unsigned>((std::uint64_t{high} << 32 | low) >> (shift & 31));
 }
-inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
-  const std::uint64_t bytes = std::uint64_t{high} << 32 | low;
-  unsigned result = 0;
-  for (int i = 0; i < 4; ++i) {
-    const unsigned select = selector >> 4 * i & 15;
-    const auto byte = static_cast<std::uint8_t>(bytes >> 8 * (select & 7));
-    const unsigned chosen = select & 8 ? (byte & 0x80 ? 0xffu : 0u) : byte;
-    result |= chosen << 8 * i;
-  }
-  return result;
-}
 inline float __int_as_float(int bits) { return std::bit_cast<float>(bits); }
 inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
 inline int __float2int_rn(float value) { return static_cast<int>(std::nearbyintf(value)); }
@@ -128,12 +117,23 @@ namespace sluice::cuda {
 
 // The wrappers of device.cuh, on the CPU.
 inline unsigned char* dynamic_shared() { return host_shim::shared_memory(); }
+inline unsigned shared_address(const void* at) {
+  return static_cast<unsigned>(reinterpret_cast<std::uintptr_t>(at));
+}
+inline std::uint32_t permute_bytes(std::uint32_t low, std::uint32_t high, std::uint32_t selector) {
+  const std::uint64_t bytes = std::uint64_t{high} << 32 | low;
+  std::uint32_t result = 0;
+  for (int i = 0; i < 4; ++i) {
+    const auto byte = static_cast<std::uint8_t>(bytes >> 8 * (selector >> 4 * i & 7));
+    result |= std::uint32_t{byte} << 8 * i;
+  }
+  return result;
+}
 inline float half_bits_to_float(unsigned bits) {
   return half_to_float(static_cast<std::uint16_t>(bits));
 }
-inline void copy_async_16(unsigned char* to, const unsigned char* from, unsigned bytes) {
-  std::memcpy(to, from, bytes);
-  std::memset(to + bytes, 0, 16 - bytes);
+inline void copy_async_16(unsigned char* to, const unsigned char* from) {
+  std::memcpy(to, from, 16);
 }
 inline void commit_copies() {}
 template <int kLeft>

@@ -24,8 +24,8 @@ __device__ __forceinline__ T load_aligned(const unsigned char* at) {
   return value;
 }
 
-/// N words from an address of which `kAlign` is known. May read up to three bytes before and behind
-/// them, never outside the aligned words that hold them.
+/// N words of shared memory from an address of which `kAlign` is known. May read up to three bytes
+/// before and behind them, never outside the aligned words that hold them.
 template <int N, int kAlign>
 __device__ __forceinline__ void load_words(const unsigned char* at, std::uint32_t (&words)[N]) {
   if constexpr (kAlign == 16 && N % 4 == 0) {
@@ -41,7 +41,7 @@ __device__ __forceinline__ void load_words(const unsigned char* at, std::uint32_
 #pragma unroll
     for (int i = 0; i < N; ++i) words[i] = load_aligned<std::uint32_t>(at + 4 * i);
   } else {
-    const auto misfit = static_cast<unsigned>(reinterpret_cast<std::uintptr_t>(at) & 3);
+    const unsigned misfit = shared_address(at) & 3;
     const unsigned char* const base = at - misfit;
     std::uint32_t low = load_aligned<std::uint32_t>(base);
 #pragma unroll
@@ -72,22 +72,25 @@ struct ByteTable {
   std::uint32_t words[4];
 };
 
-/// The entries for the eight nibbles of `word`: those of the low nibbles and those of the high
-/// ones.
+/// The entries for the eight nibbles of `word` as two words, in the order of the nibbles: the low
+/// one of a byte, then its high one.
 __device__ __forceinline__ void look_up(const ByteTable& table, std::uint32_t word,
-                                        std::uint32_t& low, std::uint32_t& high) {
-  // __byte_perm chooses among eight bytes by the low three bits of a nibble; the fourth bit then
+                                        std::uint32_t& front, std::uint32_t& back) {
+  // permute_bytes chooses among eight bytes by the low three bits of a nibble; the fourth bit then
   // chooses between the table's halves.
   const std::uint32_t entry = word & 0x77777777u;
   const std::uint32_t upper = 0x32103210u | (word >> 1 & 0x44444444u);
-  const std::uint32_t front =
-      __byte_perm(__byte_perm(table.words[0], table.words[1], entry),
-                  __byte_perm(table.words[2], table.words[3], entry), upper);
-  const std::uint32_t back =
-      __byte_perm(__byte_perm(table.words[0], table.words[1], entry >> 16),
-                  __byte_perm(table.words[2], table.words[3], entry >> 16), upper >> 16);
-  low = __byte_perm(front, back, 0x6420);
-  high = __byte_perm(front, back, 0x7531);
+  front = permute_bytes(permute_bytes(table.words[0], table.words[1], entry),
+                        permute_bytes(table.words[2], table.words[3], entry), upper);
+  back = permute_bytes(permute_bytes(table.words[0], table.words[1], entry >> 16),
+                       permute_bytes(table.words[2], table.words[3], entry >> 16), upper >> 16);
+}
+
+/// Brings bytes into look_up's order: `low` meets the low nibbles of a word, `high` the high ones.
+__device__ __forceinline__ void interleave(std::uint32_t& low, std::uint32_t& high) {
+  const std::uint32_t front = permute_bytes(low, high, 0x5140);
+  high = permute_bytes(low, high, 0x7362);
+  low = front;
 }
 
 }  // namespace sluice::cuda

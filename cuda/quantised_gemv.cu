@@ -20,16 +20,17 @@ template <typename Unit>
 cudaError_t launch_format(const GemvLaunch& launch_of, const GemvTile& tile, const GemvTask* tasks,
                           cudaStream_t stream) {
   if (launch_of.columns % Unit::kElements != 0) return cudaErrorInvalidValue;
-  const GemvLayout<Unit> layout(tile, launch_of.max_n_rows);
+  const GemvLayout<Unit> layout(tile, launch_of);
   const dim3 grid = {(launch_of.max_rows + kBlockRows - 1) / kBlockRows, launch_of.n_tasks, 1};
   return launch(gemv_kernel<Unit>, grid, dim3{layout.warps * kWarp, 1, 1}, layout.total_bytes,
-                stream, tasks, tile, launch_of.columns, launch_of.max_n_rows);
+                stream, tasks, tile, launch_of);
 }
 
 }  // namespace
 
 GemvTile gemv_tile(const GemvLaunch& launch) {
-  GemvTile tile;
+  // Whole rows of up to 2048 columns: their copies are one run a warp, and chains are many.
+  GemvTile tile = {.rows_per_warp = 4, .segments = 4, .stages = 2};
   while (launch.max_n_rows * tile.rows_per_warp * tile.segments > kWarp) tile.segments /= 2;
   return tile;
 }

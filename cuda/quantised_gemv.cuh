@@ -5,12 +5,11 @@
 // them until the end. It walks over the columns in pieces of whole segments, all its rows at once:
 //
 //   1. asynchronous copies bring the next pieces' blocks, as they are, into shared memory;
-//   2. lanes take units (weight_units_32.cuh) of the piece at hand, whichever row they are in, and
-//   leave each group's
-//      (weight scale * activation scale, exact integer dot) as a term;
+//   2. lanes take units (weight_units_32.cuh) of the piece at hand and leave each group's factors,
+//      (weight scale * activation scale) and (exact integer dot), as a term;
 //   3. each (activation row, weight row, segment) is a chain that one lane adds up in order from
 //   those terms;
-//   4. the chains of a row are added in order.
+//   4. at the end the chains of an output are added in order.
 //
 // Step 3 is the only one whose order matters, and it is one load and one fma a group. Which lane
 // does what, and how large the pieces are, changes nothing.
@@ -29,7 +28,6 @@ inline constexpr std::uint32_t kWarp = 32;
 inline constexpr std::uint32_t kBlockRows =
     32;  // outputs of a block: a group of the next quantisation
 inline constexpr std::uint32_t kSegmentColumns = kSegment;
-inline constexpr std::uint32_t kMatrices = 2;  // of a gated unit
 
 /// The factors of one group's term, and of its minimum's.
 template <bool kHasMin>
@@ -54,7 +52,8 @@ struct Term<true> {
 };
 
 /// Where things are in a block's shared memory, in bytes; host and device agree by computing it
-/// from the same numbers. A warp has its stages, then its terms; behind all warps are the results.
+/// from the same numbers. A warp has its stages, then its terms. Behind all warps are the sums of
+/// segments, [matrix][activation row][segment][kBlockRows].
 template <typename Unit>
 struct GemvLayout {
   static constexpr std::uint32_t kGroups = kSegmentColumns / Unit::kGroup;  // of a segment
@@ -63,18 +62,20 @@ struct GemvLayout {
   std::uint32_t stage_bytes;
   std::uint32_t warp_bytes;
   std::uint32_t warps;
+  std::uint32_t segments;  // of a row
   std::uint32_t total_bytes;
 
-  __host__ __device__ GemvLayout(const GemvTile& tile, std::uint32_t max_n_rows) {
-    const std::uint32_t chains = max_n_rows * tile.rows_per_warp * tile.segments;
+  __host__ __device__ GemvLayout(const GemvTile& tile, const GemvLaunch& launch) {
     constexpr std::uint32_t kSegmentBytes = kSegmentColumns / Unit::kElements * Unit::kBytes;
+    constexpr auto kTermBytes = static_cast<std::uint32_t>(sizeof(Term<Unit::kHasMin>));
+    const std::uint32_t chains = launch.max_n_rows * tile.rows_per_warp * tile.segments;
     row_bytes = (tile.segments * kSegmentBytes + 16 + 4 + 15) / 16 * 16;
     stage_bytes = tile.rows_per_warp * row_bytes;
-    warp_bytes = tile.stages * stage_bytes +
-                 chains * kChainTerms * static_cast<std::uint32_t>(sizeof(Term<Unit::kHasMin>));
-    warp_bytes = (warp_bytes + 15) / 16 * 16;
+    warp_bytes = (tile.stages * stage_bytes + chains * kChainTerms * kTermBytes + 15) / 16 * 16;
     warps = kBlockRows / tile.rows_per_warp;
-    total_bytes = warps * warp_bytes + kMatrices * kMaxGemvRows * kBlockRows * 4;
+    segments = (launch.columns + kSegmentColumns - 1) / kSegmentColumns;
+    total_bytes =
+        warps * warp_bytes + (launch.gated ? 2 : 1) * launch.max_n_rows * segments * kBlockRows * 4;
   }
 };
 
@@ -83,6 +84,45 @@ struct GemvPiece {
   const std::byte* matrix;
   std::uint32_t first_column;
   std::uint32_t columns;
+};
+
+/// What an activation row has under a unit.
+template <typename Unit>
+struct ActivationUnit {
+  static constexpr bool kNeedsSum = Unit::kOffset != 0 || Unit::kHasMin;
+  std::uint32_t codes[Unit::kUnitGroups][Unit::kGroup / 4];
+  float scales[Unit::kUnitGroups];
+  int sums[Unit::kUnitGroups];
+
+  /// `at`: the element where the unit's first group starts.
+  __device__ __forceinline__ ActivationUnit(const QuantisedRows& rows, std::size_t at) {
+#pragma unroll
+    for (int s = 0; s < Unit::kUnitGroups; ++s) {
+      const std::size_t group_at = at + s * Unit::kGroupStep * Unit::kGroup;
+      const auto* const four = reinterpret_cast<const uint4*>(rows.codes + group_at);
+#pragma unroll
+      for (int i = 0; i < Unit::kGroup / 16; ++i) {
+        const uint4 words = __ldg(four + i);
+        codes[s][4 * i] = words.x;
+        codes[s][4 * i + 1] = words.y;
+        codes[s][4 * i + 2] = words.z;
+        codes[s][4 * i + 3] = words.w;
+      }
+      if constexpr (Unit::kInterleaved) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) interleave(codes[s][i], codes[s][4 + i]);
+      }
+      scales[s] = __ldg(rows.scales + group_at / kActivationGroup);
+      sums[s] = kNeedsSum ? sum_of_codes(rows.sums + group_at / 16) : 0;
+    }
+  }
+
+ private:
+  static __device__ __forceinline__ int sum_of_codes(const std::int16_t* sums_at) {
+    if constexpr (Unit::kGroup == 16) return __ldg(sums_at);
+    const auto both = static_cast<int>(__ldg(reinterpret_cast<const unsigned*>(sums_at)));
+    return static_cast<std::int16_t>(both) + (both >> 16);
+  }
 };
 
 template <typename Unit>
@@ -98,22 +138,23 @@ class GemvWarp {
         layout_(layout),
         columns_(columns),
         lane_(threadIdx.x % kWarp),
-        row_in_block_(threadIdx.x / kWarp * tile.rows_per_warp) {
-    const std::uint32_t first = blockIdx.x * kBlockRows + row_in_block_;
-    first_row_ = first;
-    rows_ = first >= task.rows ? 0 : min(tile.rows_per_warp, task.rows - first);
-    piece_columns_ = tile.segments * kSegmentColumns;
-    pieces_ = (columns + piece_columns_ - 1) / piece_columns_;
-    stages_ = dynamic_shared() + threadIdx.x / kWarp * layout.warp_bytes;
-    terms_ = reinterpret_cast<GroupTerm*>(stages_ + tile.stages * layout.stage_bytes);
+        row_in_block_(threadIdx.x / kWarp * tile.rows_per_warp),
+        first_row_(blockIdx.x * kBlockRows + row_in_block_),
+        rows_(first_row_ >= task.rows ? 0 : min(tile.rows_per_warp, task.rows - first_row_)),
+        piece_columns_(min(tile.segments * kSegmentColumns, columns)),
+        pieces_((columns + piece_columns_ - 1) / piece_columns_),
+        stages_(dynamic_shared() + threadIdx.x / kWarp * layout.warp_bytes),
+        terms_(reinterpret_cast<GroupTerm*>(stages_ + tile.stages * layout.stage_bytes)) {
+    // As many lanes a row as it has units, but a power of two: the other lanes take other rows.
+    row_lanes_ = kWarp;
+    while (row_lanes_ / 2 >= piece_columns_ / kUnitElements) row_lanes_ /= 2;
   }
 
-  /// Leaves results[matrix][activation row][row in block] for this warp's rows.
-  __device__ void run(float (*results)[kMaxGemvRows][kBlockRows]) {
+  /// Leaves this warp's rows of `sums`, [matrix][activation row][segment][kBlockRows].
+  __device__ void run(float* sums) const {
     if (rows_ == 0) return;
     const std::uint32_t steps = pieces_ * (task_.up == nullptr ? 1 : 2);
     for (std::uint32_t step = 0; step < tile_.stages; ++step) fetch(step, steps);
-    float total = 0.0f;  // held by the first lane of a row's chains
     for (std::uint32_t step = 0; step < steps; ++step) {
       wait();
       __syncwarp();
@@ -121,53 +162,69 @@ class GemvWarp {
       make_terms(piece, stages_ + step % tile_.stages * layout_.stage_bytes);
       __syncwarp();
       fetch(step + tile_.stages, steps);
-      total = add_chains(piece, total);
-      if ((step + 1) % pieces_ == 0) {
-        store(results[step / pieces_], total);
-        total = 0.0f;
-      }
+      add_chains(piece, sums + step / pieces_ * task_.n_rows * layout_.segments * kBlockRows);
     }
   }
 
  private:
+  static constexpr std::uint32_t kUnitElements = Unit::kGroup * Unit::kUnitGroups;
+  static constexpr std::uint32_t kBlockUnits = Unit::kElements / kUnitElements;
+
   __device__ __forceinline__ GemvPiece piece_of(std::uint32_t step) const {
     const bool second = step >= pieces_;
     const std::uint32_t first = (second ? step - pieces_ : step) * piece_columns_;
     return {second ? task_.up : task_.weight, first, min(piece_columns_, columns_ - first)};
   }
 
-  __device__ __forceinline__ std::uint32_t bytes_of(std::uint32_t columns) const {
+  static __device__ __forceinline__ std::uint32_t bytes_of(std::uint32_t columns) {
     return columns / Unit::kElements * Unit::kBytes;
   }
 
-  /// What is left of a row's piece when its address is rounded down to 16; the same in global and
-  /// in shared memory.
-  __device__ __forceinline__ std::uint32_t phase(std::uint32_t row, const GemvPiece& piece) const {
-    return ((first_row_ + row) * bytes_of(columns_) + bytes_of(piece.first_column)) & 15;
+  /// The matrix's byte where a row's piece begins.
+  __device__ __forceinline__ std::size_t offset(std::uint32_t row, const GemvPiece& piece) const {
+    return std::size_t{first_row_ + row} * bytes_of(columns_) + bytes_of(piece.first_column);
+  }
+
+  /// Where a row's piece lies in its stage. Addresses keep their phase within 16 bytes. Whole rows
+  /// are one run, as in the matrix; parts of rows are each a run of their own.
+  __device__ __forceinline__ std::uint32_t place(std::uint32_t row, const GemvPiece& piece) const {
+    const std::uint32_t first_phase = static_cast<std::uint32_t>(offset(0, piece)) & 15;
+    if (pieces_ == 1) return first_phase + row * bytes_of(columns_);
+    return row * layout_.row_bytes + ((first_phase + row * bytes_of(columns_)) & 15);
   }
 
   // Step 1. A batch is committed even where nothing is left to fetch, so that `wait` can count.
-  __device__ __forceinline__ void fetch(std::uint32_t step, std::uint32_t steps) {
+  __device__ __forceinline__ void fetch(std::uint32_t step, std::uint32_t steps) const {
     if (step < steps) {
       const GemvPiece piece = piece_of(step);
       unsigned char* const stage = stages_ + step % tile_.stages * layout_.stage_bytes;
-      const std::size_t row_bytes = bytes_of(columns_);
-      const auto* const matrix = reinterpret_cast<const unsigned char*>(piece.matrix);
-      const std::size_t end = row_bytes * task_.rows;
-      const std::uint32_t bytes = bytes_of(piece.columns);
-      for (std::uint32_t row = 0; row < rows_; ++row) {
-        const std::size_t begin =
-            ((first_row_ + row) * row_bytes + bytes_of(piece.first_column)) & ~std::size_t{15};
-        const std::uint32_t chunks = (phase(row, piece) + bytes + 15) / 16;
-        for (std::uint32_t i = lane_; i < chunks; i += kWarp) {
-          const std::size_t at = begin + std::size_t{16} * i;
-          const std::size_t left = end - at;
-          copy_async_16(stage + row * layout_.row_bytes + 16 * i, matrix + at,
-                        left < 16 ? static_cast<unsigned>(left) : 16u);
-        }
+      const std::uint32_t runs = pieces_ == 1 ? 1 : rows_;
+      const std::uint32_t bytes = bytes_of(piece.columns) * (pieces_ == 1 ? rows_ : 1);
+      for (std::uint32_t run = 0; run < runs; ++run) {
+        copy_run(stage + run * layout_.row_bytes, piece.matrix, offset(run, piece), bytes);
       }
     }
     commit_copies();
+  }
+
+  __device__ __forceinline__ void copy_run(unsigned char* to, const std::byte* matrix,
+                                           std::size_t begin, std::uint32_t bytes) const {
+    const std::uint32_t run_phase = static_cast<std::uint32_t>(begin) & 15;
+    begin -= run_phase;
+    const std::uint32_t chunks = (run_phase + bytes + 15) / 16;
+    const auto* from = reinterpret_cast<const unsigned char*>(matrix) + begin + 16 * lane_;
+    to += 16 * lane_;
+    // The last chunk may reach into the next row, but not beyond the matrix.
+    const std::size_t left = std::size_t{task_.rows} * bytes_of(columns_) - begin;
+    const std::uint32_t whole = left >= std::size_t{16} * chunks ? chunks : chunks - 1;
+    for (std::uint32_t i = lane_; i < whole; i += kWarp) {
+      copy_async_16(to, from);
+      to += 16 * kWarp;
+      from += 16 * kWarp;
+    }
+    if (whole < chunks && whole % kWarp == lane_) {
+      for (std::uint32_t i = 0; i < static_cast<std::uint32_t>(left) % 16; ++i) to[i] = from[i];
+    }
   }
 
   __device__ __forceinline__ void wait() const {
@@ -176,96 +233,71 @@ class GemvWarp {
     if (tile_.stages == 3) wait_for_copies<2>();
   }
 
-  // Step 2.
-  __device__ __forceinline__ void make_terms(const GemvPiece& piece, const unsigned char* stage) {
-    constexpr std::uint32_t kUnitElements = Unit::kGroup * Unit::kUnitGroups;
-    constexpr std::uint32_t kBlockUnits = Unit::kElements / kUnitElements;
+  // Step 2. A lane stays with its columns and goes down the rows, so that activations are loaded
+  // once for them all.
+  __device__ __forceinline__ void make_terms(const GemvPiece& piece,
+                                             const unsigned char* stage) const {
     const std::uint32_t units = piece.columns / kUnitElements;
-    std::uint32_t row = 0, unit = lane_;
-    while (true) {
-      while (unit >= units) {
-        unit -= units;
-        ++row;
+    const std::uint32_t row_step = kWarp / row_lanes_;
+    for (std::uint32_t r = 0; r < task_.n_rows; ++r) {
+      const std::size_t x_row = task_.row_index == nullptr ? r : __ldg(task_.row_index + r);
+      for (std::uint32_t at = lane_ % row_lanes_; at < units; at += row_lanes_) {
+        const std::uint32_t block = at / kBlockUnits;
+        const auto unit = static_cast<int>(at % kBlockUnits);
+        const std::uint32_t group = block * (Unit::kElements / Unit::kGroup) +
+                                    static_cast<std::uint32_t>(Unit::first_group(unit));
+        const ActivationUnit<Unit> x(task_.input,
+                                     x_row * columns_ + piece.first_column + group * Unit::kGroup);
+        GroupTerm* const terms =
+            terms_ +
+            (r * tile_.rows_per_warp * tile_.segments + group / Layout::kGroups) *
+                Layout::kChainTerms +
+            group % Layout::kGroups;
+        const unsigned char* const blocks = stage + block * Unit::kBytes;
+        for (std::uint32_t row = lane_ / row_lanes_; row < rows_; row += row_step) {
+          GroupTerm* const row_terms = terms + row * tile_.segments * Layout::kChainTerms;
+          Unit::unit(blocks + place(row, piece), unit,
+                     [&](int s, const auto& codes, float scale, float min) {
+                       row_terms[s * Unit::kGroupStep] = term(codes, scale, min, x, s);
+                     });
+        }
       }
-      if (row >= rows_) break;
-      const std::uint32_t block = unit / kBlockUnits;
-      const unsigned char* const bytes =
-          stage + row * layout_.row_bytes + phase(row, piece) + block * Unit::kBytes;
-      Unit::unit(bytes, static_cast<int>(unit % kBlockUnits),
-                 [&](int group, const auto& codes, float scale, float min) {
-                   make_term(piece, row, block * Unit::kElements + group * Unit::kGroup, codes,
-                             scale, min);
-                 });
-      unit += kWarp;
     }
   }
 
   template <int N>
-  __device__ __forceinline__ void make_term(const GemvPiece& piece, std::uint32_t row,
-                                            std::uint32_t column, const std::uint32_t (&codes)[N],
-                                            float scale, float min) {
-    const std::uint32_t group = column / Unit::kGroup;
-    GroupTerm* term = terms_ +
-                      (row * tile_.segments + group / Layout::kGroups) * Layout::kChainTerms +
-                      group % Layout::kGroups;
-    for (std::uint32_t r = 0; r < task_.n_rows; ++r) {
-      const std::size_t input_row = task_.row_index == nullptr ? r : __ldg(task_.row_index + r);
-      const std::size_t at = input_row * columns_ + piece.first_column + column;
-      const auto* const x = reinterpret_cast<const uint4*>(task_.input.codes + at);
-      int dot = 0;
+  static __device__ __forceinline__ GroupTerm term(const std::uint32_t (&codes)[N], float scale,
+                                                   float min, const ActivationUnit<Unit>& x,
+                                                   int s) {
+    int dot = 0;
 #pragma unroll
-      for (int i = 0; i < N; i += 4) {
-        const uint4 four = __ldg(x + i / 4);
-        dot = __dp4a(static_cast<int>(codes[i]), static_cast<int>(four.x), dot);
-        dot = __dp4a(static_cast<int>(codes[i + 1]), static_cast<int>(four.y), dot);
-        dot = __dp4a(static_cast<int>(codes[i + 2]), static_cast<int>(four.z), dot);
-        dot = __dp4a(static_cast<int>(codes[i + 3]), static_cast<int>(four.w), dot);
-      }
-      const int sum = Unit::kOffset != 0 || Unit::kHasMin ? sum_of_codes(at) : 0;
-      const float activation_scale = __ldg(task_.input.scales + at / kActivationGroup);
-      *term = GroupTerm::make(scale * activation_scale, dot - Unit::kOffset * sum,
-                              min * activation_scale, sum);
-      term += tile_.rows_per_warp * tile_.segments * Layout::kChainTerms;
+    for (int i = 0; i < N; ++i) {
+      dot = __dp4a(static_cast<int>(codes[i]), static_cast<int>(x.codes[s][i]), dot);
     }
+    return GroupTerm::make(scale * x.scales[s], dot - Unit::kOffset * x.sums[s], min * x.scales[s],
+                           x.sums[s]);
   }
 
-  __device__ __forceinline__ int sum_of_codes(std::size_t at) const {
-    const std::int16_t* const sums = task_.input.sums + at / 16;
-    if constexpr (Unit::kGroup == 16) return __ldg(sums);
-    const auto both = static_cast<int>(__ldg(reinterpret_cast<const unsigned*>(sums)));
-    return static_cast<std::int16_t>(both) + (both >> 16);
-  }
-
-  // Steps 3 and 4: lane = (activation row, weight row, segment), the last fastest.
-  __device__ __forceinline__ float add_chains(const GemvPiece& piece, float total) const {
+  // Step 3: lane = (activation row, weight row, segment), the last fastest.
+  __device__ __forceinline__ void add_chains(const GemvPiece& piece, float* sums) const {
     const std::uint32_t segment = lane_ % tile_.segments;
-    const std::uint32_t chains = task_.n_rows * tile_.rows_per_warp * tile_.segments;
+    const std::uint32_t row = lane_ / tile_.segments % tile_.rows_per_warp;
+    const std::uint32_t r = lane_ / tile_.segments / tile_.rows_per_warp;
     const std::uint32_t groups = piece.columns / Unit::kGroup;
     const std::uint32_t before = segment * Layout::kGroups;
+    if (r >= task_.n_rows || row >= rows_ || before >= groups) return;
+    const GroupTerm* const terms = terms_ + lane_ * Layout::kChainTerms;
+    const std::uint32_t count = min(Layout::kGroups, groups - before);
     float sum = 0.0f;
-    if (lane_ < chains && lane_ / tile_.segments % tile_.rows_per_warp < rows_ && before < groups) {
-      const GroupTerm* const terms = terms_ + lane_ * Layout::kChainTerms;
-      const std::uint32_t count = min(Layout::kGroups, groups - before);
-      if (count == Layout::kGroups) {
+    if (count == Layout::kGroups) {
 #pragma unroll
-        for (std::uint32_t i = 0; i < Layout::kGroups; ++i) sum = terms[i].add_to(sum);
-      } else {
-        for (std::uint32_t i = 0; i < count; ++i) sum = terms[i].add_to(sum);
-      }
+      for (std::uint32_t i = 0; i < Layout::kGroups; ++i) sum = terms[i].add_to(sum);
+    } else {
+#pragma unroll 1
+      for (std::uint32_t i = 0; i < count; ++i) sum = terms[i].add_to(sum);
     }
-    for (std::uint32_t s = 0; s < tile_.segments; ++s) {
-      const float next = __shfl_sync(0xffffffffu, sum, lane_ - segment + s);
-      if (s * Layout::kGroups < groups) total += next;
-    }
-    return total;
-  }
-
-  __device__ __forceinline__ void store(float (*results)[kBlockRows], float total) const {
-    const std::uint32_t chain = lane_ / tile_.segments;
-    const std::uint32_t row = chain % tile_.rows_per_warp, r = chain / tile_.rows_per_warp;
-    if (lane_ % tile_.segments == 0 && r < task_.n_rows && row < rows_) {
-      results[r][row_in_block_ + row] = total;
-    }
+    const std::uint32_t of_row = piece.first_column / kSegmentColumns + segment;
+    sums[(r * layout_.segments + of_row) * kBlockRows + row_in_block_ + row] = sum;
   }
 
   const GemvTask& task_;
@@ -275,6 +307,7 @@ class GemvWarp {
   std::uint32_t lane_, row_in_block_, first_row_, rows_, piece_columns_, pieces_;
   unsigned char* stages_;
   GroupTerm* terms_;
+  std::uint32_t row_lanes_;  // lanes side by side along a row
 };
 
 /// What a warp does with one activation row's 32 results; lane i has output i of the block.
@@ -293,18 +326,24 @@ __device__ __forceinline__ void finish_row(const GemvTask& task, std::uint32_t r
 }
 
 template <typename Unit>
-__global__ void gemv_kernel(const GemvTask* tasks, GemvTile tile, std::uint32_t columns,
-                            std::uint32_t max_n_rows) {
+__global__ void gemv_kernel(const GemvTask* tasks, GemvTile tile, GemvLaunch launch) {
   const GemvTask task = tasks[blockIdx.y];
   if (task.n_rows == 0 || blockIdx.x * kBlockRows >= task.rows) return;
-  const GemvLayout<Unit> layout(tile, max_n_rows);
-  auto* const results = reinterpret_cast<float(*)[kMaxGemvRows][kBlockRows]>(
-      dynamic_shared() + layout.warps * layout.warp_bytes);
-  GemvWarp<Unit>(task, tile, layout, columns).run(results);
+  const GemvLayout<Unit> layout(tile, launch);
+  auto* const sums = reinterpret_cast<float*>(dynamic_shared() + layout.warps * layout.warp_bytes);
+  GemvWarp<Unit>(task, tile, layout, launch.columns).run(sums);
   __syncthreads();
-  const std::uint32_t lane = threadIdx.x % kWarp;
+  // Step 4.
+  const auto total = [&](std::uint32_t first_segment) {
+    const float* const chains = sums + first_segment * kBlockRows + threadIdx.x % kWarp;
+    float sum = 0.0f;
+    for (std::uint32_t s = 0; s < layout.segments; ++s) sum += chains[s * kBlockRows];
+    return sum;
+  };
   for (std::uint32_t r = threadIdx.x / kWarp; r < task.n_rows; r += layout.warps) {
-    finish_row(task, r, results[0][r][lane], results[1][r][lane]);
+    const float first = total(r * layout.segments);
+    const float second = task.up == nullptr ? 0.0f : total((task.n_rows + r) * layout.segments);
+    finish_row(task, r, first, second);
   }
 }
 

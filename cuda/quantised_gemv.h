@@ -60,7 +60,7 @@ struct GemvLaunch {
   bool gated = false;            // some task has `up`
 };
 
-/// The measured choice.
+/// A fair choice for any device.
 GemvTile gemv_tile(const GemvLaunch& launch);
 
 /// Runs tasks[0, n_tasks), an array in device memory (so that a captured graph may see other

@@ -10,13 +10,16 @@
 
 namespace sluice::cuda {
 
-template <int kBytesOfBlock, int kGroupOfCodes, int kGroupsInUnit, bool kWithMin, int kCodeOffset>
+template <int kBytesOfBlock, int kGroupOfCodes, int kGroupsInUnit, bool kWithMin, int kCodeOffset,
+          bool kLookedUp = false>
 struct Unit256 {
-  static constexpr int kElements = 256, kBytes = kBytesOfBlock, kGroup = kGroupOfCodes,
-                       kUnitGroups = kGroupsInUnit;
+  static constexpr int kElements = 256, kBytes = kBytesOfBlock, kGroup = kGroupOfCodes;
+  static constexpr int kUnitGroups = kGroupsInUnit, kGroupStep = 1;
   static constexpr bool kHasMin = kWithMin;
+  static constexpr bool kInterleaved = kLookedUp;
   static constexpr int kOffset = kCodeOffset;
   static constexpr int kAlign = alignment_at(kBytes);
+  static __device__ __forceinline__ int first_group(int unit) { return unit * kUnitGroups; }
 };
 
 __device__ __forceinline__ float as_float(std::uint32_t small) {
@@ -30,11 +33,13 @@ __device__ __forceinline__ std::uint32_t pairs_of(std::uint32_t word, int slice)
 
 // Q2_K, Q3_K, Q6_K: a unit is four groups of 16, 32 elements apart: unit u holds elements
 // 128 (u / 2) + 32 s + 16 (u % 2) + [0, 16) for s in 0..3, whose pairs share 16 bytes.
-__device__ __forceinline__ int strided_group(int unit, int slice) {
-  return 8 * (unit / 2) + 2 * slice + unit % 2;
-}
+template <int kBytesOfBlock, bool kWithMin, int kCodeOffset>
+struct PairsUnit : Unit256<kBytesOfBlock, 16, 4, kWithMin, kCodeOffset> {
+  static constexpr int kGroupStep = 2;
+  static __device__ __forceinline__ int first_group(int unit) { return 8 * (unit / 2) + unit % 2; }
+};
 
-struct Q2_KUnit : Unit256<84, 16, 4, true, 0> {
+struct Q2_KUnit : PairsUnit<84, true, 0> {
   template <typename Use>
   static __device__ __forceinline__ void unit(const unsigned char* block, int unit, Use use) {
     std::uint32_t pairs[4], halves[1];
@@ -44,17 +49,17 @@ struct Q2_KUnit : Unit256<84, 16, 4, true, 0> {
     const float min_scale = half_bits_to_float(halves[0] >> 16);
 #pragma unroll
     for (int s = 0; s < 4; ++s) {
-      const int group = strided_group(unit, s);
+      const int group = first_group(unit) + kGroupStep * s;
       std::uint32_t codes[4];
 #pragma unroll
       for (int i = 0; i < 4; ++i) codes[i] = pairs_of(pairs[i], s);
       const unsigned scales = block[group];
-      use(group, codes, scale * as_float(scales & 15), -(min_scale * as_float(scales >> 4)));
+      use(s, codes, scale * as_float(scales & 15), -(min_scale * as_float(scales >> 4)));
     }
   }
 };
 
-struct Q3_KUnit : Unit256<110, 16, 4, false, 4> {
+struct Q3_KUnit : PairsUnit<110, false, 4> {
   template <typename Use>
   static __device__ __forceinline__ void unit(const unsigned char* block, int unit, Use use) {
     std::uint32_t pairs[4], high[4];
@@ -64,7 +69,7 @@ struct Q3_KUnit : Unit256<110, 16, 4, false, 4> {
     const float scale = load_half(block + 108);
 #pragma unroll
     for (int s = 0; s < 4; ++s) {
-      const int group = strided_group(unit, s);
+      const int group = first_group(unit) + kGroupStep * s;
       std::uint32_t codes[4];
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
@@ -72,12 +77,12 @@ struct Q3_KUnit : Unit256<110, 16, 4, false, 4> {
       }
       const int low = scales[group % 8] >> 4 * (group / 8) & 15;
       const int upper = scales[8 + group % 4] >> 2 * (group / 4) & 3;
-      use(group, codes, scale * static_cast<float>((low | upper << 4) - 32), 0.0f);
+      use(s, codes, scale * static_cast<float>((low | upper << 4) - 32), 0.0f);
     }
   }
 };
 
-struct Q6_KUnit : Unit256<210, 16, 4, false, 32> {
+struct Q6_KUnit : PairsUnit<210, false, 32> {
   template <typename Use>
   static __device__ __forceinline__ void unit(const unsigned char* block, int unit, Use use) {
     const int half = unit / 2, side = unit % 2;
@@ -88,14 +93,14 @@ struct Q6_KUnit : Unit256<210, 16, 4, false, 32> {
     const float scale = load_half(block + 208);
 #pragma unroll
     for (int s = 0; s < 4; ++s) {
-      const int group = strided_group(unit, s);
+      const int group = first_group(unit) + kGroupStep * s;
       std::uint32_t codes[4];
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         codes[i] = nibbles(packed[s % 2][i], 4 * (s / 2)) | pairs_of(pairs[i], s) << 4;
       }
       const int group_scale = static_cast<std::int8_t>(block[192 + group]);
-      use(group, codes, scale * static_cast<float>(group_scale), 0.0f);
+      use(s, codes, scale * static_cast<float>(group_scale), 0.0f);
     }
   }
 };
@@ -134,7 +139,7 @@ struct Q4_KUnit : Unit256<144, 32, 2, true, 0> {
 #pragma unroll
       for (int i = 0; i < 8; ++i) codes[i] = nibbles(packed[i], 4 * s);
       const int group = 2 * unit + s;
-      use(group, codes, header.scale(group), header.min(group));
+      use(s, codes, header.scale(group), header.min(group));
     }
   }
 };
@@ -155,12 +160,12 @@ struct Q5_KUnit : Unit256<176, 32, 2, true, 0> {
       for (int i = 0; i < 8; ++i) {
         codes[i] = nibbles(packed[i], 4 * s) | (fifth[i] >> group & 0x01010101u) << 4;
       }
-      use(group, codes, header.scale(group), header.min(group));
+      use(s, codes, header.scale(group), header.min(group));
     }
   }
 };
 
-struct IQ4_XSUnit : Unit256<136, 32, 1, false, 0> {
+struct IQ4_XSUnit : Unit256<136, 32, 1, false, 0, true> {
   template <typename Use>
   static __device__ __forceinline__ void unit(const unsigned char* block, int unit, Use use) {
     std::uint32_t header[2], packed[4], codes[8];
@@ -169,7 +174,7 @@ struct IQ4_XSUnit : Unit256<136, 32, 1, false, 0> {
     look_up_32(iq4_values(), packed, codes);
     const auto low = static_cast<int>(header[1] >> 4 * unit & 15);
     const auto upper = static_cast<int>(header[0] >> (16 + 2 * unit) & 3);
-    use(unit, codes,
+    use(0, codes,
         half_bits_to_float(header[0] & 0xffff) * static_cast<float>((low | upper << 4) - 32), 0.0f);
   }
 };

