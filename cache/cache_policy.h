@@ -67,6 +67,9 @@ class CachePolicy {
   /// The resident key to give up first among those that `evictable` allows; none if it allows none.
   /// The key stays resident until `forget`.
   virtual std::optional<CacheKey> victim(const Evictable& evictable) = 0;
+  /// How far away the policy takes the next use of a resident key to be, in a unit of its own: what
+  /// a victim other than its first choice costs. Positive, and larger for earlier victims.
+  virtual double distance(CacheKey key) const = 0;
 };
 
 /// "auto" (the default that measured best: "decayed"), "decayed", "lfu", "lru". kInvalidArgument

@@ -60,40 +60,47 @@ void DecayedFrequency::forget(CacheKey key) {
   layers_[key.layer].known = false;
 }
 
+float DecayedFrequency::share(std::uint32_t layer, std::uint32_t index) const {
+  const Layer& state = layers_[layer];
+  return fast_share_ * (fast_uses_[index] + kPrior) / (state.fast_visits + kPrior) +
+         (1 - fast_share_) * (slow_uses_[index] + kPrior) / (state.slow_visits + kPrior);
+}
+
+float DecayedFrequency::turns_until_use(std::uint32_t layer, float share) const {
+  const std::uint32_t count = shape_.layers();
+  // The layer being visited has had its turn: it is a whole cycle away.
+  const std::uint32_t ahead = layer > current_ ? layer - current_ : layer + count - current_;
+  return 1 / share + static_cast<float>(ahead) / static_cast<float>(count);
+}
+
 void DecayedFrequency::find_coldest(std::uint32_t layer, const Evictable& evictable) {
   Layer& state = layers_[layer];
-  const float fast_weight = fast_share_ / (state.fast_visits + kPrior);
-  const float slow_weight = (1 - fast_share_) / (state.slow_visits + kPrior);
   state.coldest = kNone;
   state.known = true;
   for (std::uint32_t i = shape_.first(layer); i < shape_.first(layer + 1); ++i) {
     if (resident_[i] == 0) continue;
-    const float share =
-        fast_weight * (fast_uses_[i] + kPrior) + slow_weight * (slow_uses_[i] + kPrior);
-    if (state.coldest != kNone && share >= state.share) continue;
+    const float wanted = share(layer, i);
+    if (state.coldest != kNone && wanted >= state.share) continue;
     if (evictable(shape_.key(i))) {
       state.coldest = i;
-      state.share = share;
+      state.share = wanted;
     } else {
-      // A minimum that leaves out a pinned expert is one only as long as the pin: not remembered.
+      // A minimum that leaves out an expert that must stay is one only for now: not remembered.
       state.known = false;
     }
   }
 }
 
 std::optional<CacheKey> DecayedFrequency::victim(const Evictable& evictable) {
-  const std::uint32_t count = shape_.layers();
   std::uint32_t best = kNone;
   float farthest = -1;
-  for (std::uint32_t layer = 0; layer < count; ++layer) {
+  for (std::uint32_t layer = 0; layer < shape_.layers(); ++layer) {
     const Layer& state = layers_[layer];
     const bool holds =
         state.known && (state.coldest == kNone || evictable(shape_.key(state.coldest)));
     if (!holds) find_coldest(layer, evictable);
     if (state.coldest == kNone) continue;
-    // The layer being visited has had its turn: it is a whole cycle away.
-    const std::uint32_t distance = layer > current_ ? layer - current_ : layer + count - current_;
-    const float turns = 1 / state.share + static_cast<float>(distance) / static_cast<float>(count);
+    const float turns = turns_until_use(layer, state.share);
     if (turns > farthest) {
       farthest = turns;
       best = state.coldest;
@@ -101,6 +108,10 @@ std::optional<CacheKey> DecayedFrequency::victim(const Evictable& evictable) {
   }
   if (best == kNone) return std::nullopt;
   return shape_.key(best);
+}
+
+double DecayedFrequency::distance(CacheKey key) const {
+  return turns_until_use(key.layer, share(key.layer, shape_.index(key)));
 }
 
 }  // namespace sluice

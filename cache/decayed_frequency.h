@@ -39,6 +39,7 @@ class DecayedFrequency final : public CachePolicy {
   void admit(CacheKey key, std::uint64_t bytes) override;
   void forget(CacheKey key) override;
   std::optional<CacheKey> victim(const Evictable& evictable) override;
+  double distance(CacheKey key) const override;
 
  private:
   struct Layer {
@@ -51,6 +52,8 @@ class DecayedFrequency final : public CachePolicy {
   };
   static constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
+  float share(std::uint32_t layer, std::uint32_t index) const;
+  float turns_until_use(std::uint32_t layer, float share) const;
   void find_coldest(std::uint32_t layer, const Evictable& evictable);
 
   CacheShape shape_;

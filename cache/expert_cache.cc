@@ -4,6 +4,12 @@
 #include <utility>
 
 namespace sluice {
+namespace {
+// How near a victim that makes room at once must come to the first choice, in the distance of its
+// next use, to be preferred. On a model with experts of two sizes this wins back nearly all that
+// gaps cost (1.5 hits in 100); flat from 0.5 to 0.9.
+constexpr double kFittingWorth = 0.75;
+}  // namespace
 
 // The life of a key's copy. Only what has no pin leaves, so Loading, which its loader pins, is
 // never a victim.
@@ -50,8 +56,12 @@ std::optional<CachedCopy> ExpertCache::reserve(CacheKey key, std::uint64_t bytes
   // Not even an empty cache but for the pinned would do: keep what is there.
   if (ExtentArena::rounded(bytes) > arena_.capacity() - pinned_bytes_) return std::nullopt;
   std::optional<Extent> extent = arena_.allocate(bytes);
-  while (!extent && evict_one()) extent = arena_.allocate(bytes);
-  if (!extent) return std::nullopt;
+  while (!extent) {
+    const std::optional<CacheKey> victim = choose_victim(ExtentArena::rounded(bytes));
+    if (!victim) return std::nullopt;
+    evict(*victim);
+    extent = arena_.allocate(bytes);
+  }
   reserved.extent = *extent;
   reserved.version += 1;
   reserved.pins = 1;
@@ -83,15 +93,29 @@ void ExpertCache::unpin(CacheKey key) {
   if (--unpinned.pins == 0) pinned_bytes_ -= unpinned.extent.bytes;
 }
 
-bool ExpertCache::evict_one() {
-  const std::optional<CacheKey> victim = policy_->victim(evictable_);
-  if (!victim) return false;
-  Entry& gone = entry(*victim);
-  assert(evictable_(*victim));
+/// The policy's choice; but where that does not make room for `bytes` and another one does that is
+/// not much dearer, the other: with experts of several sizes, most of what the policy would give up
+/// in vain stays, and fewer gaps are left.
+std::optional<CacheKey> ExpertCache::choose_victim(std::uint64_t bytes) {
+  const auto makes_room = [this, bytes](CacheKey key) {
+    return arena_.released_run(entry(key).extent) >= bytes;
+  };
+  const std::optional<CacheKey> first = policy_->victim(evictable_);
+  if (!first || makes_room(*first)) return first;
+  const std::optional<CacheKey> fitting =
+      policy_->victim([&](CacheKey key) { return evictable_(key) && makes_room(key); });
+  if (fitting && policy_->distance(*fitting) >= kFittingWorth * policy_->distance(*first)) {
+    return fitting;
+  }
+  return first;
+}
+
+void ExpertCache::evict(CacheKey victim) {
+  Entry& gone = entry(victim);
+  assert(evictable_(victim));
   counters_.evictions += 1;
   counters_.evicted_bytes += gone.extent.bytes;
-  drop(*victim, gone);
-  return true;
+  drop(victim, gone);
 }
 
 void ExpertCache::drop(CacheKey key, Entry& gone) {

@@ -74,7 +74,8 @@ class ExpertCache {
   };
   Entry& entry(CacheKey key) { return entries_[shape_.index(key)]; }
   const Entry& entry(CacheKey key) const { return entries_[shape_.index(key)]; }
-  bool evict_one();
+  std::optional<CacheKey> choose_victim(std::uint64_t bytes);
+  void evict(CacheKey victim);
   void drop(CacheKey key, Entry& gone);
 
   const CacheShape shape_;

@@ -34,6 +34,17 @@ std::optional<Extent> ExtentArena::allocate(std::uint64_t bytes) {
   return Extent{run.offset, bytes};
 }
 
+std::uint64_t ExtentArena::released_run(Extent extent) const {
+  std::uint64_t run = extent.bytes;
+  const auto next = by_offset_.lower_bound(extent.offset);
+  if (next != by_offset_.end() && next->first == extent.offset + extent.bytes) run += next->second;
+  if (next != by_offset_.begin()) {
+    const auto previous = std::prev(next);
+    if (previous->first + previous->second == extent.offset) run += previous->second;
+  }
+  return run;
+}
+
 void ExtentArena::release(Extent extent) {
   const auto next = by_offset_.lower_bound(extent.offset);
   assert(next == by_offset_.end() || extent.offset + extent.bytes <= next->first);

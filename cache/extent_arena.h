@@ -40,6 +40,9 @@ class ExtentArena {
   /// REQUIRES: `extent` came from `allocate` and was not released since.
   void release(Extent extent);
 
+  /// The free run that releasing `extent` would make.
+  std::uint64_t released_run(Extent extent) const;
+
   std::uint64_t capacity() const { return capacity_; }
   std::uint64_t free_bytes() const { return free_bytes_; }
   std::uint64_t largest_free() const { return by_size_.empty() ? 0 : by_size_.rbegin()->first; }

@@ -4,19 +4,19 @@ namespace sluice {
 
 Lru::Lru(const CacheShape& shape) : shape_(shape), end_(shape.size()) {
   links_.reserve(end_ + 1);
-  for (std::uint32_t index = 0; index <= end_; ++index) links_.push_back({index, index});
+  for (std::uint32_t index = 0; index <= end_; ++index) links_.push_back({index, index, 0});
 }
 
 void Lru::unlink(std::uint32_t index) {
   Link& link = links_[index];
   links_[link.older].newer = link.newer;
   links_[link.newer].older = link.older;
-  link = {index, index};
+  link = {index, index, 0};
 }
 
 void Lru::append(std::uint32_t index) {
   const std::uint32_t newest = links_[end_].older;
-  links_[index] = {newest, end_};
+  links_[index] = {newest, end_, now_};
   links_[newest].newer = index;
   links_[end_].older = index;
 }
@@ -45,6 +45,10 @@ std::optional<CacheKey> Lru::victim(const Evictable& evictable) {
     if (evictable(key)) return key;
   }
   return std::nullopt;
+}
+
+double Lru::distance(CacheKey key) const {
+  return static_cast<double>(now_ - links_[shape_.index(key)].used + 1);
 }
 
 }  // namespace sluice

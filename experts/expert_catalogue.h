@@ -18,16 +18,18 @@ struct ExpertLayer {
   std::uint32_t experts = 0;
   std::size_t hidden = 0;
   std::size_t ffn = 0;
-  std::array<const TensorFormat*, 3> formats{};               // gate, up, down
-  std::vector<std::array<FileRange, 3>> ranges;               // [experts], gate, up, down
+  std::array<const TensorFormat*, 3> formats{};  // gate, up, down
+  std::vector<std::array<FileRange, 3>> ranges;  // [experts], gate, up, down
 
-  std::uint64_t expert_bytes() const { return ranges.empty() ? 0 : ranges[0][0].bytes + ranges[0][1].bytes + ranges[0][2].bytes; }
+  std::uint64_t expert_bytes() const {
+    return ranges.empty() ? 0 : ranges[0][0].bytes + ranges[0][1].bytes + ranges[0][2].bytes;
+  }
 };
 
 class ExpertCatalogue {
  public:
-  /// Finds blk.N.ffn_{gate,up,down}_exps.weight of every layer; a layer without them is dense and absent. kCorrupt names a tensor whose shape or
-  /// type does not fit its siblings.
+  /// Finds blk.N.ffn_{gate,up,down}_exps.weight of every layer; a layer without them is dense and
+  /// absent. kCorrupt names a tensor whose shape or type does not fit its siblings.
   static Result<ExpertCatalogue> build(const Checkpoint& checkpoint);
 
   const std::vector<std::string>& files() const { return files_; }
@@ -35,7 +37,7 @@ class ExpertCatalogue {
   const std::vector<ExpertLayer>& layers() const { return layers_; }
   /// Null for a dense layer.
   const ExpertLayer* find(std::uint32_t layer) const;
-  std::uint64_t total_bytes() const;   // of all experts
+  std::uint64_t total_bytes() const;  // of all experts
   std::uint64_t total_experts() const;
 
  private:

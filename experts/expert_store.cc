@@ -14,12 +14,12 @@
 namespace sluice {
 namespace {
 
-/// What one visit wants of one expert, on its way
+/// What a visit wants of one expert, on its way; pinned in the cache from Loading to Handed.
 ///
-///     Deferred ──► Loading ──► Arrived ──► Handed ──► Over        (pinned from Loading up to
-///     Handed)
-///        ▲            └────────────────────────────────▲          failed read
-///        └ no room yet              Arrived: also where hits begin
+///     from        to
+///     Deferred    Arrived     a hit                     Arrived     Handed   by ready()
+///     Deferred    Loading     room was found            Handed      Over     by release()
+///     Loading     Arrived     all its reads are in      Loading     Over     a read failed
 enum class Stage : std::uint8_t { kDeferred, kLoading, kArrived, kHanded, kOver };
 
 struct Want {

@@ -1,19 +1,24 @@
 #pragma once
-// The engine's window on experts that live on disk: say which ones a layer needs, take each as it becomes ready, give it back.
+// The engine's window on experts that live on disk: say which ones a layer needs, take each as it
+// becomes ready, give it back.
 //
 // The story of one visit (a layer of one forward pass):
 //
-//     store.begin(layer, experts)          pins hits, submits all misses that find room in one submission
-//     while (!(ready = store.ready()).empty())   first call: the hits, without waiting; later: whatever has arrived (waits for one)
+//     store.begin(layer, experts)          pins hits, submits all misses that find room in one
+//     submission while (!(ready = store.ready()).empty())   first call: the hits, without waiting;
+//     later: whatever has arrived (waits for one)
 //         compute with store.weights(i) for i in ready
 //         store.release(ready)             makes room; misses that found none are submitted now
-//     store.end()                          drops what is left (after an error: waits for reads under way)
+//     store.end()                          drops what is left (after an error: waits for reads
+//     under way)
 //
-// Misses that find no room because of pins wait for `release`; the groups handed out are then kept small, so that reads are under way while
-// the rest is computed. One free slot is enough for progress, provided that what `ready` gave is released before `ready` is called again.
+// Misses that find no room because of pins wait for `release`; the groups handed out are then kept
+// small, so that reads are under way while the rest is computed. One free slot is enough for
+// progress, provided that what `ready` gave is released before `ready` is called again.
 //
-// Not thread-safe: one visit at a time, on the thread that computes. The store reaps whatever the reader has to deliver: nobody else may
-// have reads under way in that reader between `begin` and `end`.
+// Not thread-safe: one visit at a time, on the thread that computes. The store reaps whatever the
+// reader has to deliver: nobody else may have reads under way in that reader between `begin` and
+// `end`.
 
 #include <cstdint>
 #include <memory>
@@ -37,39 +42,45 @@ struct ExpertWeights {
 };
 
 struct ExpertStatistics {
-  std::uint64_t requests = 0;    // experts asked for, an expert wanted twice in one visit counts once
-  std::uint64_t hits = 0;        // found in memory
-  std::uint64_t loads = 0;       // read from disk
-  std::uint64_t bytes_read = 0;  // from disk, sector padding included
+  std::uint64_t requests = 0;  // experts asked for, an expert wanted twice in one visit counts once
+  std::uint64_t hits = 0;      // found in memory
+  std::uint64_t loads = 0;     // read from disk
+  std::uint64_t bytes_read = 0;        // from disk, sector padding included
   std::uint64_t wait_nanoseconds = 0;  // the computing thread waited for the disk
 };
 
 struct ExpertStoreOptions {
   std::size_t capacity_bytes = 0;  // memory for the cache, all of it
   std::string policy = "auto";     // "auto", "decayed", "lfu", "lru"
-  std::vector<FileIndex> files;    // the reader's index of each of the catalogue's files; empty: the store opens those that it needs
+  std::vector<FileIndex> files;  // the reader's index of each of the catalogue's files; empty: the
+                                 // store opens those that it needs
 };
 
 class ExpertStore {
  public:
-  /// The least capacity to start with: the widest layer's `top_k` experts twice over (slack included) keep a decode step's reads in one
-  /// submission. Experts are computed in waves of what fits, so that `create` takes less, down to one slot. The two capacities hold for
-  /// whatever alignment the reader will ask for: they can be had before a file is open.
-  static std::size_t minimum_capacity(const ExpertCatalogue& catalogue, const BlockReader& reader, std::size_t top_k);
+  /// The least capacity to start with: the widest layer's `top_k` experts twice over (slack
+  /// included) keep a decode step's reads in one submission. Experts are computed in waves of what
+  /// fits, so that `create` takes less, down to one slot. The two capacities hold for whatever
+  /// alignment the reader will ask for: they can be had before a file is open.
+  static std::size_t minimum_capacity(const ExpertCatalogue& catalogue, const BlockReader& reader,
+                                      std::size_t top_k);
   /// What holds every expert.
   static std::size_t full_capacity(const ExpertCatalogue& catalogue, const BlockReader& reader);
 
-  /// Allocates the cache and registers it with the reader. The catalogue and the reader outlive the store. kBudget: not even one expert
-  /// fits, and how much would do; kInvalidArgument: no such policy.
-  static Result<std::unique_ptr<ExpertStore>> create(const ExpertCatalogue& catalogue, BlockReader& reader,
+  /// Allocates the cache and registers it with the reader. The catalogue and the reader outlive the
+  /// store. kBudget: not even one expert fits, and how much would do; kInvalidArgument: no such
+  /// policy.
+  static Result<std::unique_ptr<ExpertStore>> create(const ExpertCatalogue& catalogue,
+                                                     BlockReader& reader,
                                                      const ExpertStoreOptions& options);
   virtual ~ExpertStore() = default;
 
-  /// REQUIRES: no visit is open; experts are distinct. An index below is an index into `experts` (which is copied). After an error no visit
-  /// is open.
+  /// REQUIRES: no visit is open; experts are distinct. An index below is an index into `experts`
+  /// (which is copied). After an error no visit is open.
   virtual Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts) = 0;
-  /// Indices that became ready since the last call; empty when all were handed out. Valid until the next call. A failed read is an error
-  /// that names the expert, the file and the offset; the visit must then be ended.
+  /// Indices that became ready since the last call; empty when all were handed out. Valid until the
+  /// next call. A failed read is an error that names the expert, the file and the offset; the visit
+  /// must then be ended.
   virtual Result<std::span<const std::uint32_t>> ready() = 0;
   virtual ExpertWeights weights(std::uint32_t index) const = 0;
   virtual Status release(std::span<const std::uint32_t> indices) = 0;

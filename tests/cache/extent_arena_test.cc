@@ -76,7 +76,14 @@ TEST(ExtentArena, AgreesWithAPageMapOnRandomTraffic) {
       } else if (!held.empty()) {
         std::swap(held[random() % held.size()], held.back());
         model.set(held.back(), false);
+        const std::uint64_t run = arena.released_run(held.back());
         arena.release(held.back());
+        const auto first = held.back().offset / kPage;
+        for (const auto& [start, length] : model.free_runs()) {
+          if (start <= first && first < start + length) {
+            ASSERT_EQ(run, length * kPage);
+          }
+        }
         held.pop_back();
       }
       ASSERT_EQ(arena.free_bytes(), model.free_pages() * kPage);

@@ -61,6 +61,12 @@ TEST(CachePolicy, GivesUpOnlyWhatItMay) {
           if (victim) {
             ASSERT_TRUE(resident.contains(shape.index(*victim))) << name;
             ASSERT_FALSE(pinned.contains(shape.index(*victim))) << name;
+            // Nothing that it may give up instead is thought to be farther away.
+            ASSERT_GT(policy->distance(*victim), 0) << name;
+            for (const std::uint32_t at : resident) {
+              if (pinned.contains(at)) continue;
+              ASSERT_LE(policy->distance(shape.key(at)), policy->distance(*victim)) << name;
+            }
           }
         }
       }

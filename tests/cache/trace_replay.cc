@@ -72,7 +72,7 @@ Belady::Belady(const CacheShape& shape, const RoutingTrace& trace)
   }
 }
 
-void Belady::visit(std::uint32_t) {}
+void Belady::visit(std::uint32_t) { now_ += 1; }
 void Belady::touch(CacheKey key, float) { uses_[shape_.index(key)].pop_back(); }
 void Belady::admit(CacheKey key, std::uint64_t) { resident_.push_back(shape_.index(key)); }
 
@@ -93,6 +93,11 @@ std::optional<CacheKey> Belady::victim(const Evictable& evictable) {
     }
   }
   return farthest;
+}
+
+double Belady::distance(CacheKey key) const {
+  const auto& uses = uses_[shape_.index(key)];
+  return uses.empty() ? 1e9 : static_cast<double>(uses.back()) + 1 - now_;
 }
 
 ReplayResult replay(const RoutingTrace& trace, std::uint64_t capacity_bytes,

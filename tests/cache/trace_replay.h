@@ -40,10 +40,12 @@ class Belady final : public CachePolicy {
   void admit(CacheKey key, std::uint64_t bytes) override;
   void forget(CacheKey key) override;
   std::optional<CacheKey> victim(const Evictable& evictable) override;
+  double distance(CacheKey key) const override;
 
  private:
   CacheShape shape_;
   std::vector<std::vector<std::uint32_t>> uses_;  // [keys] events that want it, last first
+  std::uint32_t now_ = 0;                         // events so far
   std::vector<std::uint32_t> resident_;           // indices, unordered
 };
 

@@ -68,16 +68,15 @@ TEST(TraceReplay, GptOss120bAgreesWithTheDevice) {
   compare("gpt-oss-120b", trace);
 }
 
-/// Recorded: 74.9 % and 80.3 %, counting bytes alone. Experts of two sizes in real extents cost
-/// some of that.
-TEST(TraceReplay, Qwen3LosesLittleToFragmentation) {
+/// Recorded: 74.9 % and 80.3 %, counting bytes alone. Experts of two sizes in real extents cost a
+/// little of that: without a preference for victims that make room at once it would be 73.6
+/// and 78.9.
+TEST(TraceReplay, Qwen3LosesLittleToGapsBetweenExtents) {
   const auto path = test::test_data("traces/qwen3-30b-a3b.route.csv.gz");
   if (path.empty()) GTEST_SKIP() << "needs SLUICE_TEST_DATA";
   const ReplayResult result = run(test::read_route_trace(path), std::uint64_t{4000} << 20, "lru");
-  EXPECT_LE(result.hit_rate(), 0.7495);
-  EXPECT_GE(result.hit_rate(), 0.73);
-  EXPECT_LE(result.decode_hit_rate(), 0.8035);
-  EXPECT_GE(result.decode_hit_rate(), 0.785);
+  EXPECT_NEAR(result.hit_rate(), 0.749, 0.006);
+  EXPECT_NEAR(result.decode_hit_rate(), 0.803, 0.006);
 }
 
 }  // namespace
