@@ -60,10 +60,10 @@ Status add_needs(const CommonOptions& common, const ModelOutline& outline, nlohm
   SLUICE_ASSIGN(const std::vector<FileIndex> files,
                 open_files(outline.checkpoint, runtime->reader()));
   const ModelOptions options = common.model_options();
-  const auto plan = outline.plan(runtime->ram(), runtime->reader(), options);
+  const auto plan = outline.plan(runtime->ram(), *runtime, options);
   // A budget below the minimum is refused; what the smallest would look like is what was asked for.
   SLUICE_ASSIGN(const MemoryPlan needs,
-                outline.plan(plan.ok() ? runtime->ram() : 0, runtime->reader(), options));
+                outline.plan(plan.ok() ? runtime->ram() : 0, *runtime, options));
   const ReaderInfo reader = runtime->reader().info();
   json["description"] = description_json(outline.description);
   json["dense_bytes"] = outline.dense_bytes;

@@ -113,9 +113,12 @@ class Compute {
   /// Stores keys `[rows, kv_heads, head_dim]` and values `[rows, kv_heads, value_dim]` at each row's position.
   virtual void store_kv(const AttentionShape& shape, std::span<const AttentionRow> rows, const float* keys,
                         std::size_t key_stride, const float* values, std::size_t value_stride) = 0;
+  /// Working memory for `attention` over sequences of at most `positions`.
+  virtual std::size_t attention_bytes(const AttentionShape& shape, std::size_t positions) const = 0;
   /// out `[rows, heads, value_dim]` = softmax(scale · q·Kᵀ) · V for q `[rows, heads, head_dim]`.
+  /// REQUIRES: `memory` is 64-byte aligned and holds attention_bytes of the shape and of the rows' sequences.
   virtual void attention(const AttentionShape& shape, std::span<const AttentionRow> rows, const float* q,
-                         std::size_t q_stride, float* out, std::size_t out_stride) = 0;
+                         std::size_t q_stride, float* out, std::size_t out_stride, std::span<std::byte> memory) = 0;
 };
 
 }  // namespace sluice

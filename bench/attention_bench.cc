@@ -11,6 +11,7 @@
 #include "base/canonical.h"
 #include "base/compute.h"
 #include "cpu/cpu_compute.h"
+#include "tests/cpu/run_attention.h"
 
 namespace sluice {
 namespace {
@@ -39,8 +40,9 @@ struct Layer {
   }
   std::size_t stride() const { return shape.heads * shape.head_dim; }
   void attend(Compute& compute, std::size_t begin, std::size_t n) {
-    compute.attention(shape, std::span(rows).subspan(begin, n), q.data() + begin * stride(),
-                      stride(), out.data() + begin * stride(), stride());
+    test::run_attention(compute, shape, std::span(rows).subspan(begin, n),
+                        q.data() + begin * stride(), stride(), out.data() + begin * stride(),
+                        stride());
   }
 
   AttentionShape shape;

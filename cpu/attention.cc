@@ -1,7 +1,6 @@
 #include "cpu/attention.h"
 
 #include <algorithm>
-#include <new>
 
 #include "base/canonical.h"
 #include "cpu/cpu_compute.h"
@@ -89,51 +88,51 @@ AttentionRun attention_run(const AttentionShape& shape, std::span<const Attentio
   return {0, n, n * (rows[n - 1].position + 1 - front.first)};
 }
 
+std::size_t CpuCompute::attention_bytes(const AttentionShape& shape, std::size_t positions) const {
+  const std::size_t group = shape.heads / shape.kv_heads;
+  const std::size_t rows = std::max<std::size_t>(1, kMaxQueries / group);
+  // A run of several rows stays under kMaxScoreBytes; a single row takes what its positions need.
+  const std::size_t last = positions + kKvBlock;
+  const std::size_t one_row = group * score_stride(0, last) * sizeof(float);
+  return workers_.count() * (AttentionScratch::bytes(shape, rows, 0, 0) +
+                             round_up(std::max(kMaxScoreBytes, one_row), kAlignment));
+}
+
 void CpuCompute::attention(const AttentionShape& shape, std::span<const AttentionRow> rows,
-                           const float* q, std::size_t q_stride, float* out,
-                           std::size_t out_stride) {
+                           const float* q, std::size_t q_stride, float* out, std::size_t out_stride,
+                           std::span<std::byte> memory) {
   // Runs short enough that every worker gets an item or two.
   const std::size_t max_rows =
       std::max<std::size_t>(1, rows.size() * shape.kv_heads / (2 * workers_.count()));
   attention_runs_.clear();
-  std::size_t worker_bytes = 0;
   for (std::size_t begin = 0; begin < rows.size();) {
     AttentionRun run = attention_run(shape, rows.subspan(begin), max_rows);
     run.first_row = begin;
     begin += run.n_rows;
-    worker_bytes =
-        std::max(worker_bytes, AttentionScratch::bytes(shape, run.n_rows, rows[run.first_row].first,
-                                                       rows[begin - 1].position));
     attention_runs_.push_back(run);
   }
   std::sort(attention_runs_.begin(), attention_runs_.end(),
             [](const AttentionRun& a, const AttentionRun& b) { return a.work > b.work; });
-  if (attention_scratch_.size() < workers_.count() * worker_bytes) {
-    // Half as much again, so that a growing context asks rarely. Untouched pages cost nothing.
-    auto grown = AlignedBuffer::allocate(workers_.count() * worker_bytes * 3 / 2);
-    if (!grown.ok()) throw std::bad_alloc();
-    attention_scratch_ = std::move(grown).value();
-  }
+  const std::size_t worker_bytes = memory.size() / workers_.count() / kAlignment * kAlignment;
 
-  workers_.for_each(
-      attention_runs_.size() * shape.kv_heads, [&](std::size_t index, unsigned worker) {
-        const AttentionRun& run = attention_runs_[index / shape.kv_heads];
-        AttentionItem item;
-        item.shape = shape;
-        item.key_bytes = kv_vector_bytes(shape.kv_type, shape.head_dim);
-        item.value_bytes = kv_vector_bytes(shape.kv_type, shape.value_dim);
-        item.rows = &rows[run.first_row];
-        item.n_rows = run.n_rows;
-        item.kv_head = index % shape.kv_heads;
-        item.q = q + run.first_row * q_stride;
-        item.q_stride = q_stride;
-        item.out = out + run.first_row * out_stride;
-        item.out_stride = out_stride;
-        item.scratch = AttentionScratch::carve(attention_scratch_.data() + worker * worker_bytes,
-                                               shape, run.n_rows, item.rows[0].first,
-                                               item.rows[run.n_rows - 1].position);
-        kernels_.attention(item);
-      });
+  workers_.for_each(attention_runs_.size() * shape.kv_heads, [&](std::size_t index,
+                                                                 unsigned worker) {
+    const AttentionRun& run = attention_runs_[index / shape.kv_heads];
+    AttentionItem item;
+    item.shape = shape;
+    item.key_bytes = kv_vector_bytes(shape.kv_type, shape.head_dim);
+    item.value_bytes = kv_vector_bytes(shape.kv_type, shape.value_dim);
+    item.rows = &rows[run.first_row];
+    item.n_rows = run.n_rows;
+    item.kv_head = index % shape.kv_heads;
+    item.q = q + run.first_row * q_stride;
+    item.q_stride = q_stride;
+    item.out = out + run.first_row * out_stride;
+    item.out_stride = out_stride;
+    item.scratch = AttentionScratch::carve(memory.data() + worker * worker_bytes, shape, run.n_rows,
+                                           item.rows[0].first, item.rows[run.n_rows - 1].position);
+    kernels_.attention(item);
+  });
 }
 
 void CpuCompute::store_kv(const AttentionShape& shape, std::span<const AttentionRow> rows,

@@ -22,8 +22,8 @@ Result<std::unique_ptr<Compute>> make_cpu_compute(unsigned threads);
 /// The same with a given instruction set; kUnsupported where the machine lacks it.
 Result<std::unique_ptr<Compute>> make_cpu_compute(unsigned threads, Isa isa);
 
-/// Used by one thread at a time. Nothing is allocated after construction except where a call is
-/// larger than any before.
+/// Used by one thread at a time. Lists of tasks and runs grow where a call is larger than any
+/// before; nothing else is allocated after construction.
 class CpuCompute final : public Compute {
  public:
   /// Use make_cpu_compute. `scratch` holds kScratchBytes for each worker.
@@ -42,8 +42,10 @@ class CpuCompute final : public Compute {
   // attention.cc
   void store_kv(const AttentionShape& shape, std::span<const AttentionRow> rows, const float* keys,
                 std::size_t key_stride, const float* values, std::size_t value_stride) override;
+  std::size_t attention_bytes(const AttentionShape& shape, std::size_t positions) const override;
   void attention(const AttentionShape& shape, std::span<const AttentionRow> rows, const float* q,
-                 std::size_t q_stride, float* out, std::size_t out_stride) override;
+                 std::size_t q_stride, float* out, std::size_t out_stride,
+                 std::span<std::byte> memory) override;
 
   /// A worker's own memory for the length of one item: 64-byte aligned.
   static constexpr std::size_t kScratchBytes = 320 * 1024;
@@ -55,8 +57,7 @@ class CpuCompute final : public Compute {
   const Kernels& kernels_;
   std::string name_;
   AlignedBuffer scratch_;
-  std::vector<std::size_t> tile_ends_;  // of the tasks in flight: running sum of their tiles
-  AlignedBuffer attention_scratch_;  // an AttentionScratch for each worker, grown with the context
+  std::vector<std::size_t> tile_ends_;        // of the tasks in flight: running sum of their tiles
   std::vector<AttentionRun> attention_runs_;  // of the rows in flight
 };
 

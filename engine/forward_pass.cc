@@ -10,9 +10,9 @@ namespace sluice {
 Result<std::unique_ptr<ForwardPass>> ForwardPass::create(const ModelDescription& model,
                                                          const DenseWeights& weights,
                                                          Compute& compute, ExpertStore& store,
-                                                         KvType kv_type, std::size_t max_rows,
-                                                         bool eight_bit) {
-  SLUICE_ASSIGN(Scratch scratch, Scratch::create(model, max_rows, eight_bit));
+                                                         KvType kv_type,
+                                                         const ScratchShape& shape) {
+  SLUICE_ASSIGN(Scratch scratch, Scratch::create(model, shape));
   return std::unique_ptr<ForwardPass>(
       new ForwardPass(model, weights, compute, store, kv_type, std::move(scratch)));
 }
@@ -23,13 +23,7 @@ ForwardPass::ForwardPass(const ModelDescription& model, const DenseWeights& weig
       weights_(weights),
       compute_(compute),
       rope_(model.rope),
-      shape_{.heads = model.attention.heads,
-             .kv_heads = model.attention.kv_heads,
-             .head_dim = model.attention.head_dim,
-             .value_dim = model.attention.value_dim,
-             .kv_type = kv_type,
-             .scale = model.attention.scale},
-
+      shape_(attention_shape(model, kv_type)),
       scratch_(std::move(scratch)),
       moe_(model, compute, store, scratch_) {}
 
@@ -129,7 +123,7 @@ void ForwardPass::attention(std::uint32_t layer, std::span<const Row> rows) {
   const std::span<const AttentionRow> places(scratch_.attention_rows.data(), n);
   compute_.store_kv(shape_, places, scratch_.k, k_width, scratch_.v, v_width);
   compute_.attention(shape_, places, scratch_.q, q_width, scratch_.attended.values,
-                     shape_.heads * shape_.value_dim);
+                     shape_.heads * shape_.value_dim, scratch_.attention_memory);
 
   compute_.quantise(scratch_.attended, n);
   const MatmulTask output{.weight = weights.output,

@@ -45,7 +45,7 @@ class ForwardPass {
   static Result<std::unique_ptr<ForwardPass>> create(const ModelDescription& model,
                                                      const DenseWeights& weights, Compute& compute,
                                                      ExpertStore& store, KvType kv_type,
-                                                     std::size_t max_rows, bool eight_bit);
+                                                     const ScratchShape& scratch);
 
   std::size_t max_rows() const { return scratch_.max_rows; }
   /// REQUIRES: 0 < rows.size() <= max_rows(); every sequence has room for its rows' positions.

@@ -75,7 +75,7 @@ Result<Generation> generate(Session& session, const std::vector<TokenId>& prompt
   std::vector<TokenId> history = session.tokens();
   history.insert(history.end(), prompt.begin(), prompt.end());
   std::optional<Detokenizer> detokenizer;
-  if (tokenizer != nullptr) detokenizer.emplace(*tokenizer);
+  if (tokenizer != nullptr) detokenizer.emplace(*tokenizer, /*continues=*/true);
   StopFilter filter(options.stop);
   const auto show = [&](const std::string& text) {
     result.text += text;

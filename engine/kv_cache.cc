@@ -2,6 +2,14 @@
 
 namespace sluice {
 
+KvShape kv_shape(const ModelDescription& model, KvType type) {
+  return {.layers = model.layers.size(),
+          .kv_heads = model.attention.kv_heads,
+          .head_dim = model.attention.head_dim,
+          .value_dim = model.attention.value_dim,
+          .type = type};
+}
+
 Result<KvPool> KvPool::create(const KvShape& shape, std::size_t blocks) {
   KvPool pool;
   pool.shape_ = shape;

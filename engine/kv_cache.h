@@ -10,6 +10,7 @@
 #include "base/canonical.h"
 #include "base/compute.h"
 #include "base/status.h"
+#include "engine/model_description.h"
 
 namespace sluice {
 
@@ -28,6 +29,8 @@ struct KvShape {
   std::size_t block_bytes() const { return layers * (key_bytes() + value_bytes()); }
   static std::size_t blocks(std::size_t positions) { return (positions + kKvBlock - 1) / kKvBlock; }
 };
+
+KvShape kv_shape(const ModelDescription& model, KvType type);
 
 /// A fixed number of blocks; each holds kKvBlock positions of all layers. Not thread-safe.
 class KvPool {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/size.h"
 #include "engine/kv_cache.h"
 #include "engine/scratch.h"
 #include "experts/expert_store.h"
@@ -16,6 +17,7 @@ constexpr std::uint64_t kMiB = 1 << 20;
 /// Program text and libraries as resident pages, thread stacks, allocator slack, reader rings and
 /// buffers: measured at 20 to 24 MiB on Debian 12 (tests/engine checks that a run stays inside).
 constexpr std::uint64_t kProcess = 28 * kMiB;
+constexpr std::uint64_t kThread = kMiB / 2;  // stack, a worker's scratch
 constexpr std::uint32_t kDefaultContext = 8192;
 constexpr std::uint32_t kLeastContext = 512;
 /// A pass of more rows reads each expert for more tokens, but its scratch takes memory from the
@@ -24,86 +26,112 @@ constexpr std::array<std::uint32_t, 6> kRows{512, 256, 128, 64, 32, 16};
 constexpr std::uint64_t kLeastScratch =
     8 * kMiB;  // scratch of the smallest plan stays under it where 16 rows allow
 
+/// What things cost; the plan below is a choice among these.
+class Costs {
+ public:
+  Costs(const ModelDescription& model, const ExpertCatalogue& catalogue, const Compute& compute,
+        const BlockReader& reader, const MemoryRequest& request)
+      : model_(model),
+        compute_(compute),
+        request_(request),
+        kv_(kv_shape(model, request.kv_type)),
+        least_cache(ExpertStore::minimum_capacity(catalogue, reader, model.router.top_k)),
+        full_cache(ExpertStore::full_capacity(catalogue, reader)),
+        process(kProcess + request.threads * kThread + request.tokenizer_bytes) {}
+
+  std::uint64_t kv(std::uint64_t context) const {
+    return KvShape::blocks(context) * kv_.block_bytes() * request_.sequences;
+  }
+  std::uint64_t scratch(std::uint32_t rows, std::uint64_t context) const {
+    const AttentionShape shape = attention_shape(model_, request_.kv_type);
+    return Scratch::bytes(model_, {.rows = rows,
+                                   .eight_bit = request_.eight_bit,
+                                   .attention_bytes = compute_.attention_bytes(shape, context)});
+  }
+  /// The most rows whose scratch is modest.
+  std::uint32_t least_rows() const {
+    const auto modest = [&](std::uint32_t rows) { return scratch(rows, 0) <= kLeastScratch; };
+    const auto found = std::find_if(kRows.begin(), kRows.end(), modest);
+    return found != kRows.end() ? *found : kRows.back();
+  }
+  std::uint64_t minimum(std::uint64_t context) const {
+    const std::uint64_t bytes =
+        process + request_.dense_bytes + kv(context) + scratch(least_rows(), context) + least_cache;
+    // The kernel's tables for mapped pages are charged to a control group too: 8 bytes for each
+    // page of 4096.
+    return bytes + bytes / 512;
+  }
+
+ private:
+  const ModelDescription& model_;
+  const Compute& compute_;
+  const MemoryRequest& request_;
+  const KvShape kv_;
+
+ public:
+  const std::uint64_t least_cache;
+  const std::uint64_t full_cache;
+  const std::uint64_t process;
+};
+
+/// Unasked, a context costs at most an eighth of the budget, and shrinks before the budget is
+/// refused.
+std::uint32_t affordable_context(const Costs& costs, std::uint64_t ram, std::uint32_t most,
+                                 std::uint32_t least) {
+  std::uint32_t context = most;
+  while (context > least && (costs.kv(context) > ram / 8 || costs.minimum(context) > ram)) {
+    context = std::max(context / 2, least);
+  }
+  return context;
+}
+
+/// At most a quarter of what is spare goes into wider passes, unless every expert fits anyway.
+std::uint32_t affordable_rows(const Costs& costs, std::uint32_t context, std::uint64_t spare) {
+  const std::uint32_t least = costs.least_rows();
+  for (const std::uint32_t rows : kRows) {
+    if (rows <= least) break;
+    const std::uint64_t extra = costs.scratch(rows, context) - costs.scratch(least, context);
+    const bool all_fit = extra <= spare && costs.least_cache + spare - extra >= costs.full_cache;
+    if (extra <= spare / 4 || all_fit) return rows;
+  }
+  return least;
+}
+
 }  // namespace
 
 Result<MemoryPlan> MemoryPlan::make(const ModelDescription& model, const ExpertCatalogue& catalogue,
-                                    const BlockReader& reader, const MemoryRequest& request) {
-  const KvShape kv{.layers = model.layers.size(),
-                   .kv_heads = model.attention.kv_heads,
-                   .head_dim = model.attention.head_dim,
-                   .value_dim = model.attention.value_dim,
-                   .type = request.kv_type};
-  const std::uint64_t least_cache =
-      ExpertStore::minimum_capacity(catalogue, reader, model.router.top_k);
-  const std::uint64_t full_cache = ExpertStore::full_capacity(catalogue, reader);
-  const auto scratch_of = [&](std::uint32_t rows) {
-    return Scratch::bytes(model, rows, request.eight_bit);
-  };
-  // The kernel's tables for mapped pages are charged to a control group too: 8 bytes for each page
-  // of 4096.
-  const auto with_tables = [](std::uint64_t bytes) { return bytes + bytes / 512; };
+                                    const Compute& compute, const BlockReader& reader,
+                                    const MemoryRequest& request) {
+  const Costs costs(model, catalogue, compute, reader, request);
+  const std::uint32_t most_context =
+      request.context != 0 ? request.context : std::min(model.context_length, kDefaultContext);
+  const std::uint32_t least_context =
+      request.context != 0 ? request.context : std::min(most_context, kLeastContext);
 
   MemoryPlan plan;
-  plan.process = kProcess + request.tokenizer_bytes;
+  plan.process = costs.process;
   plan.dense = request.dense_bytes;
-
-  std::uint32_t least_rows = kRows.back();
-  for (const std::uint32_t rows : kRows) {
-    if (scratch_of(rows) <= kLeastScratch) {
-      least_rows = rows;
-      break;
-    }
-  }
-  const auto kv_of = [&](std::uint64_t context) {
-    return KvShape::blocks(context) * kv.block_bytes() * request.sequences;
-  };
-  const auto minimum_of = [&](std::uint64_t context) {
-    return with_tables(plan.process + plan.dense + kv_of(context) + scratch_of(least_rows) +
-                       least_cache);
-  };
-
-  plan.context = request.context;
-  std::uint32_t least_context = request.context;
-  if (request.context == 0) {
-    // Unasked, a context costs at most an eighth of the budget, and shrinks to 512 positions before
-    // the budget is refused.
-    plan.context = std::min(model.context_length, kDefaultContext);
-    least_context = std::min(plan.context, kLeastContext);
-    while (plan.context > least_context &&
-           (kv_of(plan.context) > request.ram / 8 || minimum_of(plan.context) > request.ram)) {
-      plan.context = std::max(plan.context / 2, least_context);
-    }
-  }
-  plan.kv = kv_of(plan.context);
-  plan.minimum = minimum_of(least_context);
+  plan.minimum = costs.minimum(least_context);
   const std::uint64_t ram = request.ram == 0 ? plan.minimum : request.ram;
   if (ram < plan.minimum) {
+    const std::uint64_t kv = costs.kv(least_context);
     return Status(
         ErrorCode::kBudget,
-        fmt::format(
-            "--ram {} MiB is too small: with a context of {} the smallest budget that works is {} "
-            "bytes "
-            "({} MiB: dense weights {} MiB, KV cache {} MiB, experts {} MiB, the rest {} MiB); "
-            "a smaller --ctx or --kv q8_0 lowers it",
-            ram / kMiB, plan.context, plan.minimum, (plan.minimum + kMiB - 1) / kMiB,
-            plan.dense / kMiB, plan.kv / kMiB, least_cache / kMiB,
-            (plan.process + scratch_of(least_rows)) / kMiB));
+        fmt::format("--ram {} is too small: with a context of {} the smallest budget that works is "
+                    "{} bytes ({}: dense "
+                    "weights {}, KV cache {}, experts {}, the rest {}); a smaller --ctx or --kv "
+                    "q8_0 lowers it",
+                    format_size(ram), least_context, plan.minimum, format_size(plan.minimum),
+                    format_size(plan.dense), format_size(kv), format_size(costs.least_cache),
+                    format_size(plan.minimum - plan.dense - kv - costs.least_cache)));
   }
-
-  const std::uint64_t spare = (ram - minimum_of(plan.context)) / 513 * 512;
-  // At most a quarter of what is spare goes into wider passes, unless every expert fits anyway.
-  plan.rows = least_rows;
-  for (const std::uint32_t rows : kRows) {
-    const std::uint64_t extra =
-        scratch_of(rows) - std::min<std::uint64_t>(scratch_of(rows), scratch_of(least_rows));
-    if (rows >= least_rows &&
-        (extra <= spare / 4 || (extra <= spare && least_cache + spare - extra >= full_cache))) {
-      plan.rows = rows;
-      break;
-    }
-  }
-  plan.scratch = scratch_of(plan.rows);
-  plan.cache = std::min(full_cache, least_cache + spare - (plan.scratch - scratch_of(least_rows)));
+  plan.context = affordable_context(costs, ram, most_context, least_context);
+  plan.kv = costs.kv(plan.context);
+  const std::uint64_t spare = (ram - costs.minimum(plan.context)) / 513 * 512;
+  plan.rows = affordable_rows(costs, plan.context, spare);
+  plan.scratch = costs.scratch(plan.rows, plan.context);
+  const std::uint64_t extra = plan.scratch - costs.scratch(costs.least_rows(), plan.context);
+  plan.cache = std::min(costs.full_cache, costs.least_cache + spare - extra);
   return plan;
 }
 

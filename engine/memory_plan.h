@@ -18,6 +18,7 @@ struct MemoryRequest {
   std::uint32_t sequences = 1;
   KvType kv_type = KvType::kF16;
   bool eight_bit = true;
+  unsigned threads = 1;
   std::uint64_t tokenizer_bytes = 0;  // what the vocabulary holds
   std::uint64_t dense_bytes = 0;
 };
@@ -38,7 +39,8 @@ struct MemoryPlan {
   /// kBudget when `ram` is below the minimum; the message names the minimum and what would lower
   /// it. A `ram` of 0 asks for the smallest plan.
   static Result<MemoryPlan> make(const ModelDescription& model, const ExpertCatalogue& catalogue,
-                                 const BlockReader& reader, const MemoryRequest& request);
+                                 const Compute& compute, const BlockReader& reader,
+                                 const MemoryRequest& request);
 };
 
 }  // namespace sluice

@@ -31,14 +31,15 @@ Result<ModelOutline> ModelOutline::open(const std::string& path) {
   return outline;
 }
 
-Result<MemoryPlan> ModelOutline::plan(std::uint64_t ram, const BlockReader& reader,
+Result<MemoryPlan> ModelOutline::plan(std::uint64_t ram, Runtime& runtime,
                                       const ModelOptions& options) const {
-  return MemoryPlan::make(description, catalogue, reader,
+  return MemoryPlan::make(description, catalogue, runtime.compute(), runtime.reader(),
                           {.ram = ram,
                            .context = options.context,
                            .sequences = options.sequences,
                            .kv_type = options.kv_type,
                            .eight_bit = !options.compute_f32,
+                           .threads = runtime.threads(),
                            .tokenizer_bytes = tokenizer_bytes,
                            .dense_bytes = dense_bytes});
 }
@@ -59,7 +60,7 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, const std::string& 
   const ModelDescription& description = model->outline_.description;
   SLUICE_ASSIGN(const std::vector<FileIndex> files,
                 open_files(model->checkpoint(), runtime.reader()));
-  SLUICE_ASSIGN(model->plan_, model->outline_.plan(runtime.ram(), runtime.reader(), options));
+  SLUICE_ASSIGN(model->plan_, model->outline_.plan(runtime.ram(), runtime, options));
   if (options.max_rows != 0) model->plan_.rows = std::min(model->plan_.rows, options.max_rows);
 
   SLUICE_ASSIGN(model->weights_,
@@ -68,16 +69,17 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, const std::string& 
                                                    {.capacity_bytes = model->plan_.cache,
                                                     .policy = options.policy,
                                                     .files = files}));
-  const KvShape kv{.layers = description.layers.size(),
-                   .kv_heads = description.attention.kv_heads,
-                   .head_dim = description.attention.head_dim,
-                   .value_dim = description.attention.value_dim,
-                   .type = options.kv_type};
   SLUICE_ASSIGN(model->kv_,
-                KvPool::create(kv, KvShape::blocks(model->plan_.context) * options.sequences));
-  SLUICE_ASSIGN(model->pass_,
-                ForwardPass::create(description, model->weights_, runtime.compute(), *model->store_,
-                                    options.kv_type, model->plan_.rows, !options.compute_f32));
+                KvPool::create(kv_shape(description, options.kv_type),
+                               KvShape::blocks(model->plan_.context) * options.sequences));
+  const AttentionShape attention = attention_shape(description, options.kv_type);
+  SLUICE_ASSIGN(
+      model->pass_,
+      ForwardPass::create(
+          description, model->weights_, runtime.compute(), *model->store_, options.kv_type,
+          {.rows = model->plan_.rows,
+           .eight_bit = !options.compute_f32,
+           .attention_bytes = runtime.compute().attention_bytes(attention, model->plan_.context)}));
   return model;
 }
 

@@ -39,10 +39,9 @@ struct ModelOutline {
   std::uint64_t tokenizer_bytes = 0;
 
   static Result<ModelOutline> open(const std::string& path);
-  /// `reader` tells the alignment that expert slots need. REQUIRES: the checkpoint's files are open
-  /// in it.
-  Result<MemoryPlan> plan(std::uint64_t ram, const BlockReader& reader,
-                          const ModelOptions& options) const;
+  /// A `ram` of 0 asks for the smallest plan. REQUIRES: the checkpoint's files are open in the
+  /// runtime's reader.
+  Result<MemoryPlan> plan(std::uint64_t ram, Runtime& runtime, const ModelOptions& options) const;
 };
 
 /// Opens the checkpoint's files in a reader; `[i]` is the reader's index of checkpoint.files[i].

@@ -216,4 +216,13 @@ Result<ModelDescription> ModelDescription::from(const Checkpoint& checkpoint) {
   return model;
 }
 
+AttentionShape attention_shape(const ModelDescription& model, KvType kv_type) {
+  return {.heads = model.attention.heads,
+          .kv_heads = model.attention.kv_heads,
+          .head_dim = model.attention.head_dim,
+          .value_dim = model.attention.value_dim,
+          .kv_type = kv_type,
+          .scale = model.attention.scale};
+}
+
 }  // namespace sluice

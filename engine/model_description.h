@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/compute.h"
 #include "base/status.h"
 #include "formats/checkpoint.h"
 
@@ -76,5 +77,8 @@ struct ModelDescription {
   /// of range or at odds with the tensors.
   static Result<ModelDescription> from(const Checkpoint& checkpoint);
 };
+
+/// What a device must know of attention.
+AttentionShape attention_shape(const ModelDescription& model, KvType kv_type);
 
 }  // namespace sluice

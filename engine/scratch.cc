@@ -34,7 +34,9 @@ class Carver {
 }  // namespace
 
 template <typename C>
-void Scratch::carve(C& carver, const ModelDescription& model, bool eight_bit) {
+void Scratch::carve(C& carver, const ModelDescription& model, const ScratchShape& sizes) {
+  max_rows = sizes.rows;
+  const bool eight_bit = sizes.eight_bit;
   const AttentionDescription& shape = model.attention;
   const std::size_t rows = max_rows;
   const std::size_t chosen = rows * model.router.top_k;
@@ -48,6 +50,8 @@ void Scratch::carve(C& carver, const ModelDescription& model, bool eight_bit) {
   k = carver.template take<float>(rows * shape.kv_heads * shape.head_dim);
   v = carver.template take<float>(rows * shape.kv_heads * shape.value_dim);
   attended = carver.activations(rows, std::size_t{shape.heads} * shape.value_dim, eight_bit);
+  attention_memory = {carver.template take<std::byte>(sizes.attention_bytes),
+                      sizes.attention_bytes};
   block_output = carver.template take<float>(rows * model.hidden);
   cosines = carver.template take<float>(rows * model.rope.rotary_dim / 2);
   sines = carver.template take<float>(rows * model.rope.rotary_dim / 2);
@@ -64,22 +68,20 @@ void Scratch::carve(C& carver, const ModelDescription& model, bool eight_bit) {
   logits = carver.template take<float>(kLogitRows * model.vocabulary);
 }
 
-std::size_t Scratch::bytes(const ModelDescription& model, std::size_t rows, bool eight_bit) {
+std::size_t Scratch::bytes(const ModelDescription& model, const ScratchShape& shape) {
   Scratch scratch;
-  scratch.max_rows = rows;
   Carver counter(nullptr);
-  scratch.carve(counter, model, eight_bit);
+  scratch.carve(counter, model, shape);
   return counter.used();
 }
 
-Result<Scratch> Scratch::create(const ModelDescription& model, std::size_t rows, bool eight_bit) {
+Result<Scratch> Scratch::create(const ModelDescription& model, const ScratchShape& shape) {
   Scratch scratch;
-  scratch.max_rows = rows;
-  SLUICE_ASSIGN(scratch.memory_, AlignedBuffer::allocate(bytes(model, rows, eight_bit)));
+  SLUICE_ASSIGN(scratch.memory_, AlignedBuffer::allocate(bytes(model, shape)));
   Carver carver(scratch.memory_.data());
-  scratch.carve(carver, model, eight_bit);
-  scratch.positions.resize(rows);
-  scratch.attention_rows.resize(rows);
+  scratch.carve(carver, model, shape);
+  scratch.positions.resize(shape.rows);
+  scratch.attention_rows.resize(shape.rows);
   return scratch;
 }
 

@@ -3,6 +3,7 @@
 // budget can count it.
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/aligned_buffer.h"
@@ -13,18 +14,26 @@
 
 namespace sluice {
 
+/// What decides its size, besides the model.
+struct ScratchShape {
+  std::size_t rows = 0;             // at most, in a pass
+  bool eight_bit = true;            // activations have an 8-bit form
+  std::size_t attention_bytes = 0;  // what Compute::attention asks for
+};
+
 /// Sizes for at most `rows` rows in a pass. Arrays are float32 unless said otherwise.
 struct Scratch {
   static constexpr std::size_t kLogitRows =
       8;  // logits are made a few rows at a time: a vocabulary is long
 
   std::size_t max_rows = 0;
-  float* residual = nullptr;      // [rows, hidden]
-  Activations normed;             // [rows, hidden]
-  float* q = nullptr;             // [rows, heads * head_dim]
-  float* k = nullptr;             // [rows, kv_heads * head_dim]
-  float* v = nullptr;             // [rows, kv_heads * value_dim]
-  Activations attended;           // [rows, heads * value_dim]
+  float* residual = nullptr;  // [rows, hidden]
+  Activations normed;         // [rows, hidden]
+  float* q = nullptr;         // [rows, heads * head_dim]
+  float* k = nullptr;         // [rows, kv_heads * head_dim]
+  float* v = nullptr;         // [rows, kv_heads * value_dim]
+  Activations attended;       // [rows, heads * value_dim]
+  std::span<std::byte> attention_memory;
   float* block_output = nullptr;  // [rows, hidden]: what attention or the FFN adds to the residual
   float* cosines = nullptr;       // [rows, rotary_dim / 2]
   float* sines = nullptr;
@@ -43,12 +52,12 @@ struct Scratch {
   std::vector<std::uint32_t> positions;      // [rows]
   std::vector<AttentionRow> attention_rows;  // [rows]
 
-  static std::size_t bytes(const ModelDescription& model, std::size_t rows, bool eight_bit);
-  static Result<Scratch> create(const ModelDescription& model, std::size_t rows, bool eight_bit);
+  static std::size_t bytes(const ModelDescription& model, const ScratchShape& shape);
+  static Result<Scratch> create(const ModelDescription& model, const ScratchShape& shape);
 
  private:
   template <typename Carver>
-  void carve(Carver& carver, const ModelDescription& model, bool eight_bit);
+  void carve(Carver& carver, const ModelDescription& model, const ScratchShape& shape);
   AlignedBuffer memory_;
 };
 

@@ -7,6 +7,7 @@
 #include "base/half.h"
 #include "base/tensor_format.h"
 #include "kv_cache_fixture.h"
+#include "tests/cpu/run_attention.h"
 
 namespace sluice {
 namespace {
@@ -40,8 +41,9 @@ struct Sequence {
   }
   /// Attention of rows [begin, begin + n) in one call.
   void attend(Compute& compute, std::size_t begin, std::size_t n, float* out) const {
-    compute.attention(shape, std::span(rows).subspan(begin, n), q.data() + begin * q_stride(),
-                      q_stride(), out + begin * out_stride(), out_stride());
+    test::run_attention(compute, shape, std::span(rows).subspan(begin, n),
+                        q.data() + begin * q_stride(), q_stride(), out + begin * out_stride(),
+                        out_stride());
   }
 
   AttentionShape shape;
@@ -263,14 +265,15 @@ TEST(Attention, RowsDoNotDependOnTheBatch) {
     rows.push_back(sequence->rows[row]);
     const float* from = sequence->q.data() + row * a.q_stride();
     q.insert(q.end(), from, from + a.q_stride());
-    alone->attention(shape, std::span(&sequence->rows[row], 1), from, a.q_stride(),
-                     &expected[i * a.out_stride()], a.out_stride());
+    test::run_attention(*alone, shape, std::span(&sequence->rows[row], 1), from, a.q_stride(),
+                        &expected[i * a.out_stride()], a.out_stride());
   }
   for (const Isa isa : available_isas()) {
     for (const unsigned threads : {1u, 2u, 4u}) {
       const auto compute = compute_with(isa, threads);
       std::vector<float> out(expected.size());
-      compute->attention(shape, rows, q.data(), a.q_stride(), out.data(), a.out_stride());
+      test::run_attention(*compute, shape, rows, q.data(), a.q_stride(), out.data(),
+                          a.out_stride());
       EXPECT_TRUE(same_bits(out, expected)) << compute->name();
     }
   }
@@ -296,7 +299,7 @@ TEST(Attention, HiddenPositionsDoNotLeak) {
 TEST(Attention, NoRows) {
   const AttentionShape shape{2, 1, 32, 32, KvType::kF16, 0.2f};
   const auto compute = compute_with(Isa::kGeneric, 2);
-  compute->attention(shape, {}, nullptr, 0, nullptr, 0);
+  test::run_attention(*compute, shape, {}, nullptr, 0, nullptr, 0);
   compute->store_kv(shape, {}, nullptr, 0, nullptr, 0);
 }
 

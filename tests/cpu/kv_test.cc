@@ -6,6 +6,7 @@
 #include "base/half.h"
 #include "base/tensor_format.h"
 #include "kv_cache_fixture.h"
+#include "tests/cpu/run_attention.h"
 
 namespace sluice {
 namespace {
@@ -125,7 +126,7 @@ TEST(KvStore, ValuesReadBackAreTheFormatsDecode) {
       const AttentionRow row{cache.view(), 0, 0};
       compute->store_kv(shape, std::span(&row, 1), x.data(), 32, x.data(), 192);
       std::vector<float> out(192), expected(192);
-      compute->attention(shape, std::span(&row, 1), x.data(), 32, out.data(), 192);
+      test::run_attention(*compute, shape, std::span(&row, 1), x.data(), 32, out.data(), 192);
       tensor_format(as[static_cast<std::size_t>(type)])
           .decode(cache.value(0, 0), expected.data(), 192);
       EXPECT_EQ(out, expected) << compute->name();

@@ -30,7 +30,8 @@ TEST_F(ExactnessTest, AtFiveBudgetsFromTheSmallestToEverything) {
     SCOPED_TRACE(step);
     const std::uint64_t ram = least + (most - least) * static_cast<std::uint64_t>(step) / 4;
     Conditions conditions{.ram = ram};
-    conditions.model.max_rows = 16;  // many passes, so that a small cache must let experts go and fetch them again
+    conditions.model.max_rows =
+        16;  // many passes, so that a small cache must let experts go and fetch them again
     auto opened = test::open(conditions);
     Session session(*opened.model);
     EXPECT_TRUE(test::same_bits(test::all_logits(session, tokens_), reference_));

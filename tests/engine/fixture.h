@@ -76,11 +76,13 @@ inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) 
 /// The smallest budget that the bundled model accepts under these conditions.
 inline std::uint64_t smallest_budget(const Conditions& conditions) {
   auto outline = ModelOutline::open(bundled_model());
-  auto reader = make_block_reader(conditions.reader);
-  if (!outline.ok() || !reader.ok()) throw std::runtime_error("cannot open the bundled model");
-  auto files = open_files(outline->checkpoint, **reader);
-  auto plan = outline->plan(0, **reader, conditions.model);
-  if (!files.ok() || !plan.ok()) throw std::runtime_error("cannot plan the bundled model");
+  auto runtime = Runtime::create({.threads = conditions.threads, .reader = conditions.reader});
+  if (!outline.ok() || !runtime.ok() ||
+      !open_files(outline->checkpoint, (*runtime)->reader()).ok()) {
+    throw std::runtime_error("cannot open the bundled model");
+  }
+  auto plan = outline->plan(0, **runtime, conditions.model);
+  if (!plan.ok()) throw std::runtime_error(plan.status().message());
   return plan->minimum;
 }
 

@@ -12,15 +12,16 @@ constexpr std::uint64_t kMiB = 1 << 20;
 class MemoryPlanTest : public testing::Test {
  protected:
   Result<ModelOutline> outline_ = ModelOutline::open(test::bundled_model());
-  Result<std::unique_ptr<BlockReader>> reader_ = make_block_reader(ReaderKind::kPread);
+  Result<std::unique_ptr<Runtime>> runtime_ =
+      Runtime::create({.threads = 2, .reader = ReaderKind::kPread});
 
   void SetUp() override {
     ASSERT_TRUE(outline_.ok()) << outline_.status().message();
-    ASSERT_TRUE(reader_.ok()) << reader_.status().message();
-    ASSERT_TRUE(open_files(outline_->checkpoint, **reader_).ok());
+    ASSERT_TRUE(runtime_.ok()) << runtime_.status().message();
+    ASSERT_TRUE(open_files(outline_->checkpoint, (*runtime_)->reader()).ok());
   }
   Result<MemoryPlan> plan(std::uint64_t ram, const ModelOptions& options = {}) {
-    return outline_->plan(ram, **reader_, options);
+    return outline_->plan(ram, **runtime_, options);
   }
 };
 
@@ -66,7 +67,7 @@ TEST_F(MemoryPlanTest, MoreMemoryNeverGivesAShorterContextOrASmallerCacheAtTheSa
 TEST_F(MemoryPlanTest, PlentyHoldsEveryExpertAndNoMore) {
   const auto made = plan(std::uint64_t{8} << 30);
   ASSERT_TRUE(made.ok());
-  EXPECT_EQ(made->cache, ExpertStore::full_capacity(outline_->catalogue, **reader_));
+  EXPECT_EQ(made->cache, ExpertStore::full_capacity(outline_->catalogue, (*runtime_)->reader()));
   EXPECT_EQ(made->context, 2048u);
 }
 
