@@ -50,14 +50,15 @@ inline Lanes lanes_load_bf16(const std::byte* p) {
   return {eight(0), eight(16)};
 }
 
-/// Dots of each four bytes of w, unsigned unless wide, and x.
+/// sums + dots of each four bytes of w, unsigned unless wide, and x.
 template <bool kWide>
-inline __m256i dot_bytes(__m256i w, __m256i x) {
+inline __m256i dot_bytes(__m256i sums, __m256i w, __m256i x) {
   if constexpr (kWide) {
     x = _mm256_sign_epi8(x, w);
     w = _mm256_abs_epi8(w);
   }
-  return _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1));
+  const __m256i pairs = _mm256_maddubs_epi16(w, x);
+  return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
 struct CodePanel {
@@ -69,8 +70,8 @@ inline Ints dot_4(Ints sums, CodePanel codes, const std::int8_t* x) {
   std::int32_t word;
   std::memcpy(&word, x, sizeof(word));
   const __m256i four = _mm256_set1_epi32(word);
-  return {_mm256_add_epi32(sums.low, dot_bytes<kWide>(codes.low, four)),
-          _mm256_add_epi32(sums.high, dot_bytes<kWide>(codes.high, four))};
+  return {dot_bytes<kWide>(sums.low, codes.low, four),
+          dot_bytes<kWide>(sums.high, codes.high, four)};
 }
 
 /// Lane l of dots[j] holds four parts of number 2j + l: adds them up, in order.
@@ -80,16 +81,22 @@ inline __m256i sum_lanes(const __m256i* dots) {
   return _mm256_permutevar8x32_epi32(turned, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
+/// Sixteen sums of eight registers.
+inline void store_dots(const __m256i* dots, std::int32_t* sums) {
+  ints_store(sums, {sum_lanes(dots), sum_lanes(dots + 4)});
+}
+
 /// Eight groups from `at` on.
 template <std::size_t kGroup, bool kWide>
 inline __m256i eight_dots(const std::uint8_t* codes, const std::int8_t* x, std::size_t at) {
-  const auto dot_32 = [&](std::size_t from) {
-    return dot_bytes<kWide>(load_256(codes + from), load_256(x + from));
+  const auto dot_32 = [&](__m256i sum, std::size_t from) {
+    return dot_bytes<kWide>(sum, load_256(codes + from), load_256(x + from));
   };
+  const __m256i zero = _mm256_setzero_si256();
   __m256i dots[4];
   for (std::size_t j = 0; j < 4; ++j) {
-    dots[j] = kGroup == 16 ? dot_32(at + 32 * j)
-                           : _mm256_add_epi32(dot_32(at + 64 * j), dot_32(at + 64 * j + 32));
+    dots[j] = kGroup == 16 ? dot_32(zero, at + 32 * j)
+                           : dot_32(dot_32(zero, at + 64 * j), at + 64 * j + 32);
   }
   return sum_lanes(dots);
 }

@@ -79,6 +79,11 @@ inline __m512i sum_lanes(const __m512i* dots) {
       _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), turned);
 }
 
+/// Sixteen sums of four registers.
+inline void store_dots(const __m512i* dots, std::int32_t* sums) {
+  _mm512_storeu_si512(sums, sum_lanes(dots));
+}
+
 template <std::size_t kGroup, bool kWide>
 inline void group_dots(const std::uint8_t* codes, const std::int8_t* x, Ints* sums) {
   const auto dot_64 = [&](__m512i sum, int at) {

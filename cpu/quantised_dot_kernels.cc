@@ -26,6 +26,7 @@ constexpr std::size_t kStrips = kTileWeightRows / kStripRows;
 constexpr std::size_t kMaxGroups = kSegment / 16;
 /// Up to here rows are turned after the dot, above before it. Measured.
 constexpr std::size_t kFewRows = 3;
+/// Bytes between what is read and what is asked for. Measured: a page or so ahead.
 constexpr std::size_t kPrefetchAhead = 4096;
 
 /// An activation row's part under a segment. Padded with zero codes, so that whole segments may be
@@ -105,17 +106,38 @@ void prepare(const DotTile& tile, std::size_t begin, std::size_t elements, int o
   }
 }
 
-/// Sets `row` of the terms from that weight row's codes.
-template <std::size_t kGroup, bool kMin, bool kWide>
-void make_terms(const std::uint8_t* codes, const float* scales, const float* mins,
+/// Sets `row` of the terms from the dots and scales of that weight row's groups.
+template <std::size_t kGroup, bool kMin>
+void make_terms(const Ints* dots, const float* scales, const float* mins,
                 const ActivationSegment& x, std::size_t row, Terms<kGroup>& terms) {
-  Ints dots[2];
-  group_dots<kGroup, kWide>(codes, x.codes, dots);
   for (std::size_t at = 0; at < kSegment / kGroup; at += kLanes) {
     const Lanes scale = lanes_load(x.scales + at);
     lanes_store(terms.dots[row] + at, to_lanes(dots[at / kLanes] + ints_load(x.corrections + at)));
     lanes_store(terms.scales[row] + at, lanes_load(scales + at) * scale);
     if (kMin) lanes_store(terms.mins[row] + at, lanes_load(mins + at) * scale);
+  }
+}
+
+/// One weight row's part of a segment under each of the activation rows, `x` and `terms` one for
+/// each.
+template <std::size_t kGroup, bool kMin, bool kWide>
+void multiply_row(const TensorFormat& table_row, const SegmentFormat& format,
+                  const std::byte* blocks, std::size_t elements, const ActivationSegment* x,
+                  std::size_t n_rows, std::size_t row, Terms<kGroup>* terms) {
+  alignas(64) std::uint8_t codes[kSegment];
+  alignas(64) float scales[kMaxGroups];
+  alignas(64) float mins[kMaxGroups];
+  Ints dots[2];
+  if (format.dot != nullptr && n_rows == 1 && elements == kSegment) {
+    alignas(64) std::int32_t integers[16];
+    format.dot(blocks, x->codes, integers, scales, mins);
+    dots[0] = ints_load(integers);
+    return make_terms<kGroup, kMin>(dots, scales, mins, *x, row, *terms);
+  }
+  format.unpack(table_row, blocks, elements, codes, scales, mins);
+  for (std::size_t r = 0; r < n_rows; ++r) {
+    group_dots<kGroup, kWide>(codes, x[r].codes, dots);
+    make_terms<kGroup, kMin>(dots, scales, mins, x[r], row, terms[r]);
   }
 }
 
@@ -249,6 +271,7 @@ void multiply_few(const DotTile& tile, const SegmentFormat& format, std::size_t 
                   Scratch& scratch) {
   auto* const terms = reinterpret_cast<Terms<kGroup>*>(scratch.terms);
   const std::size_t n_rows = tile.n_rows;
+  const std::size_t segment_bytes = tile.format->bytes(kSegment);
   for (std::size_t begin = 0; begin < tile.columns; begin += kRunSegments * kSegment) {
     const std::size_t columns = at_most(tile.columns - begin, kRunSegments * kSegment);
     const auto elements_of = [&](std::size_t from) { return at_most(columns - from, kSegment); };
@@ -259,21 +282,17 @@ void multiply_few(const DotTile& tile, const SegmentFormat& format, std::size_t 
     for (std::size_t strip = 0; strip < strips; ++strip) {
       const std::size_t rows = at_most(tile.weight_rows - strip * kStripRows, kStripRows);
       for (std::size_t row = 0; row < rows; ++row) {
-        const std::byte* from_row =
+        const std::byte* blocks =
             tile.weight + (strip * kStripRows + row) * tile.row_bytes + tile.format->bytes(begin);
         for (std::size_t from = 0; from < columns; from += kSegment) {
-          std::uint8_t* const codes = scratch.strip.codes[0];
-          float* const scales = scratch.strip.scales[0];
-          float* const mins = scratch.strip.mins[0];
-          const std::size_t bytes = tile.format->bytes(elements_of(from));
-          prefetch(from_row + kPrefetchAhead, bytes);
-          format.unpack(*tile.format, from_row, elements_of(from), codes, scales, mins);
-          from_row += bytes;
-          for (std::size_t r = 0; r < n_rows; ++r) {
-            const std::size_t at = from / kSegment * n_rows + r;
-            make_terms<kGroup, kMin, kWide>(codes, scales, mins, scratch.activations[at], row,
-                                            terms[at]);
-          }
+          const std::size_t elements = elements_of(from);
+          const std::size_t bytes =
+              elements == kSegment ? segment_bytes : tile.format->bytes(elements);
+          const std::size_t at = from / kSegment * n_rows;
+          prefetch(blocks + kPrefetchAhead, bytes);
+          multiply_row<kGroup, kMin, kWide>(*tile.format, format, blocks, elements,
+                                            scratch.activations + at, n_rows, row, terms + at);
+          blocks += bytes;
         }
       }
       for (std::size_t from = 0; from < columns; from += kSegment) {

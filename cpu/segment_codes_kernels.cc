@@ -9,37 +9,59 @@ namespace sluice::SLUICE_ISA {
 
 #if SLUICE_ISA_LEVEL > 0
 
+namespace {
+
+template <typename Codes>
+void unpack_segment(const TensorFormat&, const std::byte* blocks, std::size_t elements,
+                    std::uint8_t* codes, float* scales, float* mins) {
+  const CodeSink sink{codes};
+  Codes::unpack(blocks, elements, sink, scales, mins);
+}
+
+template <typename Codes>
+void dot_segment(const std::byte* blocks, const std::int8_t* x, std::int32_t* dots, float* scales,
+                 float* mins) {
+  DotSink<Codes::kWide> sink;
+  sink.x = x;
+  Codes::unpack(blocks, WholeSegment{}, sink, scales, mins);
+  store_dots(sink.dots, dots);
+}
+
+template <typename Codes>
+SegmentFormat row() {
+  return {unpack_segment<Codes>, dot_segment<Codes>, Codes::kOffset, Codes::kWide};
+}
+
+}  // namespace
+
 SegmentFormat segment_format(const TensorFormat& format) {
-  // The offset of eight-bit codes (code_lanes.h).
-  constexpr bool kVnni = SLUICE_ISA_LEVEL >= 3;
-  constexpr int kEightBits = kVnni ? 128 : 0;
   switch (format.type) {
     case TensorType::kQ4_0:
-      return {unpack_q4_0, 8, false};
+      return row<Q4_0Codes>();
     case TensorType::kQ4_1:
-      return {unpack_q4_1, 0, false};
+      return row<Q4_1Codes>();
     case TensorType::kQ5_0:
-      return {unpack_q5_0, 16, false};
+      return row<Q5_0Codes>();
     case TensorType::kQ5_1:
-      return {unpack_q5_1, 0, false};
+      return row<Q5_1Codes>();
     case TensorType::kQ8_0:
-      return {unpack_q8_0<kEightBits>, kEightBits, !kVnni};
+      return row<Q8_0Codes>();
     case TensorType::kQ2_K:
-      return {unpack_q2_k, 0, false};
+      return {unpack_q2_k, nullptr, 0, false};
     case TensorType::kQ3_K:
-      return {unpack_q3_k, 4, false};
+      return {unpack_q3_k, nullptr, 4, false};
     case TensorType::kQ4_K:
-      return {unpack_q4_k, 0, false};
+      return row<Q4_KCodes>();
     case TensorType::kQ5_K:
-      return {unpack_q5_k, 0, false};
+      return row<Q5_KCodes>();
     case TensorType::kQ6_K:
-      return {unpack_q6_k, 32, false};
+      return {unpack_q6_k, nullptr, 32, false};
     case TensorType::kIQ4_NL:
-      return {unpack_iq4_nl<kEightBits>, kEightBits, !kVnni};
+      return row<IQ4_NLCodes>();
     case TensorType::kIQ4_XS:
-      return {unpack_iq4_xs<kEightBits>, kEightBits, !kVnni};
+      return row<IQ4_XSCodes>();
     case TensorType::kMXFP4:
-      return {unpack_mxfp4, 12, false};
+      return row<MXFP4Codes>();
     case TensorType::kF32:
     case TensorType::kF16:
     case TensorType::kBF16:
@@ -60,7 +82,7 @@ SegmentFormat segment_format(const TensorFormat&) {
       blocks += row.block_bytes;
     }
   };
-  return {unpack, 0, false};
+  return {unpack, nullptr, 0, false};
 }
 
 #endif

@@ -6,14 +6,15 @@
 namespace sluice::SLUICE_ISA {
 namespace {
 
-/// Runs `unpack_block(block, codes, scales, mins)` over a segment's one or two blocks.
-template <typename Block, typename UnpackBlock>
-inline void for_each_block(const std::byte* blocks, std::size_t elements, std::uint8_t* codes,
-                           float* scales, float* mins, const UnpackBlock& unpack_block) {
+/// Runs `unpack_block(block, at, scales, mins)` over a segment's one or two blocks; `at` is where
+/// the block's codes begin.
+template <typename Block, typename Elements, typename UnpackBlock>
+inline void for_each_block(const std::byte* blocks, Elements elements, float* scales, float* mins,
+                           const UnpackBlock& unpack_block) {
   const auto* block = reinterpret_cast<const Block*>(blocks);
-  for (std::size_t i = 0; i < elements; i += 256) {
-    const std::size_t group = i / Block::kGroup;
-    unpack_block(*block++, codes + i, scales + group, mins + group);
+  for (std::size_t at = 0; at < elements; at += 256) {
+    const std::size_t group = at / Block::kGroup;
+    unpack_block(*block++, at, scales + group, mins + group);
   }
 }
 
@@ -54,44 +55,58 @@ inline void unpack_six_bits(const PackedScales& packed, const StoredHalf& scale,
   store_scaled_unsigned(mins, six_bits(words[1], words[2] >> 4), negative);
 }
 
-inline void unpack_q4_k(const TensorFormat&, const std::byte* blocks, std::size_t elements,
-                        std::uint8_t* codes, float* scales, float* mins) {
-  for_each_block<Q4_KBlock>(
-      blocks, elements, codes, scales, mins,
-      [](const Q4_KBlock& block, std::uint8_t* out, float* block_scales, float* block_mins) {
-        unpack_six_bits(block.group_scales, block.scale, block.min_scale, block_scales, block_mins);
-        for (std::size_t i = 0; i < 128; i += 16 * kInterleave) {
-          const Bytes both = bytes_load(block.nibbles + i);
-          bytes_store(out + 2 * i, alternate_nibbles(even_lanes(both)));
-          bytes_store(out + 2 * i + 16 * kInterleave, alternate_nibbles(odd_lanes(both)));
-        }
-      });
-}
+struct Q4_KCodes {
+  static constexpr int kOffset = 0;
+  static constexpr bool kWide = false;
+  template <typename Elements, typename Sink>
+  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, float* scales,
+                     float* mins) {
+    for_each_block<Q4_KBlock>(
+        blocks, elements, scales, mins,
+        [&](const Q4_KBlock& block, std::size_t at, float* block_scales, float* block_mins) {
+          unpack_six_bits(block.group_scales, block.scale, block.min_scale, block_scales,
+                          block_mins);
+          for (std::size_t i = 0; i < 128; i += 16 * kInterleave) {
+            const Bytes both = bytes_load(block.nibbles + i);
+            sink.put(at + 2 * i, alternate_nibbles(even_lanes(both)),
+                     alternate_nibbles(odd_lanes(both)));
+          }
+        });
+  }
+};
 
-inline void unpack_q5_k(const TensorFormat&, const std::byte* blocks, std::size_t elements,
-                        std::uint8_t* codes, float* scales, float* mins) {
-  for_each_block<Q5_KBlock>(
-      blocks, elements, codes, scales, mins,
-      [](const Q5_KBlock& block, std::uint8_t* out, float* block_scales, float* block_mins) {
-        unpack_six_bits(block.group_scales, block.scale, block.min_scale, block_scales, block_mins);
-        const Bytes first = bytes_broadcast(load_128(block.fifth_bits));
-        const Bytes second = bytes_broadcast(load_128(block.fifth_bits + 16));
-        for (int group = 0; group < 8; group += kInterleave) {
-          const Bytes both = bytes_load(block.nibbles + 16 * group);
-          bytes_store(out + 32 * group,
-                      alternate_nibbles(even_lanes(both)) | sixteen_where_bit(first, group));
-          bytes_store(out + 32 * group + 16 * kInterleave,
-                      alternate_nibbles(odd_lanes(both)) | sixteen_where_bit(second, group));
-        }
-      });
-}
+struct Q5_KCodes {
+  static constexpr int kOffset = 0;
+  static constexpr bool kWide = false;
+  template <typename Elements, typename Sink>
+  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, float* scales,
+                     float* mins) {
+    for_each_block<Q5_KBlock>(
+        blocks, elements, scales, mins,
+        [&](const Q5_KBlock& block, std::size_t at, float* block_scales, float* block_mins) {
+          unpack_six_bits(block.group_scales, block.scale, block.min_scale, block_scales,
+                          block_mins);
+          const Bytes first = bytes_broadcast(load_128(block.fifth_bits));
+          const Bytes second = bytes_broadcast(load_128(block.fifth_bits + 16));
+          for (int group = 0; group < 8; group += kInterleave) {
+            const Bytes both = bytes_load(block.nibbles + 16 * group);
+            sink.put(at + static_cast<std::size_t>(32 * group),
+                     alternate_nibbles(even_lanes(both)) | sixteen_where_bit(first, group),
+                     alternate_nibbles(odd_lanes(both)) | sixteen_where_bit(second, group));
+          }
+        });
+  }
+};
+
+// Groups of 16: codes in order.
 
 /// Q6_K with an offset of 32.
 inline void unpack_q6_k(const TensorFormat&, const std::byte* blocks, std::size_t elements,
                         std::uint8_t* codes, float* scales, float* mins) {
   for_each_block<Q6_KBlock>(
-      blocks, elements, codes, scales, mins,
-      [](const Q6_KBlock& block, std::uint8_t* out, float* block_scales, float*) {
+      blocks, elements, scales, mins,
+      [&](const Q6_KBlock& block, std::size_t at, float* block_scales, float*) {
+        std::uint8_t* const out = codes + at;
         const __m256 scale = broadcast_half(block.scale);
         store_scaled_signed(block_scales, load_128(block.group_scales), scale);
         store_scaled_signed(block_scales + 8, _mm_srli_si128(load_128(block.group_scales), 8),
@@ -120,8 +135,9 @@ inline void unpack_q6_k(const TensorFormat&, const std::byte* blocks, std::size_
 inline void unpack_q2_k(const TensorFormat&, const std::byte* blocks, std::size_t elements,
                         std::uint8_t* codes, float* scales, float* mins) {
   for_each_block<Q2_KBlock>(
-      blocks, elements, codes, scales, mins,
-      [](const Q2_KBlock& block, std::uint8_t* out, float* block_scales, float* block_mins) {
+      blocks, elements, scales, mins,
+      [&](const Q2_KBlock& block, std::size_t at, float* block_scales, float* block_mins) {
+        std::uint8_t* const out = codes + at;
         const __m128i both = load_128(block.group_scales);
         const __m128i low = _mm_and_si128(both, _mm_set1_epi8(15));
         const __m128i high = _mm_and_si128(_mm_srli_epi16(both, 4), _mm_set1_epi8(15));
@@ -146,8 +162,9 @@ inline void unpack_q2_k(const TensorFormat&, const std::byte* blocks, std::size_
 inline void unpack_q3_k(const TensorFormat&, const std::byte* blocks, std::size_t elements,
                         std::uint8_t* codes, float* scales, float* mins) {
   for_each_block<Q3_KBlock>(
-      blocks, elements, codes, scales, mins,
-      [](const Q3_KBlock& block, std::uint8_t* out, float* block_scales, float*) {
+      blocks, elements, scales, mins,
+      [&](const Q3_KBlock& block, std::size_t at, float* block_scales, float*) {
+        std::uint8_t* const out = codes + at;
         std::uint64_t low;
         std::uint32_t pairs;
         std::memcpy(&low, block.group_scales, sizeof(low));
@@ -185,27 +202,31 @@ inline void unpack_q3_k(const TensorFormat&, const std::byte* blocks, std::size_
       });
 }
 
-template <int kOffset>
-void unpack_iq4_xs(const TensorFormat&, const std::byte* blocks, std::size_t elements,
-                   std::uint8_t* codes, float* scales, float* mins) {
-  const Bytes table = nibble_table(kIq4Values, kOffset);
-  for_each_block<IQ4_XSBlock>(
-      blocks, elements, codes, scales, mins,
-      [&](const IQ4_XSBlock& block, std::uint8_t* out, float* block_scales, float*) {
-        const float scale = load_half(reinterpret_cast<const std::byte*>(block.scale.bytes));
-        const int high = block.scales_high[0] | block.scales_high[1] << 8;
-        for (int group = 0; group < 8; ++group) {
-          const int low = block.scales_low[group / 2] >> (4 * (group % 2)) & 15;
-          const int six_bits = low | (high >> (2 * group) & 3) << 4;
-          block_scales[group] = scale * static_cast<float>(six_bits - 32);
-        }
-        for (std::size_t i = 0; i < 128; i += 16 * kInterleave) {
-          const Bytes both = bytes_load(block.nibbles + i);
-          bytes_store(out + 2 * i, look_up(table, low_nibbles(both)));
-          bytes_store(out + 2 * i + 16 * kInterleave, look_up(table, high_nibbles(both)));
-        }
-      });
-}
+struct IQ4_XSCodes {
+  static constexpr int kOffset = kEightBitOffset;
+  static constexpr bool kWide = kEightBitsAreWide;
+  template <typename Elements, typename Sink>
+  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, float* scales,
+                     float* mins) {
+    const Bytes table = nibble_table(kIq4Values, kOffset);
+    for_each_block<IQ4_XSBlock>(
+        blocks, elements, scales, mins,
+        [&](const IQ4_XSBlock& block, std::size_t at, float* block_scales, float*) {
+          const float scale = load_half(reinterpret_cast<const std::byte*>(block.scale.bytes));
+          const int high = block.scales_high[0] | block.scales_high[1] << 8;
+          for (int group = 0; group < 8; ++group) {
+            const int low = block.scales_low[group / 2] >> (4 * (group % 2)) & 15;
+            const int six_bits = low | (high >> (2 * group) & 3) << 4;
+            block_scales[group] = scale * static_cast<float>(six_bits - 32);
+          }
+          for (std::size_t i = 0; i < 128; i += 16 * kInterleave) {
+            const Bytes both = bytes_load(block.nibbles + i);
+            sink.put(at + 2 * i, look_up(table, low_nibbles(both)),
+                     look_up(table, high_nibbles(both)));
+          }
+        });
+  }
+};
 
 }  // namespace
 }  // namespace sluice::SLUICE_ISA

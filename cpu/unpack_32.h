@@ -88,39 +88,73 @@ inline void gather_halves(const std::byte* p, std::size_t count, float* out) {
 
 #endif
 
-/// Hands kInterleave blocks at a time to `store(blocks, out)`; what is left over goes through a
-/// padded copy.
-template <typename Block, typename Store>
-inline void for_each_blocks(const std::byte* blocks, std::size_t elements, std::uint8_t* codes,
-                            const Store& store) {
+/// Where codes go: `put(at, first, second)` takes, of kInterleave groups from the at-th code of the
+/// segment on, the first and the second sixteen codes of each.
+struct CodeSink {
+  std::uint8_t* codes;
+  void put(std::size_t at, Bytes first, Bytes second) const {
+    bytes_store(codes + at, first);
+    bytes_store(codes + at + 16 * kInterleave, second);
+  }
+};
+
+/// Multiplies a whole segment's codes at once instead of storing them.
+template <bool kWide>
+struct DotSink {
+  const std::int8_t* x;
+  decltype(Bytes::v) dots[16 / kInterleave];
+  void put(std::size_t at, Bytes first, Bytes second) {
+    const auto part = dot_bytes<kWide>(bytes_set(0).v, first.v, bytes_load(x + at).v);
+    dots[at / (32 * kInterleave)] =
+        dot_bytes<kWide>(part, second.v, bytes_load(x + at + 16 * kInterleave).v);
+  }
+};
+
+/// A number of elements that the compiler knows, so that a DotSink stays in registers.
+struct WholeSegment {
+  constexpr operator std::size_t() const { return 512; }
+};
+
+// The formats. `unpack` takes the number of elements as std::size_t or WholeSegment; kOffset and
+// kWide as code_lanes.h has them.
+#if SLUICE_ISA_LEVEL >= 3
+constexpr int kEightBitOffset = 128;
+#else
+constexpr int kEightBitOffset = 0;
+#endif
+constexpr bool kEightBitsAreWide = kEightBitOffset == 0;
+
+/// Hands kInterleave blocks at a time to `use(blocks, at)`; what is left over goes through a padded
+/// copy.
+template <typename Block, typename Elements, typename Use>
+inline void for_each_blocks(const std::byte* blocks, Elements elements, const Use& use) {
   constexpr std::size_t kStep = 32 * kInterleave;
   std::size_t i = 0;
   for (; i + kStep <= elements; i += kStep) {
-    store(blocks, codes + i);
+    use(blocks, i);
     blocks += kInterleave * sizeof(Block);
   }
   if (i < elements) {
     std::byte padded[kInterleave * sizeof(Block)] = {};
     std::memcpy(padded, blocks, (elements - i) / 32 * sizeof(Block));
-    store(padded, codes + i);
+    use(padded, i);
   }
 }
 
-/// Codes that are what `meaning` makes of the nibbles at `offset` in each block.
-template <typename Block, std::size_t kOffset, typename Meaning>
-inline void unpack_nibbles(const std::byte* blocks, std::size_t elements, std::uint8_t* codes,
+/// Codes that are what `meaning` makes of the nibbles at kAt in each block.
+template <typename Block, std::size_t kAt, typename Elements, typename Sink, typename Meaning>
+inline void unpack_nibbles(const std::byte* blocks, Elements elements, Sink& sink,
                            const Meaning& meaning) {
-  for_each_blocks<Block>(blocks, elements, codes, [&](const std::byte* from, std::uint8_t* out) {
-    const Bytes both = bytes_gather(from + kOffset, sizeof(Block));
-    bytes_store(out, meaning(low_nibbles(both)));
-    bytes_store(out + 16 * kInterleave, meaning(high_nibbles(both)));
+  for_each_blocks<Block>(blocks, elements, [&](const std::byte* from, std::size_t at) {
+    const Bytes both = bytes_gather(from + kAt, sizeof(Block));
+    sink.put(at, meaning(low_nibbles(both)), meaning(high_nibbles(both)));
   });
 }
 
-/// The same with a fifth bit for each, from a word at `kBits`.
-template <typename Block, std::size_t kOffset, std::size_t kBits>
-inline void unpack_five_bits(const std::byte* blocks, std::size_t elements, std::uint8_t* codes) {
-  for_each_blocks<Block>(blocks, elements, codes, [&](const std::byte* from, std::uint8_t* out) {
+/// The same with a fifth bit for each, from a word at kBits.
+template <typename Block, std::size_t kAt, std::size_t kBits, typename Elements, typename Sink>
+inline void unpack_five_bits(const std::byte* blocks, Elements elements, Sink& sink) {
+  for_each_blocks<Block>(blocks, elements, [&](const std::byte* from, std::size_t at) {
     ByteMask first = 0, second = 0;
     for (std::size_t i = 0; i < kInterleave; ++i) {
       std::uint16_t halves[2];
@@ -128,9 +162,9 @@ inline void unpack_five_bits(const std::byte* blocks, std::size_t elements, std:
       first |= ByteMask{halves[0]} << (16 * i);
       second |= ByteMask{halves[1]} << (16 * i);
     }
-    const Bytes both = bytes_gather(from + kOffset, sizeof(Block));
-    bytes_store(out, low_nibbles(both) | sixteen_where(first));
-    bytes_store(out + 16 * kInterleave, high_nibbles(both) | sixteen_where(second));
+    const Bytes both = bytes_gather(from + kAt, sizeof(Block));
+    sink.put(at, low_nibbles(both) | sixteen_where(first),
+             high_nibbles(both) | sixteen_where(second));
   });
 }
 
@@ -141,71 +175,98 @@ inline Bytes nibble_table(const std::int8_t (&values)[16], int offset) {
 
 constexpr auto kAsItIs = [](Bytes nibbles) { return nibbles; };
 
-template <int kOffset>
-void unpack_q8_0(const TensorFormat&, const std::byte* blocks, std::size_t elements,
-                 std::uint8_t* codes, float* scales, float*) {
-  static_assert(kOffset == 0 || kOffset == 128);
-  gather_halves<sizeof(Q8_0Block)>(blocks, elements / 32, scales);
-  const Bytes flip = bytes_set(kOffset);
-  for_each_blocks<Q8_0Block>(blocks, elements, codes,
-                             [&](const std::byte* from, std::uint8_t* out) {
-                               Bytes first, second;
-                               bytes_gather_pairs(from + 2, sizeof(Q8_0Block), &first, &second);
-                               bytes_store(out, first ^ flip);
-                               bytes_store(out + 16 * kInterleave, second ^ flip);
-                             });
-}
-
-/// Q4_0 with an offset of 8.
-inline void unpack_q4_0(const TensorFormat&, const std::byte* blocks, std::size_t elements,
-                        std::uint8_t* codes, float* scales, float*) {
-  gather_halves<sizeof(Q4_0Block)>(blocks, elements / 32, scales);
-  unpack_nibbles<Q4_0Block, 2>(blocks, elements, codes, kAsItIs);
-}
-
-inline void unpack_q4_1(const TensorFormat&, const std::byte* blocks, std::size_t elements,
-                        std::uint8_t* codes, float* scales, float* mins) {
-  gather_halves<sizeof(Q4_1Block)>(blocks, elements / 32, scales);
-  gather_halves<sizeof(Q4_1Block)>(blocks + 2, elements / 32, mins);
-  unpack_nibbles<Q4_1Block, 4>(blocks, elements, codes, kAsItIs);
-}
-
-/// Q5_0 with an offset of 16.
-inline void unpack_q5_0(const TensorFormat&, const std::byte* blocks, std::size_t elements,
-                        std::uint8_t* codes, float* scales, float*) {
-  gather_halves<sizeof(Q5_0Block)>(blocks, elements / 32, scales);
-  unpack_five_bits<Q5_0Block, 6, 2>(blocks, elements, codes);
-}
-
-inline void unpack_q5_1(const TensorFormat&, const std::byte* blocks, std::size_t elements,
-                        std::uint8_t* codes, float* scales, float* mins) {
-  gather_halves<sizeof(Q5_1Block)>(blocks, elements / 32, scales);
-  gather_halves<sizeof(Q5_1Block)>(blocks + 2, elements / 32, mins);
-  unpack_five_bits<Q5_1Block, 8, 4>(blocks, elements, codes);
-}
-
-template <int kOffset>
-void unpack_iq4_nl(const TensorFormat&, const std::byte* blocks, std::size_t elements,
-                   std::uint8_t* codes, float* scales, float*) {
-  gather_halves<sizeof(IQ4_NLBlock)>(blocks, elements / 32, scales);
-  const Bytes table = nibble_table(kIq4Values, kOffset);
-  unpack_nibbles<IQ4_NLBlock, 2>(blocks, elements, codes,
-                                 [&](Bytes nibbles) { return look_up(table, nibbles); });
-}
-
-/// MXFP4 with an offset of 12.
-inline void unpack_mxfp4(const TensorFormat&, const std::byte* blocks, std::size_t elements,
-                         std::uint8_t* codes, float* scales, float*) {
-  for (std::size_t i = 0; i < elements / 32; ++i) {
-    // 2^(exponent - 128); the two smallest are subnormal.
-    const auto exponent = static_cast<std::uint32_t>(blocks[i * sizeof(MXFP4Block)]);
-    const std::uint32_t bits = exponent < 2 ? 0x00200000u << exponent : (exponent - 1) << 23;
-    std::memcpy(scales + i, &bits, sizeof(bits));
+struct Q8_0Codes {
+  static constexpr int kOffset = kEightBitOffset;
+  static constexpr bool kWide = kEightBitsAreWide;
+  template <typename Elements, typename Sink>
+  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, float* scales,
+                     float*) {
+    gather_halves<sizeof(Q8_0Block)>(blocks, elements / 32, scales);
+    const Bytes flip = bytes_set(kOffset);
+    for_each_blocks<Q8_0Block>(blocks, elements, [&](const std::byte* from, std::size_t at) {
+      Bytes first, second;
+      bytes_gather_pairs(from + 2, sizeof(Q8_0Block), &first, &second);
+      sink.put(at, first ^ flip, second ^ flip);
+    });
   }
-  const Bytes table = nibble_table(kFp4TwiceValues, 12);
-  unpack_nibbles<MXFP4Block, 1>(blocks, elements, codes,
-                                [&](Bytes nibbles) { return look_up(table, nibbles); });
-}
+};
+
+struct Q4_0Codes {
+  static constexpr int kOffset = 8;
+  static constexpr bool kWide = false;
+  template <typename Elements, typename Sink>
+  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, float* scales,
+                     float*) {
+    gather_halves<sizeof(Q4_0Block)>(blocks, elements / 32, scales);
+    unpack_nibbles<Q4_0Block, 2>(blocks, elements, sink, kAsItIs);
+  }
+};
+
+struct Q4_1Codes {
+  static constexpr int kOffset = 0;
+  static constexpr bool kWide = false;
+  template <typename Elements, typename Sink>
+  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, float* scales,
+                     float* mins) {
+    gather_halves<sizeof(Q4_1Block)>(blocks, elements / 32, scales);
+    gather_halves<sizeof(Q4_1Block)>(blocks + 2, elements / 32, mins);
+    unpack_nibbles<Q4_1Block, 4>(blocks, elements, sink, kAsItIs);
+  }
+};
+
+struct Q5_0Codes {
+  static constexpr int kOffset = 16;
+  static constexpr bool kWide = false;
+  template <typename Elements, typename Sink>
+  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, float* scales,
+                     float*) {
+    gather_halves<sizeof(Q5_0Block)>(blocks, elements / 32, scales);
+    unpack_five_bits<Q5_0Block, 6, 2>(blocks, elements, sink);
+  }
+};
+
+struct Q5_1Codes {
+  static constexpr int kOffset = 0;
+  static constexpr bool kWide = false;
+  template <typename Elements, typename Sink>
+  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, float* scales,
+                     float* mins) {
+    gather_halves<sizeof(Q5_1Block)>(blocks, elements / 32, scales);
+    gather_halves<sizeof(Q5_1Block)>(blocks + 2, elements / 32, mins);
+    unpack_five_bits<Q5_1Block, 8, 4>(blocks, elements, sink);
+  }
+};
+
+struct IQ4_NLCodes {
+  static constexpr int kOffset = kEightBitOffset;
+  static constexpr bool kWide = kEightBitsAreWide;
+  template <typename Elements, typename Sink>
+  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, float* scales,
+                     float*) {
+    gather_halves<sizeof(IQ4_NLBlock)>(blocks, elements / 32, scales);
+    const Bytes table = nibble_table(kIq4Values, kOffset);
+    unpack_nibbles<IQ4_NLBlock, 2>(blocks, elements, sink,
+                                   [&](Bytes nibbles) { return look_up(table, nibbles); });
+  }
+};
+
+struct MXFP4Codes {
+  static constexpr int kOffset = 12;
+  static constexpr bool kWide = false;
+  template <typename Elements, typename Sink>
+  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, float* scales,
+                     float*) {
+    for (std::size_t i = 0; i < elements / 32; ++i) {
+      // 2^(exponent - 128); the two smallest are subnormal.
+      const auto exponent = static_cast<std::uint32_t>(blocks[i * sizeof(MXFP4Block)]);
+      const std::uint32_t bits = exponent < 2 ? 0x00200000u << exponent : (exponent - 1) << 23;
+      std::memcpy(scales + i, &bits, sizeof(bits));
+    }
+    const Bytes table = nibble_table(kFp4TwiceValues, kOffset);
+    unpack_nibbles<MXFP4Block, 1>(blocks, elements, sink,
+                                  [&](Bytes nibbles) { return look_up(table, nibbles); });
+  }
+};
 
 }  // namespace
 }  // namespace sluice::SLUICE_ISA
