@@ -42,6 +42,7 @@ inline Ints operator+(Ints a, Ints b) {
 }
 inline Lanes to_lanes(Ints a) { return {_mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high)}; }
 
+inline Lanes lanes_load_fresh(const float* p) { return lanes_load(p); }
 inline Lanes lanes_load_bf16(const std::byte* p) {
   const auto eight = [&](int from) {
     const __m128i tops = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + from));

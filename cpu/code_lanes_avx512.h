@@ -33,6 +33,11 @@ inline void ints_store(std::int32_t* p, Ints a) { _mm512_storeu_si512(p, a.v); }
 inline Ints operator+(Ints a, Ints b) { return {_mm512_add_epi32(a.v, b.v)}; }
 inline Lanes to_lanes(Ints a) { return {_mm512_cvtepi32_ps(a.v)}; }
 
+inline Lanes lanes_load_fresh(const float* p) {
+  const __m512d low = _mm512_castpd256_pd512(_mm256_castps_pd(_mm256_loadu_ps(p)));
+  const __m256d high = _mm256_castps_pd(_mm256_loadu_ps(p + 8));
+  return {_mm512_castpd_ps(_mm512_insertf64x4(low, high, 1))};
+}
 inline Lanes lanes_load_bf16(const std::byte* p) {
   const __m256i tops = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepi16_epi32(tops), 16))};

@@ -46,6 +46,10 @@ inline Lanes to_lanes(const Ints& a) {
   return r;
 }
 
+/// lanes_load of what was stored in halves a moment ago: a load that is wider than the store waits
+/// for it to reach the cache.
+inline Lanes lanes_load_fresh(const float* p) { return lanes_load(p); }
+
 /// 16 bfloat16.
 inline Lanes lanes_load_bf16(const std::byte* p) {
   std::uint16_t tops[16];

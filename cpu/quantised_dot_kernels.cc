@@ -113,8 +113,8 @@ void make_terms(const Ints* dots, const float* scales, const float* mins,
   for (std::size_t at = 0; at < kSegment / kGroup; at += kLanes) {
     const Lanes scale = lanes_load(x.scales + at);
     lanes_store(terms.dots[row] + at, to_lanes(dots[at / kLanes] + ints_load(x.corrections + at)));
-    lanes_store(terms.scales[row] + at, lanes_load(scales + at) * scale);
-    if (kMin) lanes_store(terms.mins[row] + at, lanes_load(mins + at) * scale);
+    lanes_store(terms.scales[row] + at, lanes_load_fresh(scales + at) * scale);
+    if (kMin) lanes_store(terms.mins[row] + at, lanes_load_fresh(mins + at) * scale);
   }
 }
 

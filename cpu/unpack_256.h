@@ -12,14 +12,20 @@ template <typename Block, typename Elements, typename UnpackBlock>
 inline void for_each_block(const std::byte* blocks, Elements elements, float* scales, float* mins,
                            const UnpackBlock& unpack_block) {
   const auto* block = reinterpret_cast<const Block*>(blocks);
-  for (std::size_t at = 0; at < elements; at += 256) {
-    const std::size_t group = at / Block::kGroup;
-    unpack_block(*block++, at, scales + group, mins + group);
-  }
+  constexpr std::size_t kGroups = 256 / Block::kGroup;
+  unpack_block(block[0], 0, scales, mins);
+  if (elements > 256) unpack_block(block[1], 256, scales + kGroups, mins + kGroups);
 }
 
-inline void store_32_bytes(std::uint8_t* p, __m256i bytes) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), bytes);
+/// In one piece where registers are that wide: a load of 64 bytes cannot be served by two stores
+/// that are still under way.
+inline void store_64_bytes(std::uint8_t* p, __m256i first, __m256i second) {
+#if SLUICE_ISA_LEVEL >= 2
+  _mm512_storeu_si512(p, _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1));
+#else
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), first);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 32), second);
+#endif
 }
 
 inline __m256 broadcast_half(const StoredHalf& half) {
@@ -124,10 +130,8 @@ inline void unpack_q6_k(const TensorFormat&, const std::byte* blocks, std::size_
               _mm256_or_si256(bits_of<4>(first, 15), _mm256_and_si256(pairs, upper));
           const __m256i codes_3 = _mm256_or_si256(
               bits_of<4>(second, 15), _mm256_and_si256(_mm256_srli_epi16(pairs, 2), upper));
-          store_32_bytes(out + 128 * half, codes_0);
-          store_32_bytes(out + 128 * half + 32, codes_1);
-          store_32_bytes(out + 128 * half + 64, codes_2);
-          store_32_bytes(out + 128 * half + 96, codes_3);
+          store_64_bytes(out + 128 * half, codes_0, codes_1);
+          store_64_bytes(out + 128 * half + 64, codes_2, codes_3);
         }
       });
 }
@@ -150,10 +154,8 @@ inline void unpack_q2_k(const TensorFormat&, const std::byte* blocks, std::size_
         store_scaled_unsigned(block_mins + 8, _mm_srli_si128(high, 8), negative);
         for (std::size_t half = 0; half < 2; ++half) {
           const __m256i pairs = load_256(block.pairs + 32 * half);
-          store_32_bytes(out + 128 * half, bits_of<0>(pairs, 3));
-          store_32_bytes(out + 128 * half + 32, bits_of<2>(pairs, 3));
-          store_32_bytes(out + 128 * half + 64, bits_of<4>(pairs, 3));
-          store_32_bytes(out + 128 * half + 96, bits_of<6>(pairs, 3));
+          store_64_bytes(out + 128 * half, bits_of<0>(pairs, 3), bits_of<2>(pairs, 3));
+          store_64_bytes(out + 128 * half + 64, bits_of<4>(pairs, 3), bits_of<6>(pairs, 3));
         }
       });
 }
@@ -182,22 +184,21 @@ inline void unpack_q3_k(const TensorFormat&, const std::byte* blocks, std::size_
         const __m256 scale = broadcast_half(block.scale);
         store_scaled_signed(block_scales, factors, scale);
         store_scaled_signed(block_scales + 8, _mm_srli_si128(factors, 8), scale);
-        __m256i high = load_256(block.high_bits);
-        const __m256i one = _mm256_set1_epi8(1);
-        const auto next_four = [&] {
-          const __m256i four = _mm256_slli_epi16(_mm256_and_si256(high, one), 2);
-          high = _mm256_srli_epi16(high, 1);
-          return four;
-        };
+        const __m256i high = load_256(block.high_bits);
+        const __m256i four = _mm256_set1_epi8(4);  // where a high bit goes
         for (std::size_t half = 0; half < 2; ++half) {
           const __m256i two_bits = load_256(block.pairs + 32 * half);
-          store_32_bytes(out + 128 * half, _mm256_or_si256(bits_of<0>(two_bits, 3), next_four()));
-          store_32_bytes(out + 128 * half + 32,
-                         _mm256_or_si256(bits_of<2>(two_bits, 3), next_four()));
-          store_32_bytes(out + 128 * half + 64,
-                         _mm256_or_si256(bits_of<4>(two_bits, 3), next_four()));
-          store_32_bytes(out + 128 * half + 96,
-                         _mm256_or_si256(bits_of<6>(two_bits, 3), next_four()));
+          const __m256i bits = half == 0 ? high : _mm256_srli_epi16(high, 4);
+          const __m256i codes_0 = _mm256_or_si256(
+              bits_of<0>(two_bits, 3), _mm256_and_si256(_mm256_slli_epi16(bits, 2), four));
+          const __m256i codes_1 = _mm256_or_si256(
+              bits_of<2>(two_bits, 3), _mm256_and_si256(_mm256_slli_epi16(bits, 1), four));
+          const __m256i codes_2 =
+              _mm256_or_si256(bits_of<4>(two_bits, 3), _mm256_and_si256(bits, four));
+          const __m256i codes_3 = _mm256_or_si256(
+              bits_of<6>(two_bits, 3), _mm256_and_si256(_mm256_srli_epi16(bits, 1), four));
+          store_64_bytes(out + 128 * half, codes_0, codes_1);
+          store_64_bytes(out + 128 * half + 64, codes_2, codes_3);
         }
       });
 }
@@ -212,13 +213,19 @@ struct IQ4_XSCodes {
     for_each_block<IQ4_XSBlock>(
         blocks, elements, scales, mins,
         [&](const IQ4_XSBlock& block, std::size_t at, float* block_scales, float*) {
-          const float scale = load_half(reinterpret_cast<const std::byte*>(block.scale.bytes));
-          const int high = block.scales_high[0] | block.scales_high[1] << 8;
-          for (int group = 0; group < 8; ++group) {
-            const int low = block.scales_low[group / 2] >> (4 * (group % 2)) & 15;
-            const int six_bits = low | (high >> (2 * group) & 3) << 4;
-            block_scales[group] = scale * static_cast<float>(six_bits - 32);
-          }
+          std::int32_t low;
+          std::memcpy(&low, block.scales_low, sizeof(low));
+          const std::int32_t high = block.scales_high[0] | block.scales_high[1] << 8;
+          const __m256i fours = _mm256_srlv_epi32(_mm256_set1_epi32(low),
+                                                  _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28));
+          const __m256i twos = _mm256_srlv_epi32(_mm256_set1_epi32(high),
+                                                 _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14));
+          const __m256i six_bits =
+              _mm256_or_si256(_mm256_and_si256(fours, _mm256_set1_epi32(15)),
+                              _mm256_slli_epi32(_mm256_and_si256(twos, _mm256_set1_epi32(3)), 4));
+          const __m256i factors = _mm256_sub_epi32(six_bits, _mm256_set1_epi32(32));
+          _mm256_storeu_ps(block_scales,
+                           _mm256_mul_ps(broadcast_half(block.scale), _mm256_cvtepi32_ps(factors)));
           for (std::size_t i = 0; i < 128; i += 16 * kInterleave) {
             const Bytes both = bytes_load(block.nibbles + i);
             sink.put(at + 2 * i, look_up(table, low_nibbles(both)),

@@ -250,17 +250,36 @@ struct IQ4_NLCodes {
   }
 };
 
+/// 2^(exponent - 128) of eight exponents, a byte each; those of the two smallest are subnormal.
+inline void store_powers(std::uint64_t exponents, float* out) {
+  const __m256i e = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<std::int64_t>(exponents)));
+  const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+  const __m256i subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+  const __m256i is_normal = _mm256_cmpgt_epi32(e, _mm256_set1_epi32(1));
+  _mm256_storeu_ps(out, _mm256_castsi256_ps(_mm256_blendv_epi8(subnormal, normal, is_normal)));
+}
+
 struct MXFP4Codes {
   static constexpr int kOffset = 12;
   static constexpr bool kWide = false;
   template <typename Elements, typename Sink>
   static void unpack(const std::byte* blocks, Elements elements, Sink& sink, float* scales,
                      float*) {
-    for (std::size_t i = 0; i < elements / 32; ++i) {
-      // 2^(exponent - 128); the two smallest are subnormal.
-      const auto exponent = static_cast<std::uint32_t>(blocks[i * sizeof(MXFP4Block)]);
-      const std::uint32_t bits = exponent < 2 ? 0x00200000u << exponent : (exponent - 1) << 23;
-      std::memcpy(scales + i, &bits, sizeof(bits));
+    const auto exponent = [&](std::size_t i) {
+      return static_cast<std::uint64_t>(blocks[i * sizeof(MXFP4Block)]);
+    };
+    std::size_t i = 0;
+    for (; i + 8 <= elements / 32; i += 8) {
+      const std::uint64_t first =
+          exponent(i) | exponent(i + 1) << 8 | exponent(i + 2) << 16 | exponent(i + 3) << 24;
+      const std::uint64_t second =
+          exponent(i + 4) | exponent(i + 5) << 8 | exponent(i + 6) << 16 | exponent(i + 7) << 24;
+      store_powers(first | second << 32, scales + i);
+    }
+    for (; i < elements / 32; ++i) {
+      float powers[8];
+      store_powers(exponent(i), powers);
+      scales[i] = powers[0];
     }
     const Bytes table = nibble_table(kFp4TwiceValues, kOffset);
     unpack_nibbles<MXFP4Block, 1>(blocks, elements, sink,
