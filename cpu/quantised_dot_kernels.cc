@@ -61,8 +61,12 @@ struct Terms {
   float mins[kStripRows][kGroups];  // only where the format has them
 };
 
-/// So many segments of a weight row are read on end: all of it, where rows are no longer than this.
+/// So many segments of a weight row are read on end at most: all of it, where rows are no longer
+/// than this.
 constexpr std::size_t kRunSegments = 4;
+/// Terms of so many segments, times activation rows, are kept at a time.
+constexpr std::size_t kTerms = 12;
+static_assert(kFewRows <= kTerms);
 
 /// Running sums of a strip: [activation row][weight row].
 using StripTotals = float[kTileActivationRows][kStripRows];
@@ -70,7 +74,7 @@ using StripTotals = float[kTileActivationRows][kStripRows];
 struct Scratch {
   Strip strip;
   Panel panels[kRegisterStrips];
-  alignas(64) std::byte terms[kRunSegments * kFewRows * sizeof(Terms<16>)];
+  alignas(64) std::byte terms[kTerms * sizeof(Terms<16>)];
   ActivationSegment activations[kTileActivationRows];
   alignas(64) StripTotals totals[kStrips];
 };
@@ -128,9 +132,9 @@ void multiply_row(const TensorFormat& table_row, const SegmentFormat& format,
   alignas(64) float scales[kMaxGroups];
   alignas(64) float mins[kMaxGroups];
   Ints dots[2];
-  if (format.dot != nullptr && n_rows == 1 && elements == kSegment) {
+  if (format.dot != nullptr && n_rows == 1 && elements % (kSegment / 2) == 0) {
     alignas(64) std::int32_t integers[16];
-    format.dot(blocks, x->codes, integers, scales, mins);
+    format.dot(blocks, elements, x->codes, integers, scales, mins);
     dots[0] = ints_load(integers);
     return make_terms<kGroup, kMin>(dots, scales, mins, *x, row, *terms);
   }
@@ -271,9 +275,11 @@ void multiply_few(const DotTile& tile, const SegmentFormat& format, std::size_t 
                   Scratch& scratch) {
   auto* const terms = reinterpret_cast<Terms<kGroup>*>(scratch.terms);
   const std::size_t n_rows = tile.n_rows;
+  if (n_rows == 0) return;
   const std::size_t segment_bytes = tile.format->bytes(kSegment);
-  for (std::size_t begin = 0; begin < tile.columns; begin += kRunSegments * kSegment) {
-    const std::size_t columns = at_most(tile.columns - begin, kRunSegments * kSegment);
+  const std::size_t run = at_most(kTerms / n_rows, kRunSegments) * kSegment;
+  for (std::size_t begin = 0; begin < tile.columns; begin += run) {
+    const std::size_t columns = at_most(tile.columns - begin, run);
     const auto elements_of = [&](std::size_t from) { return at_most(columns - from, kSegment); };
     for (std::size_t from = 0; from < columns; from += kSegment) {
       prepare<kGroup>(tile, begin + from, elements_of(from), format.offset,

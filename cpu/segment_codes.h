@@ -16,11 +16,11 @@ struct SegmentFormat {
   /// the block's.
   void (*unpack)(const TensorFormat& format, const std::byte* blocks, std::size_t elements,
                  std::uint8_t* codes, float* scales, float* mins);
-  /// Scales and mins as above, and the integer dots of a whole segment's groups with x [512], for
-  /// formats with groups of 32: one activation row needs the codes but once, and storing them costs
-  /// more than multiplying them. Null: not there.
-  void (*dot)(const std::byte* blocks, const std::int8_t* x, std::int32_t* dots, float* scales,
-              float* mins);
+  /// Scales and mins as above, and the integer dots of the groups with x, for formats with groups
+  /// of 32: one activation row needs the codes but once, and storing them costs more than
+  /// multiplying them. REQUIRES: elements is 512 or 256, dots has room for 16. Null: not there.
+  void (*dot)(const std::byte* blocks, std::size_t elements, const std::int8_t* x,
+              std::int32_t* dots, float* scales, float* mins);
   int offset;
   bool wide;
 };

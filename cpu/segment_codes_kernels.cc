@@ -18,13 +18,20 @@ void unpack_segment(const TensorFormat&, const std::byte* blocks, std::size_t el
   Codes::unpack(blocks, elements, sink, scales, mins);
 }
 
-template <typename Codes>
-void dot_segment(const std::byte* blocks, const std::int8_t* x, std::int32_t* dots, float* scales,
-                 float* mins) {
+template <typename Codes, std::size_t kElements>
+void dot_known(const std::byte* blocks, const std::int8_t* x, std::int32_t* dots, float* scales,
+               float* mins) {
   DotSink<Codes::kWide> sink;
   sink.x = x;
-  Codes::unpack(blocks, WholeSegment{}, sink, scales, mins);
+  Codes::unpack(blocks, KnownElements<kElements>{}, sink, scales, mins);
   store_dots(sink.dots, dots);
+}
+
+template <typename Codes>
+void dot_segment(const std::byte* blocks, std::size_t elements, const std::int8_t* x,
+                 std::int32_t* dots, float* scales, float* mins) {
+  if (elements == 512) return dot_known<Codes, 512>(blocks, x, dots, scales, mins);
+  dot_known<Codes, 256>(blocks, x, dots, scales, mins);
 }
 
 template <typename Codes>

@@ -98,11 +98,11 @@ struct CodeSink {
   }
 };
 
-/// Multiplies a whole segment's codes at once instead of storing them.
+/// Multiplies codes at once instead of storing them.
 template <bool kWide>
 struct DotSink {
   const std::int8_t* x;
-  decltype(Bytes::v) dots[16 / kInterleave];
+  decltype(Bytes::v) dots[16 / kInterleave] = {};
   void put(std::size_t at, Bytes first, Bytes second) {
     const auto part = dot_bytes<kWide>(bytes_set(0).v, first.v, bytes_load(x + at).v);
     dots[at / (32 * kInterleave)] =
@@ -111,11 +111,12 @@ struct DotSink {
 };
 
 /// A number of elements that the compiler knows, so that a DotSink stays in registers.
-struct WholeSegment {
-  constexpr operator std::size_t() const { return 512; }
+template <std::size_t kElements>
+struct KnownElements {
+  constexpr operator std::size_t() const { return kElements; }
 };
 
-// The formats. `unpack` takes the number of elements as std::size_t or WholeSegment; kOffset and
+// The formats. `unpack` takes the number of elements as std::size_t or KnownElements; kOffset and
 // kWide as code_lanes.h has them.
 #if SLUICE_ISA_LEVEL >= 3
 constexpr int kEightBitOffset = 128;
