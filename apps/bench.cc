@@ -22,6 +22,7 @@ struct BenchOptions {
   std::uint32_t decode = 128;
   std::uint32_t repetitions = 5;
   std::uint64_t seed = 1;
+  bool no_ceilings = false;
 };
 
 struct Rates {
@@ -119,7 +120,7 @@ Status bench(BenchOptions& options) {
   SLUICE_ASSIGN(const RuntimeOptions runtime_options, options.common.runtime());
   SLUICE_ASSIGN(const std::unique_ptr<Runtime> runtime, Runtime::create(runtime_options));
   Ceilings ceilings;
-  {
+  if (!options.no_ceilings) {
     SLUICE_ASSIGN(const Checkpoint checkpoint, open_checkpoint(options.common.model));
     SLUICE_ASSIGN(ceilings, measure_ceilings(*runtime, checkpoint));
   }
@@ -171,6 +172,8 @@ Verb add_bench(CLI::App& root) {
       ->check(CLI::Range(1u, 1000u))
       ->capture_default_str();
   app->add_option("--seed", options->seed, "Of the random tokens")->capture_default_str();
+  app->add_flag("--no-ceilings", options->no_ceilings,
+                "Do not measure the machine's memory and disk first");
   return {app, [options] { return bench(*options); }};
 }
 

@@ -22,6 +22,12 @@ Result<AlignedBuffer> AlignedBuffer::allocate(std::size_t bytes) {
   return AlignedBuffer(static_cast<std::byte*>(data), size);
 }
 
+void AlignedBuffer::prefer_huge_pages() {
+#ifdef MADV_HUGEPAGE
+  if (data_ != nullptr) madvise(data_, size_, MADV_HUGEPAGE);
+#endif
+}
+
 AlignedBuffer::~AlignedBuffer() {
   if (data_ != nullptr) munmap(data_, size_);
 }

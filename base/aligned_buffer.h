@@ -13,7 +13,8 @@ namespace sluice {
 class AlignedBuffer {
  public:
   AlignedBuffer() = default;
-  /// `bytes` is rounded up to whole pages; 0 gives an empty buffer. kBudget when the kernel refuses.
+  /// `bytes` is rounded up to whole pages; 0 gives an empty buffer. kBudget when the kernel
+  /// refuses.
   static Result<AlignedBuffer> allocate(std::size_t bytes);
 
   AlignedBuffer(AlignedBuffer&& other) noexcept
@@ -26,6 +27,11 @@ class AlignedBuffer {
   AlignedBuffer(const AlignedBuffer&) = delete;
   AlignedBuffer& operator=(const AlignedBuffer&) = delete;
   ~AlignedBuffer();
+
+  /// Advice to the kernel, for memory that will be used whole: huge pages spare kernels that stream
+  /// through it most of their TLB misses. A partly used one counts as a whole, but never past the
+  /// buffer's end.
+  void prefer_huge_pages();
 
   std::byte* data() { return data_; }
   const std::byte* data() const { return data_; }

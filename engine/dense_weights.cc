@@ -169,6 +169,7 @@ Result<DenseWeights> DenseWeights::load(const Checkpoint& checkpoint, const Mode
   SLUICE_ASSIGN(const std::uint64_t total, bytes(checkpoint, model));
   DenseWeights weights;
   SLUICE_ASSIGN(weights.memory_, AlignedBuffer::allocate(total));
+  weights.memory_.prefer_huge_pages();
   WeightBinder binder(checkpoint, model, weights.memory_.data());
   SLUICE_TRY(binder.bind(weights));
 

@@ -93,23 +93,24 @@ void MoeLayer::group_by_expert(std::size_t rows) {
 
 Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows) {
   SLUICE_TRY(store_.begin(layer, wanted_));
-  bool shared_is_due = weights.ffn.present();
+  // The shared expert is always in memory: computed while the misses are on their way.
+  if (weights.ffn.present()) {
+    const FfnTask shared = shared_task(weights, rows);
+    compute_.ffn({&shared, 1});
+  }
   Status status;
   while (status.ok()) {
-    auto ready = store_.ready();
+    const auto ready = store_.ready();
     if (!ready.ok()) {
       status = ready.status();
+    } else if (ready->empty()) {
       break;
+    } else {
+      tasks_.clear();
+      for (const std::uint32_t index : *ready) tasks_.push_back(expert_task(index));
+      compute_.ffn(tasks_);
+      status = store_.release(*ready);
     }
-    if (ready->empty() && !shared_is_due) break;
-    tasks_.clear();
-    for (const std::uint32_t index : *ready) tasks_.push_back(expert_task(index));
-    // The shared expert is always in memory: computed with the hits, while the misses are on their
-    // way.
-    if (shared_is_due) tasks_.push_back(shared_task(weights, rows));
-    shared_is_due = false;
-    compute_.ffn(tasks_);
-    if (!ready->empty()) status = store_.release(*ready);
   }
   store_.end();
   return status;

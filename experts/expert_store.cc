@@ -1,7 +1,5 @@
 #include "experts/expert_store.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <chrono>
 #include <string>
@@ -312,17 +310,6 @@ Result<std::vector<FileIndex>> open_files(const ExpertCatalogue& catalogue, Bloc
   return files;
 }
 
-/// Huge pages spare the kernels most of their TLB misses. A partly used one counts as a whole, but
-/// never past the buffer's end: the capacity stays the bound. Advice: no harm if the kernel
-/// declines.
-void prefer_huge_pages(AlignedBuffer& memory) {
-#ifdef MADV_HUGEPAGE
-  madvise(memory.data(), memory.size(), MADV_HUGEPAGE);
-#else
-  static_cast<void>(memory);
-#endif
-}
-
 }  // namespace
 
 std::size_t ExpertStore::minimum_capacity(const ExpertCatalogue& catalogue, const BlockReader&,
@@ -380,7 +367,7 @@ Result<std::unique_ptr<ExpertStore>> ExpertStore::create(const ExpertCatalogue& 
   CacheShape shape(experts);
   SLUICE_ASSIGN(std::unique_ptr<CachePolicy> policy, make_cache_policy(options.policy, shape));
   SLUICE_ASSIGN(AlignedBuffer memory, AlignedBuffer::allocate(capacity));
-  if (memory.size() > 0) prefer_huge_pages(memory);
+  if (memory.size() > 0) memory.prefer_huge_pages();
   return std::unique_ptr<ExpertStore>(
       std::make_unique<CachedExpertStore>(catalogue, reader, std::move(loader), std::move(memory),
                                           capacity, std::move(shape), std::move(policy)));

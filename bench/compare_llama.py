@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Decode and prefill against llama.cpp's llama-bench on the same file, interleaved: A B A B … so that a drifting machine favours neither.
+
+    bench/compare_llama.py MODEL.gguf --sluice build/release/sluice --llama-bench PATH [--threads 2] [-p 512] [-n 64] [-r 5]
+                           [--memory 3500M [--read-ahead 128,1024,4096]]
+
+With --memory both run in a control group of that size (root; cgroup v1 or v2) from a cold page cache: sluice with the same --ram, llama.cpp with mmap, once for
+each read-ahead of the disk (KiB), its best counting. Prints each figure's median, the ratio of medians, and the lowest and highest of the pairwise ratios.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+
+
+def bytes_of(text):
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+    return int(float(text[:-1]) * units[text[-1].upper()]) if text[-1].upper() in units else int(text)
+
+
+@contextlib.contextmanager
+def memory_group(limit):
+    """A control group with a memory limit; yields a function for preexec_fn that joins it."""
+    v1 = pathlib.Path("/sys/fs/cgroup/memory")
+    group = (v1 if v1.is_dir() else pathlib.Path("/sys/fs/cgroup")) / f"sluice-bench-{os.getpid()}"
+    group.mkdir()
+    (group / ("memory.limit_in_bytes" if v1.is_dir() else "memory.max")).write_text(str(limit))
+    try:
+        yield lambda: (group / "cgroup.procs").write_text(str(os.getpid()))
+    finally:
+        group.rmdir()
+
+
+def disk_of(path):
+    device = os.stat(path).st_dev
+    block = pathlib.Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve()
+    return block if (block / "queue").is_dir() else block.parent
+
+
+def drop_cache(path):
+    with open(path, "rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def run(command, join=None):
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=join)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed ({done.returncode}):\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout)
+
+
+def sluice(args, join):
+    command = [args.sluice, "bench", args.model, "--threads", str(args.threads), "-p", str(args.p), "-n", str(args.n), "-r", "1", "--json"]
+    if args.memory:
+        command += ["--ram", str(bytes_of(args.memory))]
+    result = run(command, join)
+    speeds = {phase: result[phase]["tok_s"] for phase in ("prefill", "decode") if phase in result}
+    if args.memory and "decode" in result:
+        decode = result["decode"]
+        speeds["decode disk GB/s"] = decode["experts"]["bytes_read"] / decode["seconds"] / 1e9
+        speeds["disk ceiling GB/s"] = result["ceilings"]["disk_read_gbs"]
+        speeds["decode hit rate"] = decode["experts"]["hit_rate"]
+        speeds["peak RSS MiB"] = result["memory"]["peak_rss"] / (1 << 20)
+    return speeds
+
+
+def llama(args, join):
+    command = [args.llama_bench, "-m", args.model, "-t", str(args.threads), "-r", "1", "-o", "json", "-p", str(args.p), "-n", str(args.n)]
+    if args.memory:
+        command += ["--no-warmup"]
+        drop_cache(args.model)
+    return {"prefill" if row["n_prompt"] else "decode": row["avg_ts"] for row in run(command, join)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--sluice", default="build/release/sluice")
+    parser.add_argument("--llama-bench", required=True)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("-p", type=int, default=512)
+    parser.add_argument("-n", type=int, default=64)
+    parser.add_argument("-r", type=int, default=5)
+    parser.add_argument("--memory")
+    parser.add_argument("--read-ahead", default="128")
+    args = parser.parse_args()
+
+    ours, theirs = [], {}
+    with contextlib.ExitStack() as stack:
+        join = stack.enter_context(memory_group(bytes_of(args.memory))) if args.memory else None
+        knob = disk_of(args.model) / "queue/read_ahead_kb"
+        steps = args.read_ahead.split(",") if args.memory else [""]
+        before = knob.read_text() if args.memory else None
+        try:
+            for round_number in range(args.r):
+                ours.append(sluice(args, join))
+                print(f"sluice     {ours[-1]}", file=sys.stderr)
+                for step in steps:
+                    if step:
+                        knob.write_text(step)
+                    theirs.setdefault(step, []).append(llama(args, join))
+                    print(f"llama.cpp {step} {theirs[step][-1]}", file=sys.stderr)
+        finally:
+            if before:
+                knob.write_text(before)
+
+    for phase in ours[0]:
+        mine = [run_[phase] for run_ in ours]
+        line = f"{phase:18} sluice {statistics.median(mine):9.3f}"
+        if phase in ("prefill", "decode"):
+            best = max(theirs, key=lambda step: statistics.median(run_[phase] for run_ in theirs[step]))
+            other = [run_[phase] for run_ in theirs[best]]
+            pairs = [a / b for a, b in zip(mine, other)]
+            line += (f"   llama.cpp {statistics.median(other):9.3f}{' (read-ahead ' + best + ' KiB)' if best else ''}"
+                     f"   ratio {statistics.median(mine) / statistics.median(other):.2f} ({min(pairs):.2f} to {max(pairs):.2f})")
+        print(line)
+
+
+if __name__ == "__main__":
+    main()
