@@ -38,15 +38,20 @@ class Workers {
       for (std::size_t item = 0; item < items; ++item) body(item, 0u);
       return;
     }
-    std::atomic<std::size_t> next{0};
+    // TBB orders all this by itself; but a thread sanitizer cannot look into its library, and sees
+    // this.
+    std::atomic<std::size_t> next{items}, done{0};
+    next.store(0, std::memory_order_release);
     const auto share = [&](std::size_t worker) {
-      for (std::size_t item = next.fetch_add(1, std::memory_order_relaxed); item < items;
-           item = next.fetch_add(1, std::memory_order_relaxed)) {
+      for (std::size_t item = next.fetch_add(1, std::memory_order_acq_rel); item < items;
+           item = next.fetch_add(1, std::memory_order_acq_rel)) {
         body(item, static_cast<unsigned>(worker));
       }
+      done.fetch_add(1, std::memory_order_release);
     };
     arena_.execute(
         [&] { tbb::parallel_for(std::size_t{0}, shares, share, tbb::static_partitioner()); });
+    static_cast<void>(done.load(std::memory_order_acquire));
   }
 
  private:
