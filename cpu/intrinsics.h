@@ -1,6 +1,6 @@
 #pragma once
-// x86 vector intrinsics: the compiler's, or (SLUICE_SIMDE) SIMDe's plain-code ones, so that tests can run every
-// kernel on any machine.
+// x86 vector intrinsics: the compiler's, or (SLUICE_SIMDE) SIMDe's plain-code ones, so that tests
+// can run every kernel on any machine.
 
 #if defined(SLUICE_SIMDE)
 #define SIMDE_NO_NATIVE

@@ -1,6 +1,6 @@
 #pragma once
-// What Debian's SIMDe lacks, or rounds otherwise, of the intrinsics that the kernels use: in plain code, for tests alone
-// (intrinsics.h).
+// What Debian's SIMDe lacks, or rounds otherwise, of the intrinsics that the kernels use: in plain
+// code, for tests alone (intrinsics.h).
 
 #include <cstdint>
 #include <cstring>
