@@ -7,5 +7,7 @@ namespace sluice::apps {
 
 void cancel_on_interrupt();
 const std::atomic<bool>& cancel_requested();
+/// As the first Ctrl-C does.
+void request_cancel();
 
 }  // namespace sluice::apps

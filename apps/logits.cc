@@ -2,6 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <filesystem>
+
 #include "apps/cancel.h"
 #include "apps/npy.h"
 #include "apps/options.h"
@@ -21,6 +23,13 @@ Status logits(LogitsOptions& options) {
   SLUICE_ASSIGN(const std::vector<TokenId> ids, parse_ids(options.ids));
   if (ids.empty()) return Status(ErrorCode::kInvalidArgument, "--ids names no token");
   SLUICE_ASSIGN(OpenedModel opened, open_model(options.common));
+  for (const std::string& file : opened.model->checkpoint().files) {
+    std::error_code ignored;
+    if (std::filesystem::equivalent(file, options.out, ignored)) {
+      return Status(ErrorCode::kInvalidArgument,
+                    options.out + ": is the model itself; name another file for --out");
+    }
+  }
   SLUICE_ASSIGN(NpyWriter writer,
                 NpyWriter::create(options.out, ids.size(), opened.model->description().vocabulary));
   Session session(*opened.model);

@@ -7,6 +7,7 @@
 
 #include <CLI/CLI.hpp>
 #include <array>
+#include <cstdio>
 #include <exception>
 
 #include "apps/cancel.h"
@@ -43,6 +44,10 @@ int run(int argc, char** argv) {
   for (const auto& verb : verbs) {
     if (!verb.app->parsed()) continue;
     const sluice::Status status = verb.action();
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+      spdlog::error("standard output cannot be written: the result is lost");
+      return kFailed;
+    }
     if (status.ok()) return sluice::apps::cancel_requested().load() ? kInterrupted : kDone;
     if (status.code() == sluice::ErrorCode::kCancelled) return kInterrupted;
     spdlog::error("{}", status.message());

@@ -1,10 +1,12 @@
 #include "apps/npy.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <bit>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 
 namespace sluice::apps {
 namespace {
@@ -22,7 +24,11 @@ Result<NpyWriter> NpyWriter::create(const std::string& path, std::size_t rows,
                                     std::size_t columns) {
   NpyWriter writer;
   writer.path_ = path;
-  writer.file_.reset(std::fopen(path.c_str(), "wb"));
+  std::error_code ignored;
+  const bool in_place =
+      std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored);
+  writer.written_ = in_place ? path : fmt::format("{}.{}.part", path, getpid());
+  writer.file_.reset(std::fopen(writer.written_.c_str(), "wb"));
   if (!writer.file_) return failure(path);
   std::string header =
       fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, columns);
@@ -56,7 +62,13 @@ Status NpyWriter::write(std::span<const float> row) {
 
 Status NpyWriter::close() {
   if (std::fclose(file_.release()) != 0) return failure(path_);
+  if (written_ != path_ && std::rename(written_.c_str(), path_.c_str()) != 0) return failure(path_);
+  written_ = path_;
   return {};
+}
+
+NpyWriter::~NpyWriter() {
+  if (written_ != path_) std::remove(written_.c_str());
 }
 
 }  // namespace sluice::apps

@@ -10,9 +10,14 @@
 
 namespace sluice::apps {
 
-/// Writes rows one after the other; the file is complete once `rows` were written.
+/// Writes rows one after the other, beside the file; `close` puts the whole in its place. Without
+/// `close` nothing is left.
 class NpyWriter {
  public:
+  NpyWriter(NpyWriter&&) = default;
+  NpyWriter& operator=(NpyWriter&&) = default;
+  ~NpyWriter();
+
   static Result<NpyWriter> create(const std::string& path, std::size_t rows, std::size_t columns);
   Status write(std::span<const float> row);
   Status close();
@@ -21,7 +26,10 @@ class NpyWriter {
   struct Closer {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
+  NpyWriter() = default;
+
   std::string path_;
+  std::string written_;  // where the rows go: path_ itself where that is a device or a pipe
   std::unique_ptr<std::FILE, Closer> file_;
 };
 

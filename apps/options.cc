@@ -1,16 +1,16 @@
 #include "apps/options.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <spdlog/spdlog.h>
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
-#include <fstream>
-#include <iostream>
-#include <iterator>
-#include <sstream>
 
+#include "apps/cancel.h"
 #include "base/size.h"
 
 namespace sluice::apps {
@@ -21,7 +21,13 @@ void CommonOptions::add_to(CLI::App& app, bool runs_the_model) {
   app.add_flag("--json", json, "Write one JSON object to standard output");
   if (!runs_the_model) return;
   app.add_option("--ram", ram,
-                 "Ceiling for the whole process, such as 512M or 1.5G (default: what is free)");
+                 "Ceiling for the whole process, such as 512M or 1.5G (default: what is free)")
+      ->check([](const std::string& text) {
+        const auto bytes = parse_size(text);
+        return !bytes.ok()   ? bytes.status().message()
+               : *bytes == 0 ? std::string("0 holds nothing")
+                             : std::string();
+      });
   app.add_option("--threads", threads,
                  "Threads that compute (default: the processors that may be used)")
       ->check(CLI::Range(1u, 1024u));
@@ -34,7 +40,9 @@ void CommonOptions::add_to(CLI::App& app, bool runs_the_model) {
                  "Activations that meet quantised weights: 8-bit blocks or float32")
       ->check(CLI::IsMember({"q8", "f32"}))
       ->capture_default_str();
-  app.add_option("--policy", policy, "Expert cache policy")->capture_default_str();
+  app.add_option("--policy", policy, "Expert cache policy")
+      ->check(CLI::IsMember({"auto", "decayed", "lfu", "lru"}))
+      ->capture_default_str();
   app.add_option("--batch", batch, "Most rows in one pass (default: as the budget allows)");
   app.add_flag("--stats", stats, "Say at the end where time and bytes went (standard error)");
 }
@@ -46,9 +54,6 @@ Result<RuntimeOptions> CommonOptions::runtime() const {
     auto bytes = parse_size(ram);
     if (!bytes.ok()) return bytes.status().with_context("--ram");
     options.ram = *bytes;
-    if (options.ram == 0)
-      return Status(ErrorCode::kInvalidArgument,
-                    "--ram 0 holds nothing; leave it out to use what is free");
   }
   return options;
 }
@@ -79,16 +84,35 @@ Result<OpenedModel> open_model(const CommonOptions& common, std::uint32_t sequen
   return opened;
 }
 
-Result<std::string> read_text(const std::string& path) {
-  if (path == "-") return std::string(std::istreambuf_iterator<char>(std::cin), {});
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return Status(ErrorCode::kNotFound, fmt::format("{}: {}", path, std::strerror(errno)));
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (file.bad())
-    return Status(ErrorCode::kIo,
-                  fmt::format("{}: cannot be read: {}", path, std::strerror(errno)));
-  return std::move(text).str();
+Result<std::string> read_text(const std::string& path, std::size_t most) {
+  const int descriptor = path == "-" ? STDIN_FILENO : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0)
+    return Status(ErrorCode::kNotFound, fmt::format("{}: {}", path, std::strerror(errno)));
+  std::string text;
+  Status status;
+  while (status.ok()) {
+    constexpr std::size_t kPiece = 1 << 16;
+    const std::size_t before = text.size();
+    text.resize(before + kPiece);
+    const ssize_t count = ::read(descriptor, text.data() + before, kPiece);
+    text.resize(before + static_cast<std::size_t>(std::max<ssize_t>(count, 0)));
+    if (count == 0) break;
+    if (cancel_requested().load()) {
+      status = Status(ErrorCode::kCancelled, "stopped on request");
+    } else if (count < 0 && errno != EINTR) {
+      status =
+          Status(ErrorCode::kIo, fmt::format("{}: cannot be read: {}", path, std::strerror(errno)));
+    } else if (text.size() > most) {
+      status = Status(
+          ErrorCode::kInvalidArgument,
+          fmt::format(
+              "{}: more than {} bytes of text, which is more than can be taken in one piece here",
+              path, most));
+    }
+  }
+  if (descriptor != STDIN_FILENO) ::close(descriptor);
+  if (!status.ok()) return status;
+  return text;
 }
 
 Result<std::vector<TokenId>> parse_ids(const std::string& text) {

@@ -2,6 +2,7 @@
 // Options that several verbs share, and how a verb is written.
 
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -54,8 +55,18 @@ Verb add_tokenize(CLI::App& root);
 Verb add_info(CLI::App& root);
 Verb add_bench(CLI::App& root);
 
-/// The whole of a file, or of standard input for "-". kNotFound and kIo name the path.
-Result<std::string> read_text(const std::string& path);
+/// A text is held whole, and its tokens with it: more than this is refused.
+inline constexpr std::size_t kMostText = std::size_t{1} << 30;
+/// The whole of a file, or of standard input for "-". kNotFound and kIo name the path;
+/// kInvalidArgument: longer than `most` bytes.
+Result<std::string> read_text(const std::string& path, std::size_t most = kMostText);
+/// For CLI11: a number that is not a number passes its range checks.
+inline const auto kFinite = CLI::Validator(
+    [](const std::string& text) {
+      return std::isfinite(std::strtod(text.c_str(), nullptr)) ? std::string()
+                                                               : text + " is not a finite number";
+    },
+    "", "finite");
 /// "1,2,3" → ids; kInvalidArgument names what is not a number.
 Result<std::vector<TokenId>> parse_ids(const std::string& text);
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <cmath>
 #include <cstdio>
 
 #include "apps/cancel.h"
@@ -43,7 +44,9 @@ const char* name_of(StopReason reason) {
 void take_defaults(const Checkpoint& checkpoint, const CLI::App& app, SamplerOptions& sampling) {
   const auto recommended = [&](const char* key, const char* option, auto& value) {
     if (app.count(option) != 0) return;
-    if (const auto setting = checkpoint.real(key); setting.ok() && setting->has_value()) {
+    const auto setting = checkpoint.real(key);
+    // A file may hold anything: what no option would accept is not taken.
+    if (setting.ok() && setting->has_value() && std::isfinite(**setting) && **setting >= 0) {
       value = static_cast<std::remove_reference_t<decltype(value)>>(**setting);
     }
   };
@@ -68,13 +71,14 @@ nlohmann::json result_json(const Generation& generation, const Model& model) {
           {"memory", memory_json(model)}};
 }
 
-Result<std::string> prompt_of(const RunOptions& options) {
+/// At most what could fit into the context: no token stands for more than kLongestToken bytes.
+Result<std::string> prompt_of(const RunOptions& options, std::size_t context) {
+  constexpr std::size_t kLongestToken = 256;
   if (options.prompt_given->count() != 0) return options.prompt;
-  return read_text(options.file.empty() ? "-" : options.file);
+  return read_text(options.file.empty() ? "-" : options.file, context * kLongestToken);
 }
 
 Status run(RunOptions& options) {
-  SLUICE_ASSIGN(const std::string prompt, prompt_of(options));
   SLUICE_ASSIGN(OpenedModel opened, open_model(options.common));
   Model& model = *opened.model;
   if (model.tokenizer() == nullptr) {
@@ -83,17 +87,20 @@ Status run(RunOptions& options) {
         options.common.model +
             ": carries no tokenizer, so it cannot read a prompt; try 'logits' or 'bench'");
   }
+  SLUICE_ASSIGN(const std::string prompt, prompt_of(options, model.plan().context));
+  const std::vector<TokenId> tokens = model.tokenizer()->encode(prompt);
   take_defaults(model.checkpoint(), *options.app, options.generate.sampling);
   options.generate.pass.cancel = &cancel_requested();
   Session session(model);
   const auto stream = [](std::string_view text) {
     std::fwrite(text.data(), 1, text.size(), stdout);
-    std::fflush(stdout);
+    // Nobody to write for: main reports it.
+    if (std::fflush(stdout) != 0) request_cancel();
   };
   const bool json = options.common.json;
-  if (!json) stream(prompt);
+  if (!json && tokens.size() <= session.context()) stream(prompt);
   SLUICE_ASSIGN(const Generation generation,
-                generate(session, model.tokenizer()->encode(prompt), options.generate,
+                generate(session, tokens, options.generate,
                          json ? std::function<void(std::string_view)>() : stream));
   if (json) {
     print_json(result_json(generation, model));
@@ -134,18 +141,18 @@ Verb add_run(CLI::App& root) {
   sampling = {.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f};
   app->add_option("--temp", sampling.temperature,
                   "Temperature; 0 is greedy (default: the model's, else 0.8)")
-      ->check(CLI::Range(0.0, 100.0));
+      ->check(CLI::Range(0.0, 100.0) & kFinite);
   app->add_option("--top-k", sampling.top_k,
                   "Keep the k best; 0 keeps all (default: the model's, else 40)");
   app->add_option("--top-p", sampling.top_p,
                   "Keep the most probable up to this sum (default: the model's, else 0.95)")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(CLI::Range(0.0, 1.0) & kFinite);
   app->add_option("--min-p", sampling.min_p,
                   "Keep those at least this times as probable as the best")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(CLI::Range(0.0, 1.0) & kFinite)
       ->capture_default_str();
   app->add_option("--repeat-penalty", sampling.repeat_penalty, "Divide the logits of recent tokens")
-      ->check(CLI::Range(0.01, 100.0))
+      ->check(CLI::Range(0.01, 100.0) & kFinite)
       ->capture_default_str();
   app->add_option("--seed", sampling.seed, "Of the random draws; the same seed gives the same text")
       ->capture_default_str();

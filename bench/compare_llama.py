@@ -72,7 +72,7 @@ def sluice(args, join):
 def llama(args, join):
     command = [args.llama_bench, "-m", args.model, "-t", str(args.threads), "-r", "1", "-o", "json", "-p", str(args.p), "-n", str(args.n)]
     if args.memory:
-        command += ["--no-warmup"]
+        command += ["--no-warmup", "--load-mode", "mmap", "--repack", "0"]  # repacked weights are memory that the group does not have
         drop_cache(args.model)
     return {"prefill" if row["n_prompt"] else "decode": row["avg_ts"] for row in run(command, join)}
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <memory>
 #include <optional>
 
@@ -83,8 +84,13 @@ Result<Generation> generate(Session& session, const std::vector<TokenId>& prompt
   };
 
   TokenId next = 0;
+  Status chosen;
   const LogitsSink choose = [&](std::size_t, std::span<const float> logits) {
     next = sampler.sample(logits, history);
+    if (!std::isfinite(logits[static_cast<std::size_t>(next)])) {
+      chosen = Status(ErrorCode::kCorrupt,
+                      "the model's logits are not numbers: its file may be damaged");
+    }
   };
   const auto start = std::chrono::steady_clock::now();
   if (options.max_tokens == 0) {
@@ -97,6 +103,7 @@ Result<Generation> generate(Session& session, const std::vector<TokenId>& prompt
   const auto decode_start = std::chrono::steady_clock::now();
 
   while (result.tokens.size() < options.max_tokens) {
+    SLUICE_TRY(chosen);
     if (!options.ignore_end && tokenizer != nullptr && tokenizer->ends_generation(next)) {
       result.reason = StopReason::kEndOfText;
       break;

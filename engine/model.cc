@@ -1,8 +1,10 @@
 #include "engine/model.h"
 
+#include <fmt/format.h>
 #include <malloc.h>
 
 #include <algorithm>
+#include <charconv>
 
 namespace sluice {
 namespace {
@@ -13,6 +15,45 @@ std::uint64_t estimate_tokenizer_bytes(const TokenizerData& data) {
   return data.tokens.size() * kTokenBytes + data.merges.size() * kMergeBytes;
 }
 
+/// Scratch is sized by the settings and kernels go by the tensors: both must say the same.
+Status check_experts(const ModelDescription& model, const ExpertCatalogue& catalogue) {
+  for (std::uint32_t i = 0; i < model.layers.size(); ++i) {
+    const ExpertLayer* layer = catalogue.find(i);
+    if ((layer != nullptr) != model.layers[i].sparse) {
+      return Status(
+          ErrorCode::kCorrupt,
+          fmt::format("layer {} has {} but {}", i, layer != nullptr ? "experts" : "a router",
+                      layer != nullptr ? "no router" : "no experts"));
+    }
+    if (layer == nullptr) continue;
+    if (layer->experts != model.router.experts || layer->ffn != model.expert_ffn ||
+        layer->hidden != model.hidden) {
+      return Status(
+          ErrorCode::kCorrupt,
+          fmt::format("layer {} has {} experts of {} x {}; the settings say {} of {} x {}", i,
+                      layer->experts, layer->ffn, layer->hidden, model.router.experts,
+                      model.expert_ffn, model.hidden));
+    }
+  }
+  return {};
+}
+
+/// A layer count below what the file has would run, and be wrong.
+Status check_layers(const Checkpoint& checkpoint, const ModelDescription& model) {
+  for (const auto& [name, tensor] : checkpoint.tensors) {
+    constexpr std::string_view kLayer = "blk.";
+    if (!name.starts_with(kLayer)) continue;
+    std::size_t index = 0;
+    std::from_chars(name.data() + kLayer.size(), name.data() + name.size(), index);
+    if (index >= model.layers.size()) {
+      return Status(ErrorCode::kCorrupt,
+                    fmt::format("the settings say {} layers, yet there is a tensor '{}'",
+                                model.layers.size(), name));
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<ModelOutline> ModelOutline::open(const std::string& path) {
@@ -20,11 +61,18 @@ Result<ModelOutline> ModelOutline::open(const std::string& path) {
   SLUICE_ASSIGN(outline.checkpoint, open_checkpoint(path));
   SLUICE_ASSIGN(outline.description, ModelDescription::from(outline.checkpoint));
   SLUICE_ASSIGN(outline.catalogue, ExpertCatalogue::build(outline.checkpoint));
+  SLUICE_TRY(check_experts(outline.description, outline.catalogue));
+  SLUICE_TRY(check_layers(outline.checkpoint, outline.description));
   SLUICE_ASSIGN(outline.dense_bytes, DenseWeights::bytes(outline.checkpoint, outline.description));
   TokenizerData data = std::exchange(outline.checkpoint.tokenizer, {});
   outline.tokenizer_bytes = estimate_tokenizer_bytes(data);
   if (data.model != TokenizerModel::kNone) {
     SLUICE_ASSIGN(outline.tokenizer, Tokenizer::create(std::move(data)));
+    if (outline.tokenizer->size() > outline.description.vocabulary) {
+      return Status(ErrorCode::kCorrupt,
+                    fmt::format("the vocabulary has {} tokens and the embedding only {}",
+                                outline.tokenizer->size(), outline.description.vocabulary));
+    }
   }
   // What parsing took goes back to the system before the large buffers come.
   malloc_trim(0);
@@ -33,6 +81,13 @@ Result<ModelOutline> ModelOutline::open(const std::string& path) {
 
 Result<MemoryPlan> ModelOutline::plan(std::uint64_t ram, Runtime& runtime,
                                       const ModelOptions& options) const {
+  const AttentionDescription& heads = description.attention;
+  if (options.kv_type == KvType::kQ8_0 && (heads.head_dim % 32 != 0 || heads.value_dim % 32 != 0)) {
+    return Status(
+        ErrorCode::kUnsupported,
+        fmt::format("--kv q8_0 needs heads of a multiple of 32, and this model's have {}; use f16",
+                    heads.head_dim));
+  }
   return MemoryPlan::make(description, catalogue, runtime.compute(), runtime.reader(),
                           {.ram = ram,
                            .context = options.context,

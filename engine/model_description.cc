@@ -188,6 +188,11 @@ Result<ModelDescription> ModelDescription::from(const Checkpoint& checkpoint) {
   model.norm_epsilon =
       static_cast<float>(settings.number("attention.layer_norm_rms_epsilon", 1e-6));
   SLUICE_TRY(settings.status());
+  if (const std::string activation = settings.word("feed_forward.activation", "silu");
+      activation != "silu") {
+    settings.fail(fmt::format("the activation '{}' is not supported", activation),
+                  ErrorCode::kUnsupported);
+  }
   model.attention = read_attention(settings, model.hidden);
   model.rope = read_rope(settings, model.attention.head_dim);
   model.router = read_router(settings);

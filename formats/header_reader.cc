@@ -18,7 +18,8 @@ constexpr std::uint64_t kPage = 4096;
 }  // namespace
 
 Result<HeaderReader> HeaderReader::open(const std::string& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int descriptor =
+      ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe must not hang
   if (descriptor < 0) {
     const auto code = errno == ENOENT || errno == ENOTDIR ? ErrorCode::kNotFound : ErrorCode::kIo;
     return Status(code, path + ": " + std::strerror(errno));

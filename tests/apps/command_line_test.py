@@ -173,10 +173,13 @@ class Mistakes(unittest.TestCase):
         self.expect(2, ["--frobnicate"], "run", MODEL, "--frobnicate")
         self.expect(2, ["--kv"], "run", MODEL, "--kv", "f17")
         self.expect(2, ["--threads"], "run", MODEL, "--threads", "0")
+        for size in ("12Q", "", "0", "-1", "nan"):
+            self.expect(2, ["--ram"], "run", MODEL, "-p", "x", f"--ram={size}")
+        self.expect(2, ["--policy"], "run", MODEL, "--policy", "wish")
+        self.expect(2, ["finite"], "run", MODEL, "-p", "x", "--min-p", "nan")
 
     def test_failures_are_1_and_name_the_thing(self):
         self.expect(1, ["/nowhere/model.gguf"], "run", "/nowhere/model.gguf", "-p", "x")
-        self.expect(1, ["--ram", "12Q"], "run", MODEL, "-p", "x", "--ram", "12Q")
         self.expect(1, ["1,x"], "logits", MODEL, "--ids", "1,x", "--out", "/tmp/x.npy")
         self.expect(1, ["99999"], "logits", MODEL, "--ids", "99999", "--out", "/dev/null")
         self.expect(1, ["/nowhere/x.npy"], "logits", MODEL, "--ids", "1", "--out", "/nowhere/x.npy")
@@ -193,6 +196,75 @@ class Mistakes(unittest.TestCase):
             self.expect(1, ["noise.gguf"], "info", str(noise))
             (pathlib.Path(folder) / "empty").mkdir()
             self.expect(1, ["config.json"], "info", str(pathlib.Path(folder) / "empty"))
+
+    def patched(self, folder, key, value):
+        """The bundled model with one 32-bit setting changed."""
+        data = bytearray(pathlib.Path(MODEL).read_bytes())
+        at = data.index(key) + len(key)
+        self.assertEqual(struct.unpack_from("<I", data, at)[0], 4)  # GGUF's number for uint32
+        struct.pack_into("<I", data, at + 4, value)
+        path = pathlib.Path(folder) / "patched.gguf"
+        path.write_bytes(data)
+        return str(path)
+
+    def test_settings_that_contradict_the_tensors_are_refused(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for key, value in ((b"expert_feed_forward_length", 1), (b"expert_feed_forward_length", 128), (b"expert_count", 16),
+                               (b"expert_count", 64), (b"block_count", 5), (b"block_count", 7), (b"embedding_length", 128)):
+                path = self.patched(folder, b"qwen3moe." + key, value)
+                self.expect(1, [], "run", path, "-p", "x", "-n", 1)
+                self.assertEqual(sluice("info", path).returncode, 0)
+
+    def test_the_model_is_never_the_output(self):
+        with tempfile.TemporaryDirectory() as folder:
+            copy = pathlib.Path(folder) / "copy.gguf"
+            copy.write_bytes(pathlib.Path(MODEL).read_bytes())
+            self.expect(1, ["copy.gguf"], "logits", str(copy), "--ids", "1,2", "--out", str(copy))
+            self.assertEqual(copy.read_bytes(), pathlib.Path(MODEL).read_bytes())
+
+    def test_a_failure_leaves_an_older_result_alone(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = pathlib.Path(folder) / "x.npy"
+            out.write_bytes(b"older")
+            self.expect(1, ["--ctx"], "logits", MODEL, "--ids", "1,2,3,4,5", "--ctx", 4, "--out", str(out))
+            self.assertEqual(out.read_bytes(), b"older")
+            self.assertEqual(os.listdir(folder), ["x.npy"])
+
+    def test_a_kv_type_that_heads_do_not_suit_is_refused(self):
+        # Heads of 16.
+        self.expect(1, ["q8_0", "16"], "logits", str(ROOT / "tests/data/oracle/qwen2_moe"), "--kv", "q8_0", "--ids", "1", "--out", "/dev/null")
+
+    def test_a_result_that_cannot_be_written_is_a_failure(self):
+        for arguments in (["info", MODEL], ["info", MODEL, "--json"], ["run", MODEL, "-p", "Once", "-n", "5"], ["tokenize", MODEL, "--text", "x"]):
+            with open("/dev/full", "wb") as full:
+                done = subprocess.run([SLUICE, *arguments], stdout=full, stderr=subprocess.PIPE, timeout=60)
+            self.assertEqual(done.returncode, 1, arguments)
+            self.assertIn(b"standard output", done.stderr)
+
+    def test_a_pipe_is_not_a_model(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "pipe")
+            os.mkfifo(path)
+            self.expect(1, ["pipe"], "run", path, "-p", "x")
+
+    def test_a_directory_is_not_a_prompt(self):
+        self.expect(1, ["/tmp"], "run", MODEL, "-f", "/tmp")
+
+    def test_a_prompt_without_end_is_refused_within_the_budget(self):
+        with open("/dev/zero", "rb") as zeros:
+            done = sluice("run", MODEL, "--ctx", 256, "--ram", min_ram("--ctx", 256), stdin=zeros)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"bytes of text", done.stderr)
+
+    def test_interrupting_a_wait_for_the_prompt_ends_it(self):
+        process = subprocess.Popen([SLUICE, "run", MODEL], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stderr.readline()  # the model is open
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(timeout=30), 130)
+        process.stdin.close()
+        process.stdout.close()
+        process.stderr.close()
 
     def test_interrupting_ends_cleanly(self):
         process = subprocess.Popen([SLUICE, "run", MODEL, "-p", "Once", "-n", "1000000", "--ctx-shift", "--ignore-eos"], stdout=subprocess.PIPE,
