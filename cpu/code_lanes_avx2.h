@@ -82,9 +82,12 @@ inline __m256i sum_lanes(const __m256i* dots) {
   return _mm256_permutevar8x32_epi32(turned, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
-/// Sixteen sums of eight registers.
-inline void store_dots(const __m256i* dots, std::int32_t* sums) {
-  ints_store(sums, {sum_lanes(dots), sum_lanes(dots + 4)});
+using DotParts = __m256i[8];
+constexpr std::size_t kDotRows = 1;
+constexpr bool kScalesStayHalves = false;
+template <typename Sink>
+inline void store_dots(const Sink* sinks, std::size_t, std::size_t row, std::int32_t* dots) {
+  ints_store(dots + 16 * row, {sum_lanes(sinks[0].parts), sum_lanes(sinks[0].parts + 4)});
 }
 
 /// Eight groups from `at` on.
@@ -151,6 +154,15 @@ inline void transpose_4(const float* rows, std::size_t stride, Lanes* columns) {
   transpose_4_of_8(rows + 8 * stride, stride, high);
   for (int j = 0; j < 4; ++j) columns[j] = {low[j], high[j]};
 }
+
+inline void turn_dots(const std::int32_t* dots, std::size_t first, Ints* turned) {
+  Lanes columns[4];
+  transpose_4(reinterpret_cast<const float*>(dots) + first, 16, columns);
+  for (std::size_t i = 0; i < 4; ++i) {
+    turned[i] = {_mm256_castps_si256(columns[i].low), _mm256_castps_si256(columns[i].high)};
+  }
+}
+inline void turn_halves(const std::uint16_t (*)[8], Lanes*) {}
 
 }  // namespace
 }  // namespace sluice::SLUICE_ISA

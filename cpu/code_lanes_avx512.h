@@ -84,9 +84,71 @@ inline __m512i sum_lanes(const __m512i* dots) {
       _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), turned);
 }
 
-/// Sixteen sums of four registers.
-inline void store_dots(const __m512i* dots, std::int32_t* sums) {
-  _mm512_storeu_si512(sums, sum_lanes(dots));
+using DotParts = __m512i[4];
+constexpr std::size_t kDotRows = 4;
+constexpr bool kScalesStayHalves = true;
+/// Lane l of dots[16 * (4j + quad)…] holds the four rows' dots of group 4j + l: it costs as much to
+/// add up the parts of four rows as those of one.
+template <typename Sink>
+inline void store_dots(const Sink* sinks, std::size_t groups, std::size_t row, std::int32_t* dots) {
+#pragma GCC unroll 4
+  for (std::size_t j = 0; j < groups / 4; ++j) {
+    const __m512i a = add_halves(sinks[0].parts[j], sinks[1].parts[j]);
+    const __m512i b = add_halves(sinks[2].parts[j], sinks[3].parts[j]);
+    _mm512_storeu_si512(dots + 64 * j + 4 * row,
+                        _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b)));
+  }
+}
+inline void turn_dots(const std::int32_t* dots, std::size_t first, Ints* turned) {
+  __m512i quads[4];
+  for (std::size_t i = 0; i < 4; ++i) quads[i] = _mm512_loadu_si512(dots + 16 * (first + i));
+  const __m512i low_01 = _mm512_shuffle_i64x2(quads[0], quads[1], 0x44);
+  const __m512i low_23 = _mm512_shuffle_i64x2(quads[2], quads[3], 0x44);
+  const __m512i high_01 = _mm512_shuffle_i64x2(quads[0], quads[1], 0xee);
+  const __m512i high_23 = _mm512_shuffle_i64x2(quads[2], quads[3], 0xee);
+  turned[0].v = _mm512_shuffle_i64x2(low_01, low_23, 0x88);
+  turned[1].v = _mm512_shuffle_i64x2(low_01, low_23, 0xdd);
+  turned[2].v = _mm512_shuffle_i64x2(high_01, high_23, 0x88);
+  turned[3].v = _mm512_shuffle_i64x2(high_01, high_23, 0xdd);
+}
+
+/// Where the words of a register come from, out of two.
+struct WordOrder {
+  alignas(64) std::int16_t words[32] = {};
+  __m512i operator()(__m512i a, __m512i b) const {
+    return _mm512_permutex2var_epi16(a, _mm512_load_si512(words), b);
+  }
+};
+/// Of two registers with four rows of eight words each, columns first … first + 3: [column][row].
+constexpr WordOrder four_columns(int first) {
+  WordOrder order;
+  for (int i = 0; i < 32; ++i) {
+    order.words[i] = static_cast<std::int16_t>(i % 8 * 8 + first + i / 8);
+  }
+  return order;
+}
+/// Of two registers with eight rows of four columns each, columns first and first + 1.
+constexpr WordOrder two_columns(int first) {
+  WordOrder order;
+  for (int i = 0; i < 32; ++i) {
+    order.words[i] = static_cast<std::int16_t>((first + i / 16) * 8 + i % 8 + i / 8 % 2 * 32);
+  }
+  return order;
+}
+inline void turn_halves(const std::uint16_t (*rows)[8], Lanes* columns) {
+  static constexpr WordOrder kFours[2] = {four_columns(0), four_columns(4)};
+  static constexpr WordOrder kTwos[2] = {two_columns(0), two_columns(2)};
+  __m512i quads[4];
+  for (std::size_t i = 0; i < 4; ++i) quads[i] = _mm512_loadu_si512(rows + 4 * i);
+  for (std::size_t four = 0; four < 2; ++four) {
+    const __m512i upper = kFours[four](quads[0], quads[1]);
+    const __m512i lower = kFours[four](quads[2], quads[3]);
+    for (std::size_t two = 0; two < 2; ++two) {
+      const __m512i both = kTwos[two](upper, lower);
+      columns[4 * four + 2 * two].v = _mm512_cvtph_ps(_mm512_castsi512_si256(both));
+      columns[4 * four + 2 * two + 1].v = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(both, 1));
+    }
+  }
 }
 
 template <std::size_t kGroup, bool kWide>

@@ -3,15 +3,17 @@
 // A lane is a weight row. Whatever the instruction set, a tile is cut into strips of sixteen weight
 // rows and segments of 512 columns, and each row's part of a segment is unpacked once, into bytes
 // that are the same for every format. Then
-//   few activation rows:   memory is what costs, so weights are read from end to end, as the
-//   hardware prefetches: row by row, each
-//                          row's integer dots of all groups come out of byte products along the
-//                          row. Strip by strip they and the scales are turned, so that lanes are
-//                          rows, and added up in order;
+//   one activation row:    memory is what costs, so a format whose codes need but be multiplied has
+//                          them multiplied as they are unpacked, four rows at a time, whose
+//                          integers and scales are then turned (StripTerms);
+//   few activation rows:   weights are read from end to end, row by row; each row's integer dots of
+//                          all groups come out of byte products along the row. Strip by strip they
+//                          and the scales are turned, so that lanes are rows, and added up in
+//                          order;
 //   many activation rows:  the codes themselves are turned into a panel [column / 4][row][4] that
-//   stays in the L1 cache, and each
-//                          group's integers appear with lanes as rows.
-// Both give the same integers, so both give the same bits.
+//                          stays in the L1 cache, and each group's integers appear with lanes as
+//                          rows.
+// All give the same integers, so all give the same bits.
 
 #include "base/canonical.h"
 #include "cpu/code_lanes.h"
@@ -21,13 +23,11 @@
 namespace sluice::SLUICE_ISA {
 namespace {
 
-constexpr std::size_t kStripRows = 16;
+constexpr std::size_t kStripRows = StripTerms::kRows;
 constexpr std::size_t kStrips = kTileWeightRows / kStripRows;
 constexpr std::size_t kMaxGroups = kSegment / 16;
 /// Up to here rows are turned after the dot, above before it. Measured.
 constexpr std::size_t kFewRows = 3;
-/// Bytes between what is read and what is asked for. Measured: a page or so ahead.
-constexpr std::size_t kPrefetchAhead = 4096;
 
 /// An activation row's part under a segment. Padded with zero codes, so that whole segments may be
 /// read.
@@ -67,6 +67,7 @@ constexpr std::size_t kRunSegments = 4;
 /// Terms of so many segments, times activation rows, are kept at a time.
 constexpr std::size_t kTerms = 12;
 static_assert(kFewRows <= kTerms);
+static_assert(kRunSegments * sizeof(StripTerms) <= kTerms * sizeof(Terms<16>));
 
 /// Running sums of a strip: [activation row][weight row].
 using StripTotals = float[kTileActivationRows][kStripRows];
@@ -132,12 +133,6 @@ void multiply_row(const TensorFormat& table_row, const SegmentFormat& format,
   alignas(64) float scales[kMaxGroups];
   alignas(64) float mins[kMaxGroups];
   Ints dots[2];
-  if (format.dot != nullptr && n_rows == 1 && elements % (kSegment / 2) == 0) {
-    alignas(64) std::int32_t integers[16];
-    format.dot(blocks, elements, x->codes, integers, scales, mins);
-    dots[0] = ints_load(integers);
-    return make_terms<kGroup, kMin>(dots, scales, mins, *x, row, *terms);
-  }
   format.unpack(table_row, blocks, elements, codes, scales, mins);
   for (std::size_t r = 0; r < n_rows; ++r) {
     group_dots<kGroup, kWide>(codes, x[r].codes, dots);
@@ -312,6 +307,67 @@ void multiply_few(const DotTile& tile, const SegmentFormat& format, std::size_t 
   }
 }
 
+#if SLUICE_ISA_LEVEL > 0
+
+/// total = total + the sum of the terms, a lane for each weight row.
+template <bool kMin>
+void add_strip(const StripTerms& terms, bool halves, const ActivationSegment& x, std::size_t groups,
+               float* total) {
+  Lanes sum = lanes_zero();
+  for (std::size_t first = 0; first < groups; first += 8) {
+    Lanes scales[8], mins[8];
+    Ints dots[4];
+    if (halves) {
+      turn_halves(terms.half_scales[first / 8], scales);
+      if (kMin) turn_halves(terms.half_mins[first / 8], mins);
+    } else {
+      for (std::size_t i = 0; i < 8; i += 4) {
+        transpose_4(terms.scales[0] + first + i, StripTerms::kGroups, scales + i);
+        if (kMin) transpose_4(terms.mins[0] + first + i, StripTerms::kGroups, mins + i);
+      }
+    }
+    for (std::size_t i = 0; i < 8; ++i) {
+      if (i % 4 == 0) turn_dots(terms.dots, first + i, dots);
+      const Lanes scale = lanes_set(x.scales[first + i]);
+      const Ints dot = dots[i % 4] + ints_set(x.corrections[first + i]);
+      sum = lanes_fma(scales[i] * scale, to_lanes(dot), sum);
+      if (kMin) sum = lanes_fma(mins[i] * scale, lanes_set(x.sums[first + i]), sum);
+    }
+  }
+  lanes_store(total, lanes_load(total) + sum);
+}
+
+/// One activation row, whose columns are a multiple of half a segment.
+template <bool kMin>
+void multiply_one(const DotTile& tile, const SegmentFormat& format, std::size_t strips,
+                  Scratch& scratch) {
+  auto* const terms = reinterpret_cast<StripTerms*>(scratch.terms);
+  StripRun run;
+  run.row_bytes = tile.row_bytes;
+  run.segment_bytes = tile.format->bytes(kSegment);
+  run.x = scratch.activations[0].codes;
+  run.x_stride = sizeof(ActivationSegment);
+  for (std::size_t begin = 0; begin < tile.columns; begin += run.elements) {
+    run.elements = at_most(tile.columns - begin, kRunSegments * kSegment);
+    for (std::size_t from = 0; from < run.elements; from += kSegment) {
+      prepare<32>(tile, begin + from, at_most(run.elements - from, kSegment), format.offset,
+                  scratch.activations + from / kSegment);
+    }
+    for (std::size_t strip = 0; strip < strips; ++strip) {
+      const std::size_t first_row = strip * kStripRows;
+      run.blocks = tile.weight + first_row * tile.row_bytes + tile.format->bytes(begin);
+      run.rows = at_most(tile.weight_rows - first_row, kStripRows);
+      format.dot(run, terms);
+      for (std::size_t from = 0; from < run.elements; from += kSegment) {
+        add_strip<kMin>(terms[from / kSegment], format.halves, scratch.activations[from / kSegment],
+                        at_most(run.elements - from, kSegment) / 32, scratch.totals[strip][0]);
+      }
+    }
+  }
+}
+
+#endif
+
 static_assert(kRegisterStrips <= 2);  // so that one strip is left over at most
 
 template <std::size_t kGroup, bool kMin, bool kWide>
@@ -351,6 +407,14 @@ void multiply(const DotTile& tile, const SegmentFormat& format, Scratch& scratch
     std::memset(scratch.totals[strip], 0, tile.n_rows * sizeof(scratch.totals[strip][0]));
   }
   if (tile.n_rows <= kFewRows) {
+#if SLUICE_ISA_LEVEL > 0
+    if constexpr (kGroup == 32) {
+      if (tile.n_rows == 1 && format.dot != nullptr && tile.columns % (kSegment / 2) == 0) {
+        multiply_one<kMin>(tile, format, strips, scratch);
+        return write_output(tile, scratch.totals);
+      }
+    }
+#endif
     multiply_few<kGroup, kMin, kWide>(tile, format, strips, scratch);
   } else {
     multiply_many<kGroup, kMin, kWide>(tile, format, strips, scratch);

@@ -1,5 +1,8 @@
 #include "cpu/segment_codes.h"
 
+#include "base/canonical.h"
+#include "cpu/dot_kernels.h"
+
 #if SLUICE_ISA_LEVEL > 0
 #include "cpu/unpack_256.h"
 #include "cpu/unpack_32.h"
@@ -18,25 +21,51 @@ void unpack_segment(const TensorFormat&, const std::byte* blocks, std::size_t el
   Codes::unpack(blocks, elements, sink, scales, mins);
 }
 
+/// A segment of the kDotRows rows from `row` on.
 template <typename Codes, std::size_t kElements>
-void dot_known(const std::byte* blocks, const std::int8_t* x, std::int32_t* dots, float* scales,
-               float* mins) {
-  DotSink<Codes::kWide> sink;
-  sink.x = x;
-  Codes::unpack(blocks, KnownElements<kElements>{}, sink, scales, mins);
-  store_dots(sink.dots, dots);
+inline void dot_segment(const StripRun& run, std::size_t row, const std::byte* const* blocks,
+                        const std::int8_t* x, StripTerms& terms) {
+  for (std::size_t r = 0; r < kDotRows; ++r) {
+    prefetch(blocks[r] + kPrefetchAhead, run.segment_bytes * kElements / kSegment);
+  }
+  DotSink<Codes::kWide> sinks[kDotRows];
+#pragma GCC unroll 4
+  for (std::size_t r = 0; r < kDotRows; ++r) {
+    DotSink<Codes::kWide>& sink = sinks[r];
+    sink.x = x;
+    const KnownElements<kElements> elements;
+    if constexpr (Codes::kHalves) {
+      Codes::unpack(blocks[r], elements, sink, HalfRow{terms.half_scales[0][row + r]},
+                    HalfRow{terms.half_mins[0][row + r]});
+    } else {
+      Codes::unpack(blocks[r], elements, sink, terms.scales[row + r], terms.mins[row + r]);
+    }
+  }
+  store_dots(sinks, kElements / 32, row, terms.dots);
 }
 
 template <typename Codes>
-void dot_segment(const std::byte* blocks, std::size_t elements, const std::int8_t* x,
-                 std::int32_t* dots, float* scales, float* mins) {
-  if (elements == 512) return dot_known<Codes, 512>(blocks, x, dots, scales, mins);
-  dot_known<Codes, 256>(blocks, x, dots, scales, mins);
+void dot_run(const StripRun& run, StripTerms* terms) {
+  for (std::size_t row = 0; row < run.rows; row += kDotRows) {
+    const std::byte* blocks[kDotRows];
+    for (std::size_t r = 0; r < kDotRows; ++r) {
+      blocks[r] = run.blocks + (row + r < run.rows ? row + r : run.rows - 1) * run.row_bytes;
+    }
+    const std::int8_t* x = run.x;
+    std::size_t at = 0;
+    for (; at + kSegment <= run.elements; at += kSegment) {
+      dot_segment<Codes, kSegment>(run, row, blocks, x, terms[at / kSegment]);
+      for (const std::byte*& from : blocks) from += run.segment_bytes;
+      x += run.x_stride;
+    }
+    if (at < run.elements) {
+      dot_segment<Codes, kSegment / 2>(run, row, blocks, x, terms[at / kSegment]);
+    }
+  }
 }
-
 template <typename Codes>
 SegmentFormat row() {
-  return {unpack_segment<Codes>, dot_segment<Codes>, Codes::kOffset, Codes::kWide};
+  return {unpack_segment<Codes>, dot_run<Codes>, Codes::kOffset, Codes::kWide, Codes::kHalves};
 }
 
 }  // namespace
@@ -54,15 +83,15 @@ SegmentFormat segment_format(const TensorFormat& format) {
     case TensorType::kQ8_0:
       return row<Q8_0Codes>();
     case TensorType::kQ2_K:
-      return {unpack_q2_k, nullptr, 0, false};
+      return {unpack_q2_k, nullptr, 0, false, false};
     case TensorType::kQ3_K:
-      return {unpack_q3_k, nullptr, 4, false};
+      return {unpack_q3_k, nullptr, 4, false, false};
     case TensorType::kQ4_K:
       return row<Q4_KCodes>();
     case TensorType::kQ5_K:
       return row<Q5_KCodes>();
     case TensorType::kQ6_K:
-      return {unpack_q6_k, nullptr, 32, false};
+      return {unpack_q6_k, nullptr, 32, false, false};
     case TensorType::kIQ4_NL:
       return row<IQ4_NLCodes>();
     case TensorType::kIQ4_XS:
@@ -89,7 +118,7 @@ SegmentFormat segment_format(const TensorFormat&) {
       blocks += row.block_bytes;
     }
   };
-  return {unpack, nullptr, 0, false};
+  return {unpack, nullptr, 0, false, false};
 }
 
 #endif

@@ -64,6 +64,7 @@ inline void unpack_six_bits(const PackedScales& packed, const StoredHalf& scale,
 struct Q4_KCodes {
   static constexpr int kOffset = 0;
   static constexpr bool kWide = false;
+  static constexpr bool kHalves = false;
   template <typename Elements, typename Sink>
   static void unpack(const std::byte* blocks, Elements elements, Sink& sink, float* scales,
                      float* mins) {
@@ -84,6 +85,7 @@ struct Q4_KCodes {
 struct Q5_KCodes {
   static constexpr int kOffset = 0;
   static constexpr bool kWide = false;
+  static constexpr bool kHalves = false;
   template <typename Elements, typename Sink>
   static void unpack(const std::byte* blocks, Elements elements, Sink& sink, float* scales,
                      float* mins) {
@@ -206,6 +208,7 @@ inline void unpack_q3_k(const TensorFormat&, const std::byte* blocks, std::size_
 struct IQ4_XSCodes {
   static constexpr int kOffset = kEightBitOffset;
   static constexpr bool kWide = kEightBitsAreWide;
+  static constexpr bool kHalves = false;
   template <typename Elements, typename Sink>
   static void unpack(const std::byte* blocks, Elements elements, Sink& sink, float* scales,
                      float* mins) {

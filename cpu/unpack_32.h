@@ -10,6 +10,7 @@
 #include "base/quant_blocks.h"
 #include "base/tensor_format.h"
 #include "cpu/block_bytes.h"
+#include "cpu/segment_codes.h"
 
 namespace sluice::SLUICE_ISA {
 namespace {
@@ -45,20 +46,34 @@ struct HalvesPicker {
   }
 };
 
+/// Eight of the halves at `p` and every kStride bytes further on. REQUIRES: the blocks'
+/// bytes may be read.
+template <std::size_t kStride>
+inline __m128i pick_eight(const std::byte* p) {
+  const HalvesPicker<kStride> pick;
+  const __m128i first = pick(p);
+  if constexpr (pick.kCount == 8) return first;
+  return _mm_unpacklo_epi64(first, pick(p + 4 * kStride));
+}
+
 /// The halves at `p` and every kStride bytes further on → float32. REQUIRES: with `count` blocks
 /// all bytes of them may be read.
 template <std::size_t kStride>
 inline void gather_halves(const std::byte* p, std::size_t count, float* out) {
-  const HalvesPicker<kStride> pick;
   std::size_t i = 0;
   for (; i + 8 <= count; i += 8) {
-    __m128i halves = pick(p + i * kStride);
-    if (pick.kCount == 4) {
-      halves = _mm_unpacklo_epi64(halves, pick(p + (i + 4) * kStride));
-    }
-    _mm256_storeu_ps(out + i, _mm256_cvtph_ps(halves));
+    _mm256_storeu_ps(out + i, _mm256_cvtph_ps(pick_eight<kStride>(p + i * kStride)));
   }
   for (; i < count; ++i) out[i] = load_half(p + i * kStride);
+}
+
+/// The same, kept as they are. REQUIRES: count is a multiple of eight.
+template <std::size_t kStride>
+inline void gather_halves(const std::byte* p, std::size_t count, HalfRow out) {
+  for (std::size_t i = 0; i < count; i += 8) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out.eight(i / 8)),
+                     pick_eight<kStride>(p + i * kStride));
+  }
 }
 
 #else
@@ -102,10 +117,10 @@ struct CodeSink {
 template <bool kWide>
 struct DotSink {
   const std::int8_t* x;
-  decltype(Bytes::v) dots[16 / kInterleave] = {};
+  DotParts parts = {};
   void put(std::size_t at, Bytes first, Bytes second) {
     const auto part = dot_bytes<kWide>(bytes_set(0).v, first.v, bytes_load(x + at).v);
-    dots[at / (32 * kInterleave)] =
+    parts[at / (32 * kInterleave)] =
         dot_bytes<kWide>(part, second.v, bytes_load(x + at + 16 * kInterleave).v);
   }
 };
@@ -179,9 +194,10 @@ constexpr auto kAsItIs = [](Bytes nibbles) { return nibbles; };
 struct Q8_0Codes {
   static constexpr int kOffset = kEightBitOffset;
   static constexpr bool kWide = kEightBitsAreWide;
-  template <typename Elements, typename Sink>
-  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, float* scales,
-                     float*) {
+  static constexpr bool kHalves = kScalesStayHalves;
+  template <typename Elements, typename Sink, typename Scales>
+  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, Scales scales,
+                     Scales) {
     gather_halves<sizeof(Q8_0Block)>(blocks, elements / 32, scales);
     const Bytes flip = bytes_set(kOffset);
     for_each_blocks<Q8_0Block>(blocks, elements, [&](const std::byte* from, std::size_t at) {
@@ -195,9 +211,10 @@ struct Q8_0Codes {
 struct Q4_0Codes {
   static constexpr int kOffset = 8;
   static constexpr bool kWide = false;
-  template <typename Elements, typename Sink>
-  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, float* scales,
-                     float*) {
+  static constexpr bool kHalves = kScalesStayHalves;
+  template <typename Elements, typename Sink, typename Scales>
+  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, Scales scales,
+                     Scales) {
     gather_halves<sizeof(Q4_0Block)>(blocks, elements / 32, scales);
     unpack_nibbles<Q4_0Block, 2>(blocks, elements, sink, kAsItIs);
   }
@@ -206,9 +223,10 @@ struct Q4_0Codes {
 struct Q4_1Codes {
   static constexpr int kOffset = 0;
   static constexpr bool kWide = false;
-  template <typename Elements, typename Sink>
-  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, float* scales,
-                     float* mins) {
+  static constexpr bool kHalves = kScalesStayHalves;
+  template <typename Elements, typename Sink, typename Scales>
+  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, Scales scales,
+                     Scales mins) {
     gather_halves<sizeof(Q4_1Block)>(blocks, elements / 32, scales);
     gather_halves<sizeof(Q4_1Block)>(blocks + 2, elements / 32, mins);
     unpack_nibbles<Q4_1Block, 4>(blocks, elements, sink, kAsItIs);
@@ -218,9 +236,10 @@ struct Q4_1Codes {
 struct Q5_0Codes {
   static constexpr int kOffset = 16;
   static constexpr bool kWide = false;
-  template <typename Elements, typename Sink>
-  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, float* scales,
-                     float*) {
+  static constexpr bool kHalves = kScalesStayHalves;
+  template <typename Elements, typename Sink, typename Scales>
+  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, Scales scales,
+                     Scales) {
     gather_halves<sizeof(Q5_0Block)>(blocks, elements / 32, scales);
     unpack_five_bits<Q5_0Block, 6, 2>(blocks, elements, sink);
   }
@@ -229,9 +248,10 @@ struct Q5_0Codes {
 struct Q5_1Codes {
   static constexpr int kOffset = 0;
   static constexpr bool kWide = false;
-  template <typename Elements, typename Sink>
-  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, float* scales,
-                     float* mins) {
+  static constexpr bool kHalves = kScalesStayHalves;
+  template <typename Elements, typename Sink, typename Scales>
+  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, Scales scales,
+                     Scales mins) {
     gather_halves<sizeof(Q5_1Block)>(blocks, elements / 32, scales);
     gather_halves<sizeof(Q5_1Block)>(blocks + 2, elements / 32, mins);
     unpack_five_bits<Q5_1Block, 8, 4>(blocks, elements, sink);
@@ -241,9 +261,10 @@ struct Q5_1Codes {
 struct IQ4_NLCodes {
   static constexpr int kOffset = kEightBitOffset;
   static constexpr bool kWide = kEightBitsAreWide;
-  template <typename Elements, typename Sink>
-  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, float* scales,
-                     float*) {
+  static constexpr bool kHalves = kScalesStayHalves;
+  template <typename Elements, typename Sink, typename Scales>
+  static void unpack(const std::byte* blocks, Elements elements, Sink& sink, Scales scales,
+                     Scales) {
     gather_halves<sizeof(IQ4_NLBlock)>(blocks, elements / 32, scales);
     const Bytes table = nibble_table(kIq4Values, kOffset);
     unpack_nibbles<IQ4_NLBlock, 2>(blocks, elements, sink,
@@ -263,6 +284,7 @@ inline void store_powers(std::uint64_t exponents, float* out) {
 struct MXFP4Codes {
   static constexpr int kOffset = 12;
   static constexpr bool kWide = false;
+  static constexpr bool kHalves = false;
   template <typename Elements, typename Sink>
   static void unpack(const std::byte* blocks, Elements elements, Sink& sink, float* scales,
                      float*) {

@@ -103,6 +103,26 @@ TEST(DotKernels, AreCanonicalForEveryFormatAndShape) {
   }
 }
 
+// One row has a way of its own: by half segments, up to four segments at a time, four rows
+// together.
+TEST(DotKernels, TakeOneRow) {
+  for (const TensorFormat& format : tensor_formats()) {
+    if (!format.quantised()) continue;
+    SCOPED_TRACE(format.name);
+    unsigned seed = 11;
+    for (const std::size_t columns : {256, 768, 2048, 2816}) {
+      for (const std::size_t weight_rows : {2, 16, 35}) {
+        expect_canonical(
+            format,
+            {.weight_rows = weight_rows, .columns = columns, .n_rows = 1, .gather = seed % 2 == 0},
+            seed, /*emulated=*/weight_rows == 35);
+        if (HasFatalFailure()) return;
+        ++seed;
+      }
+    }
+  }
+}
+
 TEST(DotKernels, TakeAFullTile) {
   for (const TensorType type : {TensorType::kQ8_0, TensorType::kQ6_K, TensorType::kBF16}) {
     expect_canonical(tensor_format(type),
