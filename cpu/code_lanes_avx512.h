@@ -91,7 +91,6 @@ constexpr bool kScalesStayHalves = true;
 /// add up the parts of four rows as those of one.
 template <typename Sink>
 inline void store_dots(const Sink* sinks, std::size_t groups, std::size_t row, std::int32_t* dots) {
-#pragma GCC unroll 4
   for (std::size_t j = 0; j < groups / 4; ++j) {
     const __m512i a = add_halves(sinks[0].parts[j], sinks[1].parts[j]);
     const __m512i b = add_halves(sinks[2].parts[j], sinks[3].parts[j]);

@@ -10,10 +10,6 @@ namespace sluice::SLUICE_ISA {
 void dot(const DotTile& tile, std::byte* scratch);
 
 namespace {
-/// Bytes between what is read and what is asked for, where rows follow one another. Measured: a few
-/// pages ahead, since a core alone must keep half the memory's bandwidth busy.
-constexpr std::size_t kPrefetchAhead = 16384;
-
 /// A tile's rows lie end to end, but segments visit them in jumps that no hardware prefetcher
 /// follows: so ask for the next rows' while these are worked on. Beyond the matrix this asks in
 /// vain, which is harmless.

@@ -26,6 +26,8 @@ namespace {
 constexpr std::size_t kStripRows = StripTerms::kRows;
 constexpr std::size_t kStrips = kTileWeightRows / kStripRows;
 constexpr std::size_t kMaxGroups = kSegment / 16;
+/// Bytes between what is read and what is asked for. Measured: a page or so ahead.
+constexpr std::size_t kPrefetchAhead = 4096;
 /// Up to here rows are turned after the dot, above before it. Measured.
 constexpr std::size_t kFewRows = 3;
 
