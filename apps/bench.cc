@@ -1,7 +1,6 @@
 // sluice bench: prefill and decode speed on random tokens.
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <chrono>

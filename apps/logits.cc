@@ -1,7 +1,5 @@
 // sluice logits: the logits of every position of a list of ids.
 
-#include <spdlog/spdlog.h>
-
 #include <filesystem>
 
 #include "apps/cancel.h"
