@@ -75,6 +75,8 @@ AddedTokens::AddedTokens(std::vector<AddedToken> tokens) : tokens_(std::move(tok
   tokens_.erase(std::unique(tokens_.begin(), tokens_.end(), same), tokens_.end());
   for (const AddedToken& token : tokens_) {
     can_start_[static_cast<unsigned char>(token.text.front())] = true;
+    longest_ = std::max(longest_, token.text.size());
+    strips_left_ |= token.lstrip;
   }
 }
 
@@ -97,12 +99,22 @@ AddedTokens::Found AddedTokens::longest_at(std::string_view text, std::size_t at
 }
 
 std::vector<Section> AddedTokens::split(std::string_view text, bool special) const {
+  AddedTokenSearch search;
+  return advance(text, special, true, search);
+}
+
+std::vector<Section> AddedTokens::advance(std::string_view text, bool special, bool final,
+                                          AddedTokenSearch& search) const {
   std::vector<Section> sections;
-  std::size_t done = 0;
+  std::size_t& done = search.done;
+  std::size_t& at = search.at;
   const auto add_text = [&](std::size_t end) {
     if (done < end) sections.push_back({text.substr(done, end - done), std::nullopt});
+    done = std::max(done, end);
   };
-  for (std::size_t at = 0; at < text.size() && !tokens_.empty();) {
+  // What a token at `at` depends on must be there: the longest token and the character after it.
+  const std::size_t needed = final ? 0 : longest_ + kContext;
+  while (at + needed < text.size() && !tokens_.empty()) {
     const Found found =
         can_start_[static_cast<unsigned char>(text[at])] ? longest_at(text, at) : Found{};
     if (found.token == nullptr) {
@@ -123,13 +135,23 @@ std::vector<Section> AddedTokens::split(std::string_view text, bool special) con
       begin = character_before(text, begin);
     }
     while (token.rstrip && is_after(text, end, is_space)) end += utf8_length(text[end]);
+    if (token.rstrip && !final && end + kContext > text.size()) break;  // more space may follow
     begin = std::max(begin, done);
     add_text(begin);
     sections.push_back({text.substr(begin, end - begin), token.id});
     done = end;
     at = end;
   }
-  add_text(text.size());
+  if (final) {
+    add_text(text.size());
+    return sections;
+  }
+  if (tokens_.empty()) at = text.size();
+  std::size_t certain = character_floor(text, at);
+  while (strips_left_ && certain > done && is_before(text, certain, is_space)) {
+    certain = character_before(text, certain);
+  }
+  add_text(certain);
   return sections;
 }
 

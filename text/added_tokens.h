@@ -17,6 +17,18 @@ struct Section {
   std::optional<TokenId> id;
 };
 
+/// How far a text that arrives in parts has been searched.
+struct AddedTokenSearch {
+  std::size_t done = 0;  // what lies before was given out as sections
+  std::size_t at = 0;    // what lies before holds no token that was not given out
+
+  /// The text has lost its first `bytes`. REQUIRES: bytes <= done.
+  void drop(std::size_t bytes) {
+    done -= bytes;
+    at -= bytes;
+  }
+};
+
 class AddedTokens {
  public:
   AddedTokens() = default;
@@ -30,6 +42,13 @@ class AddedTokens {
   /// `special` is false) stays text, as a whole: no other token is looked for within it. White
   /// space that a token strips belongs to its section.
   std::vector<Section> split(std::string_view text, bool special) const;
+  /// The next of those sections that are certain, whatever follows `text`; with `final`, nothing
+  /// follows. Of a section of text a part, which holds whole characters, may come earlier than the
+  /// rest. The next call gets the same text, less what was dropped, and more.
+  std::vector<Section> advance(std::string_view text, bool special, bool final,
+                               AddedTokenSearch& search) const;
+  /// Bytes before AddedTokenSearch::done that `advance` may look at.
+  static constexpr std::size_t kContext = 4;
 
  private:
   struct Found {
@@ -40,6 +59,8 @@ class AddedTokens {
 
   std::vector<AddedToken> tokens_;     // sorted by text
   std::array<bool, 256> can_start_{};  // by first byte
+  std::size_t longest_ = 0;            // in bytes
+  bool strips_left_ = false;           // any of them
 };
 
 }  // namespace sluice

@@ -22,6 +22,9 @@ class BpeModel {
   /// Appends the ids of `piece`, whose bytes may be anything. REQUIRES: fewer than 2^31 bytes.
   virtual void encode(std::string_view piece, PairMerging& merging,
                       std::vector<TokenId>& ids) const = 0;
+  /// How many bytes from the front of a piece can be encoded on their own, whatever follows; 0 if
+  /// that is not known. REQUIRES: well-formed UTF-8.
+  virtual std::size_t settled(std::string_view /*piece*/) const { return 0; }
 };
 
 /// Ranked merges over bytes. `vocabulary` and `data` are only read during creation unless

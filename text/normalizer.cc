@@ -18,6 +18,15 @@ bool is_surely_nfc(std::string_view text) {
                      [](char c) { return static_cast<unsigned char>(c) < 0xCC; });
 }
 
+/// All that composes with a character before it is a mark, or a vowel or final consonant of Hangul.
+bool composes_with_nothing_before(char32_t code_point) {
+  if (code_point < 0x300) return true;
+  if (code_point >= 0x1160 && code_point <= 0x11FF) return false;
+  const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(code_point));
+  return category != UTF8PROC_CATEGORY_MN && category != UTF8PROC_CATEGORY_MC &&
+         category != UTF8PROC_CATEGORY_ME;
+}
+
 /// Canonical decomposition. utf8proc's own whole-text call sorts marks by exchanging neighbours,
 /// quadratic on a run of them; here a run is sorted as a whole.
 std::vector<utf8proc_int32_t> decompose(std::string_view text) {
@@ -68,6 +77,16 @@ std::string to_nfc(std::string_view text) {
     append_utf8(composed, static_cast<char32_t>(code_points[static_cast<std::size_t>(i)]));
   }
   return composed;
+}
+
+std::size_t Normalizer::settled(std::string_view text) const {
+  if (!nfc_) return text.size();
+  std::size_t at = text.size();
+  while (at > 0) {
+    at = character_floor(text, at - 1);
+    if (composes_with_nothing_before(utf8_front(text.substr(at)).code_point)) break;
+  }
+  return at;
 }
 
 std::string Normalizer::with_marks(std::string_view text, bool prefix) const {

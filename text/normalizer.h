@@ -20,6 +20,9 @@ class Normalizer {
         prefix_(data.add_space_prefix),
         metaspace_(data.space_prefix_unless_there) {}
 
+  /// How many bytes from the front can be normalised on their own, whatever follows: up to the last
+  /// character that never changes with what is before it. REQUIRES: well-formed UTF-8.
+  std::size_t settled(std::string_view text) const;
   /// What added tokens that match in normalised text are looked for in: normal form C, spaces as
   /// "▁" and with `prefix`, where the model has one, "▁" before the text. REQUIRES: well-formed
   /// UTF-8.

@@ -73,8 +73,31 @@ Result<Pattern> Pattern::compile(std::string_view pattern, bool literal) {
                   "tokenizer: pattern \"" + std::string(pattern) + "\": " + error_text(error));
   }
   // Where the system forbids executable memory this fails, and matching interprets instead.
-  pcre2_jit_compile(compiled->code.get(), PCRE2_JIT_COMPLETE);
+  pcre2_jit_compile(compiled->code.get(), PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD);
   return Pattern(std::move(compiled));
+}
+
+int Pattern::match(std::string_view subject, std::size_t from, std::uint32_t options,
+                   PatternScratch& scratch) const {
+  PatternScratch::State& state = *scratch.state_;
+  if (state.data == nullptr || state.context == nullptr) return PCRE2_ERROR_NOMATCH;  // no memory
+  const std::uint64_t steps = std::max(kStepsAtLeast, kStepsPerByte * subject.size());
+  pcre2_set_match_limit(state.context.get(),
+                        static_cast<std::uint32_t>(std::min<std::uint64_t>(
+                            steps, std::numeric_limits<std::uint32_t>::max())));
+  pcre2_set_heap_limit(state.context.get(), kMemoryLimit >> 10);
+  const auto attempt = [&](std::uint32_t more) {
+    return pcre2_match(compiled_->code.get(), as_subject(subject), subject.size(), from,
+                       options | more | PCRE2_NO_UTF_CHECK, state.data.get(), state.context.get());
+  };
+  int result = attempt(0);
+  if (result == PCRE2_ERROR_JIT_STACKLIMIT && state.stack == nullptr) {
+    state.stack.reset(pcre2_jit_stack_create(std::size_t{64} << 10, kMemoryLimit, nullptr));
+    pcre2_jit_stack_assign(state.context.get(), nullptr, state.stack.get());
+    if (state.stack != nullptr) result = attempt(0);
+  }
+  if (result == PCRE2_ERROR_JIT_STACKLIMIT) result = attempt(PCRE2_NO_JIT);
+  return result >= 0 || result == PCRE2_ERROR_PARTIAL ? result : PCRE2_ERROR_NOMATCH;
 }
 
 std::optional<PatternMatch> Pattern::find(std::string_view subject, std::size_t from,
@@ -85,28 +108,40 @@ std::optional<PatternMatch> Pattern::find(std::string_view subject, std::size_t 
     if (at == subject.npos) return std::nullopt;
     return PatternMatch{at, at + literal.size()};
   }
-  PatternScratch::State& state = *scratch.state_;
-  if (state.data == nullptr || state.context == nullptr) return std::nullopt;  // no memory
-  const std::uint64_t steps = std::max(kStepsAtLeast, kStepsPerByte * subject.size());
-  pcre2_set_match_limit(state.context.get(),
-                        static_cast<std::uint32_t>(std::min<std::uint64_t>(
-                            steps, std::numeric_limits<std::uint32_t>::max())));
-  pcre2_set_heap_limit(state.context.get(), kMemoryLimit >> 10);
-  const auto match = [&](std::uint32_t options) {
-    return pcre2_match(compiled_->code.get(), as_subject(subject), subject.size(), from,
-                       options | PCRE2_NO_UTF_CHECK, state.data.get(), state.context.get());
-  };
-  int result = match(0);
-  if (result == PCRE2_ERROR_JIT_STACKLIMIT && state.stack == nullptr) {
-    state.stack.reset(pcre2_jit_stack_create(std::size_t{64} << 10, kMemoryLimit, nullptr));
-    pcre2_jit_stack_assign(state.context.get(), nullptr, state.stack.get());
-    if (state.stack != nullptr) result = match(0);
-  }
-  if (result == PCRE2_ERROR_JIT_STACKLIMIT) result = match(PCRE2_NO_JIT);
-  if (result < 0) return std::nullopt;  // PCRE2_ERROR_NOMATCH, or a limit: see the header
-  const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(state.data.get());
+  if (match(subject, from, 0, scratch) < 0) return std::nullopt;
+  const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(scratch.state_->data.get());
   // \K can leave a match whose start is past its end.
   return PatternMatch{std::min<std::size_t>(bounds[0], bounds[1]), bounds[1]};
+}
+
+std::optional<PatternMatch> Pattern::find_certain(std::string_view subject, std::size_t from,
+                                                  PatternScratch& scratch,
+                                                  std::size_t& undecided) const {
+  undecided = subject.size();
+  if (compiled_->code == nullptr) {
+    const auto found = find(subject, from, scratch);
+    const std::size_t tail = std::max<std::size_t>(compiled_->literal.size(), 1) - 1;
+    if (!found) undecided = std::max(from, subject.size() - std::min(tail, subject.size()));
+    return found;
+  }
+  // Hard partial matching ends a search as soon as it would look past the end of the subject.
+  const int result = match(subject, from, PCRE2_PARTIAL_HARD, scratch);
+  const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(scratch.state_->data.get());
+  if (result == PCRE2_ERROR_PARTIAL) undecided = std::max<std::size_t>(from, bounds[0]);
+  if (result < 0) return std::nullopt;
+  // At the end itself nothing was looked at, and so nothing could be missed.
+  if (bounds[0] >= subject.size()) return std::nullopt;
+  return PatternMatch{std::min<std::size_t>(bounds[0], bounds[1]), bounds[1]};
+}
+
+std::size_t Pattern::context() const {
+  constexpr std::size_t kLongestCharacter = 4;
+  std::uint32_t characters = 0;
+  if (compiled_->code != nullptr) {
+    pcre2_pattern_info(compiled_->code.get(), PCRE2_INFO_MAXLOOKBEHIND, &characters);
+  }
+  // One at least: what is not the beginning must not look like it.
+  return kLongestCharacter * std::max(characters, 1u);
 }
 
 }  // namespace sluice

@@ -3,6 +3,7 @@
 // Unicode 16; here PCRE2 runs a translation of them that matches the same text.
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -47,10 +48,19 @@ class Pattern {
   /// character or the end.
   std::optional<PatternMatch> find(std::string_view subject, std::size_t from,
                                    PatternScratch& scratch) const;
+  /// The same where more text may follow the subject: a match only if none of that can change it.
+  /// Else `undecided` is where the search goes on once there is more.
+  std::optional<PatternMatch> find_certain(std::string_view subject, std::size_t from,
+                                           PatternScratch& scratch, std::size_t& undecided) const;
+  /// Bytes before `from` that a search may look at.
+  std::size_t context() const;
 
  private:
   struct Compiled;
   explicit Pattern(std::unique_ptr<Compiled> compiled);
+  /// PCRE2's answer, a limit that was met as PCRE2_ERROR_NOMATCH; the bounds are in `scratch`.
+  int match(std::string_view subject, std::size_t from, std::uint32_t options,
+            PatternScratch& scratch) const;
   std::unique_ptr<Compiled> compiled_;
 };
 

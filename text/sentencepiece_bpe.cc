@@ -49,6 +49,44 @@ void for_each_character(std::string_view piece, const Take& take) {
 
 constexpr TokenId kNoToken = -1;
 
+/// Which characters stand before or after others within tokens: between two characters that no
+/// token joins, nothing merges.
+class Neighbours {
+ public:
+  explicit Neighbours(const StringTable& tokens) {
+    for (std::size_t id = 0; id < tokens.size(); ++id) {
+      std::optional<char32_t> previous;
+      for_each_character(tokens[id], [&](std::string_view character) {
+        const char32_t next = utf8_front(character).code_point;
+        if (previous) {
+          note(*previous, stands_before_);
+          note(next, stands_after_);
+        }
+        previous = next;
+      });
+    }
+  }
+
+  bool may_join(char32_t left, char32_t right) const {
+    return contains(stands_before_, left) && contains(stands_after_, right);
+  }
+
+ private:
+  /// Of the basic plane; characters beyond it are taken to be in any.
+  static constexpr char32_t kCharacters = 0x10000;
+  using Set = std::vector<bool>;
+
+  static void note(char32_t character, Set& set) {
+    if (character < kCharacters) set[character] = true;
+  }
+  static bool contains(const Set& set, char32_t character) {
+    return character >= kCharacters || set[character];
+  }
+
+  Set stands_before_ = Set(kCharacters);
+  Set stands_after_ = Set(kCharacters);
+};
+
 /// Whether no token has "▁" after anything but "▁": then nothing merges across the start of a word,
 /// and words can be merged one by one, which keeps the working memory in the cache.
 bool words_stay_apart(const TokenizerData& data, const Vocabulary& vocabulary) {
@@ -79,11 +117,27 @@ class SentencePieceBpe : public BpeModel {
     encode_words(piece, merging, ids);
   }
 
+  std::size_t settled(std::string_view piece) const final {
+    std::size_t at = piece.size();
+    for (std::size_t end = at; at > 0; end = at) {
+      at = character_floor(piece, at - 1);
+      const std::size_t before = at > 0 ? character_floor(piece, at - 1) : 0;
+      if (at > 0 && stay_apart(piece.substr(before, at - before), piece.substr(at, end - at)))
+        break;
+    }
+    return at;
+  }
+
  protected:
   SentencePieceBpe(const TokenizerData& data, const Vocabulary& vocabulary)
       : vocabulary_(vocabulary),
         fallback_(data),
-        words_apart_(!data.ignore_merges && words_stay_apart(data, vocabulary)) {}
+        neighbours_(data.tokens),
+        words_apart_(!data.ignore_merges && words_stay_apart(data, vocabulary)),
+        // A whole piece may be a token, and an unused token falls apart as it last came about.
+        characters_apart_(!data.ignore_merges &&
+                          std::find(data.kinds.begin(), data.kinds.end(), TokenKind::kUnused) ==
+                              data.kinds.end()) {}
 
   /// One piece, or the part of it that is a word with the spaces before it.
   virtual void encode_words(std::string_view piece, PairMerging& merging,
@@ -110,8 +164,22 @@ class SentencePieceBpe : public BpeModel {
   const Vocabulary& vocabulary_;
 
  private:
+  /// Neighbouring characters that no merging brings together, in any text.
+  bool stay_apart(std::string_view left, std::string_view right) const {
+    if (words_apart_ && right == kSpaceMark && left != kSpaceMark) return true;
+    // A run of unknown characters is one unknown token.
+    const bool known = is_known(left) || is_known(right);
+    return characters_apart_ && known &&
+           !neighbours_.may_join(utf8_front(left).code_point, utf8_front(right).code_point);
+  }
+  bool is_known(std::string_view character) const {
+    return vocabulary_.find(character).has_value() || fallback_.has_bytes(character);
+  }
+
   Fallback fallback_;
+  Neighbours neighbours_;
   bool words_apart_;
+  bool characters_apart_;
 };
 
 /// Merges from a list, as in tokenizer.json.

@@ -8,17 +8,14 @@
 #include "text/bpe_model.h"
 #include "text/byte_alphabet.h"
 #include "text/clean_spaces.h"
+#include "text/encoder.h"
 #include "text/normalizer.h"
 #include "text/pre_tokenizers.h"
 #include "text/splitter.h"
-#include "text/utf8.h"
 #include "text/vocabulary.h"
 
 namespace sluice {
 namespace {
-
-constexpr std::size_t kLongestRun = std::size_t{1}
-                                    << 29;  // lengths of symbols are 32 bits, "▁" has three bytes
 
 std::string replace_marks(std::string_view text) {
   std::string result;
@@ -52,18 +49,11 @@ class BpeTokenizer final : public Tokenizer {
 
   std::vector<TokenId> encode(std::string_view utf8, const EncodeOptions& options) const override {
     std::vector<TokenId> ids;
-    if (options.add_special && data_.add_bos && data_.bos) ids.push_back(*data_.bos);
-    Working working;
-    for (const Section& section : added_.split(utf8, options.parse_special)) {
-      if (section.id) {
-        ids.push_back(*section.id);
-      } else {
-        const bool at_start = section.text.data() == utf8.data();
-        encode_section(section.text, at_start, options.parse_special, working, ids);
-      }
-    }
-    if (options.add_special && data_.add_eos && data_.eos) ids.push_back(*data_.eos);
+    Encoder(parts(), options).encode(utf8, ids);
     return ids;
+  }
+  std::unique_ptr<TokenStream> stream(const EncodeOptions& options) const override {
+    return std::make_unique<Encoder>(parts(), options);
   }
 
   std::string piece(TokenId id, bool show_special) const override {
@@ -98,11 +88,9 @@ class BpeTokenizer final : public Tokenizer {
   const TokenizerData& data() const override { return data_; }
 
  private:
-  struct Working {
-    PatternScratch scratch;
-    PairMerging merging;
-  };
-
+  EncoderParts parts() const {
+    return {data_, normalizer_, added_, added_normalized_, splitter_, *model_};
+  }
   bool is_byte_level() const { return data_.model == TokenizerModel::kByteLevelBpe; }
   TokenKind kind(std::size_t id) const {
     return data_.kinds.empty() ? TokenKind::kNormal : data_.kinds[id];
@@ -193,38 +181,6 @@ class BpeTokenizer final : public Tokenizer {
           of == TokenKind::kNormal || of == TokenKind::kUserDefined || of == TokenKind::kUnused;
     }
     return included;
-  }
-
-  /// `text` lies between added tokens; `at_start` of the whole text.
-  void encode_section(std::string_view text, bool at_start, bool parse_special, Working& working,
-                      std::vector<TokenId>& ids) const {
-    bool prefix = at_start || !data_.space_prefix_once;
-    while (!text.empty()) {
-      const Utf8Run run = utf8_run(text.substr(0, kLongestRun));
-      const std::string_view part = text.substr(0, run.length);
-      if (run.well_formed) {
-        encode_normalized(normalizer_.normalize(part, prefix), prefix, parse_special, working, ids);
-      } else {
-        model_->encode(part, working.merging, ids);
-      }
-      text.remove_prefix(run.length);
-      prefix = false;
-    }
-  }
-
-  void encode_normalized(const std::string& text, bool prefix, bool parse_special, Working& working,
-                         std::vector<TokenId>& ids) const {
-    for (const Section& section : added_normalized_.split(text, parse_special)) {
-      if (section.id) {
-        ids.push_back(*section.id);
-        prefix = !data_.space_prefix_once;
-        continue;
-      }
-      const std::string marked = normalizer_.mark(std::string(section.text), prefix);
-      for (const std::string_view piece : splitter_.split(marked, working.scratch)) {
-        model_->encode(piece, working.merging, ids);
-      }
-    }
   }
 
   TokenizerData data_;

@@ -12,6 +12,23 @@
 
 namespace sluice {
 
+/// Encodes a text that arrives in parts, in working memory that its length does not change: a few
+/// MiB at most, for texts of ordinary words far less.
+class TokenStream {
+ public:
+  /// A stretch that the tokenizer cannot cut (pieces, and what may still become part of one) may
+  /// have so many bytes.
+  static constexpr std::size_t kLongestPiece = 64 << 10;
+
+  virtual ~TokenStream() = default;
+  /// Appends to `ids` those that became certain. Parts may end anywhere, within characters too.
+  /// kUnsupported: a stretch of more than kLongestPiece that cannot be cut; the stream is of no use
+  /// then.
+  virtual Status push(std::string_view utf8, std::vector<TokenId>& ids) = 0;
+  /// The text ends here.
+  virtual Status finish(std::vector<TokenId>& ids) = 0;
+};
+
 class Tokenizer {
  public:
   /// kUnsupported names an unknown pre-tokenizer, model or pattern; kCorrupt names what in the data
@@ -29,6 +46,8 @@ class Tokenizer {
   virtual std::vector<TokenId> encode(std::string_view utf8,
                                       const EncodeOptions& options) const = 0;
   std::vector<TokenId> encode(std::string_view utf8) const { return encode(utf8, EncodeOptions{}); }
+  /// The same ids for a text that arrives in parts. Borrows the tokenizer.
+  virtual std::unique_ptr<TokenStream> stream(const EncodeOptions& options) const = 0;
 
   /// The bytes that a token stands for (not necessarily whole characters); empty for control tokens
   /// unless asked for, and for ids that are none.

@@ -38,6 +38,15 @@ Utf8Run utf8_run(std::string_view bytes) {
   return run;
 }
 
+std::size_t character_floor(std::string_view text, std::size_t at) {
+  for (std::size_t back = 1; back < 4 && back <= at; ++back) {
+    const Utf8Front front = utf8_front(text.substr(at - back));
+    if (front.state == Utf8Front::State::kIllFormed) continue;
+    return front.length > back || front.state == Utf8Front::State::kIncomplete ? at - back : at;
+  }
+  return at;
+}
+
 void append_utf8(std::string& text, char32_t code_point) {
   const auto tail = [&](int shift) {
     text.push_back(static_cast<char>(0x80 | ((code_point >> shift) & 0x3F)));

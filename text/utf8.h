@@ -36,6 +36,10 @@ struct Utf8Run {
 /// REQUIRES: bytes is not empty.
 Utf8Run utf8_run(std::string_view bytes);
 
+/// The last position up to `at` that is not within a character; a character that the end of the
+/// text may have cut counts. REQUIRES: at <= text.size().
+std::size_t character_floor(std::string_view text, std::size_t at);
+
 /// REQUIRES: code_point is a Unicode scalar value.
 void append_utf8(std::string& text, char32_t code_point);
 

@@ -89,6 +89,21 @@ inline bool has_python() {
   return python != nullptr && *python != '\0';
 }
 
+/// The ids of a text that arrives in parts of `bytes` bytes; empty after an error.
+inline std::vector<TokenId> encode_in_parts(const Tokenizer& tokenizer, std::string_view text,
+                                            const Tokenizer::EncodeOptions& options,
+                                            std::size_t bytes) {
+  const auto stream = tokenizer.stream(options);
+  std::vector<TokenId> ids;
+  for (; !text.empty(); text.remove_prefix(std::min(bytes, text.size()))) {
+    // A copy of its own, so that a sanitizer sees whoever looks at a part that has gone.
+    const std::string part(text.substr(0, bytes));
+    if (!stream->push(part, ids).ok()) return {};
+  }
+  if (!stream->finish(ids).ok()) return {};
+  return ids;
+}
+
 /// Streams ids through a Detokenizer.
 inline std::string stream(const Tokenizer& tokenizer, const std::vector<TokenId>& ids) {
   Detokenizer detokenizer(tokenizer);

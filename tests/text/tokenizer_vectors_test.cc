@@ -8,6 +8,7 @@
 #include "tests/text/tokenizer_support.h"
 #include "text/pre_tokenizers.h"
 #include "text/splitter.h"
+#include "text/utf8.h"
 
 namespace sluice::test {
 namespace {
@@ -41,6 +42,10 @@ void check_vocabulary_vectors(const Tokenizer& tokenizer, const std::string& nam
     for (TokenId id; line >> id;) expected.push_back(id);
     const Ids ids = tokenizer.encode(texts[i], {.add_special = false, .parse_special = false});
     EXPECT_EQ(ids, expected) << name << ": " << texts[i];
+    const Tokenizer::EncodeOptions plain{.add_special = false, .parse_special = false};
+    for (const std::size_t bytes : {1, 2, 5}) {
+      EXPECT_EQ(encode_in_parts(tokenizer, texts[i], plain, bytes), expected) << texts[i];
+    }
     EXPECT_EQ(tokenizer.decode(ids), texts[i]);
     EXPECT_EQ(stream(tokenizer, ids), texts[i]);
   }
@@ -147,6 +152,13 @@ TEST_P(TokenizersPackage, AgreesOnRandomTexts) {
     EXPECT_EQ(ids, expected) << "from " << json(Ids(ours, ids.end())) << " against "
                              << json(Ids(theirs, expected.end())) << " in " << vector["text"];
     EXPECT_EQ(tokenizer->encode(text, {.add_special = false}), vector["bare"].get<Ids>());
+    const Ids in_parts =
+        encode_in_parts(*tokenizer, text, {}, 1 + static_cast<std::size_t>(texts) % 7);
+    const auto [parted, whole] =
+        std::mismatch(in_parts.begin(), in_parts.end(), expected.begin(), expected.end());
+    EXPECT_EQ(in_parts, expected) << "in parts, from " << json(Ids(parted, in_parts.end()))
+                                  << " against " << json(Ids(whole, expected.end())) << " in "
+                                  << vector["text"];
     // The package replaces what is no UTF-8, and takes an added "é" for a byte when it decodes.
     const json& decoded = vector["decoded"];
     if (!decoded.is_null() && !is_replaced(decoded)) {
@@ -180,6 +192,28 @@ INSTANTIATE_TEST_SUITE_P(Tokenizers, TokenizersPackage,
                              c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
                            return name;
                          });
+
+/// The pieces of a text that arrives character by character; what was cut is dropped.
+std::vector<std::string> split_in_parts(const Splitter& splitter, std::string_view text,
+                                        PatternScratch& scratch) {
+  std::vector<std::string> pieces;
+  SplitProgress progress;
+  std::string held;
+  for (std::size_t at = 0; at <= text.size();) {
+    const bool final = at == text.size();
+    const std::size_t length = final ? 1 : utf8_length(text[at]);
+    if (!final) held += text.substr(at, length);
+    at += length;
+    for (const std::string_view piece : splitter.advance(held, final, progress, scratch)) {
+      pieces.emplace_back(piece);
+    }
+    const std::size_t taken = progress.taken();
+    const std::size_t drop = character_floor(held, taken - std::min(taken, splitter.context()));
+    progress.drop(drop);
+    held.erase(0, drop);
+  }
+  return pieces;
+}
 
 // Every row of the table cuts as Oniguruma does with the model's own patterns.
 TEST(PreTokenizerTable, CutsLikeTheTokenizersPackage) {
@@ -216,6 +250,7 @@ TEST(PreTokenizerTable, CutsLikeTheTokenizersPackage) {
       for (const std::string_view piece : splitters[i].split(text, scratch)) {
         pieces.emplace_back(piece);
       }
+      EXPECT_EQ(split_in_parts(splitters[i], text, scratch), pieces) << names[i] << ": " << text;
       const auto expected = vector["pieces"][i].get<std::vector<std::string>>();
       if (pieces == expected) continue;
       const auto [ours, theirs] =
