@@ -11,6 +11,7 @@
 #include "apps/cancel.h"
 #include "apps/options.h"
 #include "apps/report.h"
+#include "apps/text_source.h"
 #include "engine/session.h"
 
 namespace sluice::apps {
@@ -35,6 +36,7 @@ double negative_log_likelihood(std::span<const float> logits, TokenId target) {
 struct Score {
   double nll = 0;
   std::size_t tokens = 0;
+  /// REQUIRES: tokens != 0.
   double perplexity() const { return std::exp(nll / static_cast<double>(tokens)); }
 };
 
@@ -51,50 +53,100 @@ Status score_window(Session& session, std::span<const TokenId> window, bool half
   return session.eval(window, Session::Logits::kAll, sink, {.cancel = &cancel_requested()});
 }
 
+/// Windows of the text, scored as its tokens come; Ctrl-C ends it between two layers.
+class Evaluation {
+ public:
+  Evaluation(Model& model, TextSource text, bool half)
+      : session_(model), source_(std::move(text), *model.tokenizer(), {}), half_(half) {}
+
+  Status run() {
+    const Status status = score_windows();
+    if (progress_) fmt::print(stderr, "\n");
+    return status;
+  }
+  const Score& score() const { return score_; }
+  std::size_t window() const { return session_.context(); }
+  std::size_t tokens_seen() const { return tokens_seen_; }
+  double seconds() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
+
+ private:
+  Status score_windows() {
+    const std::size_t window = session_.context();
+    for (bool more = true; more;) {
+      SLUICE_ASSIGN(more, source_.next(tokens_));
+      while (tokens_.size() >= window) SLUICE_TRY(score(window));
+    }
+    return tokens_.size() > 1 ? score(tokens_.size()) : Status();
+  }
+  Status score(std::size_t count) {
+    SLUICE_TRY(score_window(session_, {tokens_.data(), count}, half_, score_));
+    tokens_.erase(tokens_.begin(), tokens_.begin() + static_cast<std::ptrdiff_t>(count));
+    tokens_seen_ += count;
+    if (progress_ && score_.tokens != 0) show_progress();
+    return {};
+  }
+  void show_progress() const {
+    const TextSource& text = source_.text();
+    const std::string part =
+        text.size() == 0 ? ""
+                         : fmt::format(" ({:.0f} %)", 100.0 * static_cast<double>(text.taken()) /
+                                                          static_cast<double>(text.size()));
+    fmt::print(stderr, "\r{} tokens{}, perplexity {:.4f} ", tokens_seen_, part,
+               score_.perplexity());
+  }
+
+  Session session_;
+  TokenSource source_;
+  const bool half_;
+  const bool progress_ = isatty(STDERR_FILENO) != 0;
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  std::vector<TokenId> tokens_;  // read and not scored
+  std::size_t tokens_seen_ = 0;
+  Score score_;
+};
+
+/// `partial`: not all of the text was seen.
+void print_result(const Evaluation& evaluation, const Model& model, bool json, bool partial) {
+  const Score& score = evaluation.score();
+  if (json) {
+    print_json({{"perplexity", score.perplexity()},
+                {"nll", score.nll / static_cast<double>(score.tokens)},
+                {"tokens", score.tokens},
+                {"partial", partial},
+                {"ctx", evaluation.window()},
+                {"tok_s", static_cast<double>(evaluation.tokens_seen()) / evaluation.seconds()},
+                {"experts", experts_json(model.expert_statistics())},
+                {"memory", memory_json(model)}});
+  } else {
+    fmt::print("perplexity {:.4f} over {} tokens (windows of {}{})\n", score.perplexity(),
+               score.tokens, evaluation.window(),
+               partial ? "; partial: stopped before the end of the text" : "");
+  }
+}
+
 Status eval(EvalOptions& options) {
   if (options.common.context == 0) options.common.context = kDefaultWindow;
-  SLUICE_ASSIGN(const std::string text, read_text(options.file));
+  SLUICE_ASSIGN(TextSource text, TextSource::open(options.file));
   SLUICE_ASSIGN(OpenedModel opened, open_model(options.common));
   Model& model = *opened.model;
   if (model.tokenizer() == nullptr) {
     return Status(ErrorCode::kUnsupported,
                   options.common.model + ": carries no tokenizer, so it cannot read a text");
   }
-  const std::vector<TokenId> tokens = model.tokenizer()->encode(text);
-  if (tokens.size() < 2)
-    return Status(ErrorCode::kInvalidArgument,
-                  options.file + ": too short: nothing can be predicted");
-
-  Session session(model);
-  Score score;
-  const std::size_t window = session.context();
-  const bool progress = isatty(STDERR_FILENO) != 0;
-  const auto start = std::chrono::steady_clock::now();
-  for (std::size_t first = 0; first + 1 < tokens.size(); first += window) {
-    const std::size_t count = std::min(window, tokens.size() - first);
-    SLUICE_TRY(score_window(session, {tokens.data() + first, count}, options.half, score));
-    if (progress)
-      fmt::print(stderr, "\r{} of {} tokens, perplexity {:.4f} ", first + count, tokens.size(),
-                 score.perplexity());
+  Evaluation evaluation(model, std::move(text), options.half);
+  const Status status = evaluation.run();
+  const bool stopped = status.code() == ErrorCode::kCancelled;
+  if (!status.ok() && !stopped) return status;
+  if (evaluation.score().tokens == 0) {
+    return stopped
+               ? status
+               : Status(ErrorCode::kInvalidArgument,
+                        options.file + ": too short: nothing " +
+                            (options.half ? "is left to score with --half" : "can be predicted"));
   }
-  if (progress) fmt::print(stderr, "\n");
-  if (score.tokens == 0)
-    return Status(ErrorCode::kInvalidArgument,
-                  options.file + ": too short for --half: nothing was scored");
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  if (options.common.json) {
-    print_json({{"perplexity", score.perplexity()},
-                {"nll", score.nll / static_cast<double>(score.tokens)},
-                {"tokens", score.tokens},
-                {"ctx", window},
-                {"tok_s", static_cast<double>(tokens.size()) / seconds},
-                {"experts", experts_json(model.expert_statistics())},
-                {"memory", memory_json(model)}});
-  } else {
-    fmt::print("perplexity {:.4f} over {} tokens (windows of {})\n", score.perplexity(),
-               score.tokens, window);
-  }
+  print_result(evaluation, model, options.common.json, stopped);
   if (options.common.stats) print_statistics(model);
   return {};
 }

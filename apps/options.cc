@@ -1,16 +1,11 @@
 #include "apps/options.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <spdlog/spdlog.h>
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
-#include <cstring>
 
-#include "apps/cancel.h"
 #include "base/size.h"
 
 namespace sluice::apps {
@@ -82,37 +77,6 @@ Result<OpenedModel> open_model(const CommonOptions& common, std::uint32_t sequen
                format_size(opened.model->catalogue().total_bytes()),
                opened.runtime->compute().name());
   return opened;
-}
-
-Result<std::string> read_text(const std::string& path, std::size_t most) {
-  const int descriptor = path == "-" ? STDIN_FILENO : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0)
-    return Status(ErrorCode::kNotFound, fmt::format("{}: {}", path, std::strerror(errno)));
-  std::string text;
-  Status status;
-  while (status.ok()) {
-    constexpr std::size_t kPiece = 1 << 16;
-    const std::size_t before = text.size();
-    text.resize(before + kPiece);
-    const ssize_t count = ::read(descriptor, text.data() + before, kPiece);
-    text.resize(before + static_cast<std::size_t>(std::max<ssize_t>(count, 0)));
-    if (count == 0) break;
-    if (cancel_requested().load()) {
-      status = Status(ErrorCode::kCancelled, "stopped on request");
-    } else if (count < 0 && errno != EINTR) {
-      status =
-          Status(ErrorCode::kIo, fmt::format("{}: cannot be read: {}", path, std::strerror(errno)));
-    } else if (text.size() > most) {
-      status = Status(
-          ErrorCode::kInvalidArgument,
-          fmt::format(
-              "{}: more than {} bytes of text, which is more than can be taken in one piece here",
-              path, most));
-    }
-  }
-  if (descriptor != STDIN_FILENO) ::close(descriptor);
-  if (!status.ok()) return status;
-  return text;
 }
 
 Result<std::vector<TokenId>> parse_ids(const std::string& text) {

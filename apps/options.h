@@ -55,11 +55,6 @@ Verb add_tokenize(CLI::App& root);
 Verb add_info(CLI::App& root);
 Verb add_bench(CLI::App& root);
 
-/// A text is held whole, and its tokens with it: more than this is refused.
-inline constexpr std::size_t kMostText = std::size_t{1} << 30;
-/// The whole of a file, or of standard input for "-". kNotFound and kIo name the path;
-/// kInvalidArgument: longer than `most` bytes.
-Result<std::string> read_text(const std::string& path, std::size_t most = kMostText);
 /// For CLI11: a number that is not a number passes its range checks.
 inline const auto kFinite = CLI::Validator(
     [](const std::string& text) {

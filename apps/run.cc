@@ -9,6 +9,7 @@
 #include "apps/cancel.h"
 #include "apps/options.h"
 #include "apps/report.h"
+#include "apps/text_source.h"
 #include "engine/generator.h"
 #include "engine/session.h"
 
@@ -71,11 +72,31 @@ nlohmann::json result_json(const Generation& generation, const Model& model) {
           {"memory", memory_json(model)}};
 }
 
-/// At most what could fit into the context: no token stands for more than kLongestToken bytes.
-Result<std::string> prompt_of(const RunOptions& options, std::size_t context) {
-  constexpr std::size_t kLongestToken = 256;
-  if (options.prompt_given->count() != 0) return options.prompt;
-  return read_text(options.file.empty() ? "-" : options.file, context * kLongestToken);
+struct Prompt {
+  std::string text;
+  std::vector<TokenId> tokens;
+};
+
+/// Read no further than the context goes.
+Result<Prompt> read_prompt(const RunOptions& options, const Tokenizer& tokenizer,
+                           std::size_t context) {
+  auto text = options.prompt_given->count() != 0
+                  ? Result<TextSource>(TextSource::of(options.prompt))
+                  : TextSource::open(options.file.empty() ? "-" : options.file);
+  if (!text.ok()) return text.status();
+  TokenSource source(std::move(*text), tokenizer, {});
+  Prompt prompt;
+  for (bool more = true; more;) {
+    SLUICE_ASSIGN(more, source.next(prompt.tokens));
+    prompt.text += source.bytes();
+    if (prompt.tokens.size() > context) {
+      return Status(ErrorCode::kInvalidArgument,
+                    fmt::format("the prompt needs at least {} tokens and the context holds {}: "
+                                "open a larger one (--ctx) or shorten the prompt",
+                                prompt.tokens.size(), context));
+    }
+  }
+  return prompt;
 }
 
 Status run(RunOptions& options) {
@@ -87,8 +108,8 @@ Status run(RunOptions& options) {
         options.common.model +
             ": carries no tokenizer, so it cannot read a prompt; try 'logits' or 'bench'");
   }
-  SLUICE_ASSIGN(const std::string prompt, prompt_of(options, model.plan().context));
-  const std::vector<TokenId> tokens = model.tokenizer()->encode(prompt);
+  SLUICE_ASSIGN(const Prompt prompt,
+                read_prompt(options, *model.tokenizer(), model.plan().context));
   take_defaults(model.checkpoint(), *options.app, options.generate.sampling);
   options.generate.pass.cancel = &cancel_requested();
   Session session(model);
@@ -98,9 +119,9 @@ Status run(RunOptions& options) {
     if (std::fflush(stdout) != 0) request_cancel();
   };
   const bool json = options.common.json;
-  if (!json && tokens.size() <= session.context()) stream(prompt);
+  if (!json) stream(prompt.text);
   SLUICE_ASSIGN(const Generation generation,
-                generate(session, tokens, options.generate,
+                generate(session, prompt.tokens, options.generate,
                          json ? std::function<void(std::string_view)>() : stream));
   if (json) {
     print_json(result_json(generation, model));

@@ -1,10 +1,10 @@
 // sluice tokenize: text to ids and back.
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "apps/options.h"
 #include "apps/report.h"
+#include "apps/text_source.h"
 #include "text/tokenizer.h"
 
 namespace sluice::apps {
@@ -20,6 +20,22 @@ struct TokenizeOptions {
   CLI::Option* text_given = nullptr;
   CLI::Option* decode_given = nullptr;
 };
+
+/// As they come: one a line, or one array.
+Status print_ids(TokenSource source, bool json) {
+  std::vector<TokenId> ids;
+  const char* before = json ? "[" : "";
+  for (bool more = true; more;) {
+    ids.clear();
+    SLUICE_ASSIGN(more, source.next(ids));
+    for (const TokenId id : ids) {
+      fmt::print("{}{}", before, id);
+      before = json ? "," : "\n";
+    }
+  }
+  fmt::print("{}\n", !json ? "" : *before == '[' ? "[]" : "]");
+  return {};
+}
 
 Status tokenize(const TokenizeOptions& options) {
   SLUICE_ASSIGN(Checkpoint checkpoint,
@@ -46,18 +62,13 @@ Status tokenize(const TokenizeOptions& options) {
     }
     return {};
   }
-  std::string text = options.text;
-  if (options.text_given->count() == 0) {
-    SLUICE_ASSIGN(text, read_text(options.file.empty() ? "-" : options.file));
-  }
-  const std::vector<TokenId> ids =
-      tokenizer->encode(text, {.add_special = options.bos, .parse_special = !options.plain});
-  if (options.common.json) {
-    print_json(ids);
-  } else {
-    fmt::print("{}\n", fmt::join(ids, "\n"));
-  }
-  return {};
+  auto text = options.text_given->count() != 0
+                  ? Result<TextSource>(TextSource::of(options.text))
+                  : TextSource::open(options.file.empty() ? "-" : options.file);
+  if (!text.ok()) return text.status();
+  return print_ids(
+      {std::move(*text), *tokenizer, {.add_special = options.bos, .parse_special = !options.plain}},
+      options.common.json);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 """The command line as its users' scripts see it: output, exit status, budgets. Standard library only."""
 
+import contextlib
 import json
 import math
 import os
@@ -15,6 +16,7 @@ import unittest
 SLUICE = sys.argv.pop(1) if len(sys.argv) > 1 else "build/release/sluice"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODEL = str(ROOT / "models" / "tales.gguf")
+STORY = str(ROOT / "tests/data/models/tales/valid.txt")
 MIB = 1 << 20
 
 
@@ -81,6 +83,46 @@ class Budget(unittest.TestCase):
         ours = result["experts"]["bytes_read"] + result["memory"]["dense"]
         self.assertGreater(ours, 50 * MIB)
         self.assertLess(abs(kernel - ours) / ours, 0.02, (kernel, ours))
+
+
+    def test_the_length_of_a_text_costs_no_memory(self):
+        least = min_ram("--ctx", 64)
+        with tempfile.TemporaryDirectory() as folder:
+            text = os.path.join(folder, "text")
+            story = pathlib.Path(STORY).read_bytes()
+            with open(text, "wb") as file:
+                while file.tell() < 200_000_000:
+                    file.write(story)
+            process = subprocess.Popen([SLUICE, "eval", MODEL, "--text", text, "--ctx", "64", "--ram", str(least), "--json"],
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            process.stderr.readline()
+            time.sleep(3)
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 130, err)
+            self.assertLessEqual(json.loads(out)["memory"]["peak_rss"], least)
+            os.truncate(text, 50_000_000)
+            status, peak = self.status_and_peak("tokenize", MODEL, "--file", text)
+            self.assertEqual(status, 0)
+            self.assertLess(peak, 24 * MIB)
+
+    def test_awkward_prompts_stay_within_the_budget(self):
+        # As long without a place to cut as is allowed.
+        least = min_ram("--ctx", 256)
+        for text in ("a" * 60000, "é" * 28000, "1" * 60000, "a" + "\u0301" * 20000, "!" * 60000, "中" * 20000, " " * 60000):
+            with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:
+                file.write((text + "\n") * 2)
+                file.flush()
+                status, peak = self.status_and_peak("run", MODEL, "-f", file.name, "--ctx", 256, "--ram", least)
+            self.assertEqual(status, 1)  # far more tokens than the context holds
+            self.assertLessEqual(peak, least)
+
+    def status_and_peak(self, *arguments):
+        script = "import subprocess, sys, resource; n = subprocess.run(sys.argv[1:], stdout=-3, stderr=-3).returncode; " \
+                 "print(n, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        out = subprocess.run([sys.executable, "-c", script, SLUICE, *map(str, arguments)], capture_output=True, check=True)
+        status, peak_kib = map(int, out.stdout.split())
+        return status, peak_kib << 10
 
 
 class Verbs(unittest.TestCase):
@@ -251,10 +293,47 @@ class Mistakes(unittest.TestCase):
         self.expect(1, ["/tmp"], "run", MODEL, "-f", "/tmp")
 
     def test_a_prompt_without_end_is_refused_within_the_budget(self):
-        with open("/dev/zero", "rb") as zeros:
+        with open("/dev/zero", "rb") as zeros:  # not even a place to cut
             done = sluice("run", MODEL, "--ctx", 256, "--ram", min_ram("--ctx", 256), stdin=zeros)
         self.assertEqual(done.returncode, 1)
-        self.assertIn(b"bytes of text", done.stderr)
+        self.assertIn(b"65536 bytes", done.stderr)
+        with subprocess.Popen(["yes", "one two"], stdout=subprocess.PIPE) as endless:
+            done = sluice("run", MODEL, "--ctx", 256, "--ram", min_ram("--ctx", 256), stdin=endless.stdout)
+            endless.stdout.close()
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"--ctx", done.stderr)
+
+    def test_interrupting_eval_keeps_what_was_scored(self):
+        for json_wanted in (True, False):
+            with self.endless_text() as text:
+                process = subprocess.Popen([SLUICE, "eval", MODEL, "--text", text, "--ctx", "64", *["--json"] * json_wanted],
+                                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                process.stderr.readline()  # the model is open
+                time.sleep(1.5)
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate(timeout=60)
+            self.assertEqual(process.returncode, 130, err)
+            if json_wanted:
+                result = json.loads(out)
+                self.assertIs(result["partial"], True)
+                self.assertGreater(result["tokens"], 0)
+                self.assertGreater(result["perplexity"], 1)
+            else:
+                self.assertIn(b"partial", out)
+                self.assertIn(b"perplexity", out)
+
+    @contextlib.contextmanager
+    def endless_text(self):
+        """A pipe that always has more of the story."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "text")
+            os.mkfifo(path)
+            writer = subprocess.Popen(["sh", "-c", 'while cat "$0"; do :; done > "$1"', STORY, path], stderr=subprocess.DEVNULL)
+            try:
+                yield path
+            finally:
+                writer.kill()
+                writer.wait()
 
     def test_interrupting_a_wait_for_the_prompt_ends_it(self):
         process = subprocess.Popen([SLUICE, "run", MODEL], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

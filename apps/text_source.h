@@ -1,0 +1,67 @@
+#pragma once
+// A text that is read and tokenised in parts, so that its length costs no memory.
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "base/types.h"
+#include "text/tokenizer.h"
+
+namespace sluice::apps {
+
+class TextSource {
+ public:
+  /// A file, or standard input for "-". kNotFound names the path.
+  static Result<TextSource> open(const std::string& path);
+  /// A text that is there. Borrowed.
+  static TextSource of(std::string_view text);
+  ~TextSource();
+  TextSource(TextSource&& other) noexcept;
+  TextSource& operator=(TextSource&&) = delete;
+
+  /// The next bytes, valid until the next call; empty at the end. kIo names the path; kCancelled
+  /// after Ctrl-C.
+  Result<std::string_view> next();
+  /// Bytes that `next` gave.
+  std::size_t taken() const { return taken_; }
+  /// Of a file; 0 if it is not known.
+  std::size_t size() const { return size_; }
+  const std::string& path() const { return path_; }
+
+ private:
+  TextSource() = default;
+
+  std::string path_;
+  int descriptor_ = -1;
+  std::string_view text_;
+  std::string buffer_;
+  std::size_t taken_ = 0;
+  std::size_t size_ = 0;
+};
+
+/// The ids of a source, some at a time. Borrows the tokenizer.
+class TokenSource {
+ public:
+  TokenSource(TextSource text, const Tokenizer& tokenizer, const Tokenizer::EncodeOptions& options)
+      : text_(std::move(text)), stream_(tokenizer.stream(options)) {}
+
+  /// Appends ids; `false` once there are no more. Errors are those of TextSource and TokenStream,
+  /// naming the path.
+  Result<bool> next(std::vector<TokenId>& ids);
+  const TextSource& text() const { return text_; }
+  /// The bytes that the last `next` read.
+  std::string_view bytes() const { return bytes_; }
+
+ private:
+  TextSource text_;
+  std::unique_ptr<TokenStream> stream_;
+  std::string_view bytes_;
+  bool ended_ = false;
+};
+
+}  // namespace sluice::apps
