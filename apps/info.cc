@@ -6,6 +6,7 @@
 #include <map>
 
 #include "apps/options.h"
+#include "apps/printable.h"
 #include "apps/report.h"
 #include "base/size.h"
 
@@ -84,7 +85,7 @@ Status add_needs(const CommonOptions& common, const ModelOutline& outline, nlohm
 
 void print_text(const nlohmann::json& json) {
   const auto line = [](const char* label, const std::string& value) {
-    fmt::print("{:<16}{}\n", label, value);
+    fmt::print("{:<16}{}\n", label, printable(value));
   };
   const auto size = [](const nlohmann::json& bytes) {
     return format_size(bytes.get<std::uint64_t>());
@@ -129,9 +130,9 @@ void print_text(const nlohmann::json& json) {
 }
 
 Status info(const CommonOptions& common) {
-  SLUICE_ASSIGN(const Checkpoint checkpoint, open_checkpoint(common.model));
+  SLUICE_ASSIGN(Checkpoint checkpoint, open_checkpoint(common.model));
   nlohmann::json json = checkpoint_json(checkpoint);
-  auto outline = ModelOutline::open(common.model);
+  auto outline = ModelOutline::from(std::move(checkpoint));
   if (outline.ok()) {
     SLUICE_TRY(add_needs(common, *outline, json));
   } else {

@@ -2,6 +2,7 @@
 // Exit status: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C.
 
 #include <fmt/format.h>
+#include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -9,11 +10,29 @@
 #include <array>
 #include <cstdio>
 #include <exception>
+#include <memory>
+#include <string>
+#include <utility>
 
 #include "apps/cancel.h"
 #include "apps/options.h"
+#include "apps/printable.h"
 
 namespace {
+
+/// Messages hold names from files.
+class PrintableMessage final : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, const std::tm&,
+              spdlog::memory_buf_t& out) override {
+    const std::string line =
+        sluice::apps::printable({message.payload.data(), message.payload.size()});
+    out.append(line.data(), line.data() + line.size());
+  }
+  std::unique_ptr<custom_flag_formatter> clone() const override {
+    return std::make_unique<PrintableMessage>();
+  }
+};
 
 constexpr int kDone = 0, kFailed = 1, kWrongUsage = 2, kInterrupted = 130;
 
@@ -60,7 +79,9 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   spdlog::set_default_logger(spdlog::stderr_color_st("sluice"));
-  spdlog::set_pattern("sluice: %^%v%$");
+  auto formatter = std::make_unique<spdlog::pattern_formatter>();
+  formatter->add_flag<PrintableMessage>('*').set_pattern("sluice: %^%*%$");
+  spdlog::set_formatter(std::move(formatter));
   try {
     return run(argc, argv);
   } catch (const std::bad_alloc&) {

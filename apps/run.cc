@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include <cmath>
+#include <cstdint>
 #include <cstdio>
+#include <limits>
 
 #include "apps/cancel.h"
 #include "apps/options.h"
@@ -15,6 +16,8 @@
 
 namespace sluice::apps {
 namespace {
+
+constexpr double kMostTemperature = 100.0;
 
 struct RunOptions {
   CommonOptions common;
@@ -41,19 +44,26 @@ const char* name_of(StopReason reason) {
   return "";
 }
 
-/// What the checkpoint recommends, where the user said nothing.
+/// What the checkpoint recommends, where the user said nothing and it is what an option would
+/// accept.
 void take_defaults(const Checkpoint& checkpoint, const CLI::App& app, SamplerOptions& sampling) {
-  const auto recommended = [&](const char* key, const char* option, auto& value) {
+  const auto recommended = [&](const char* key, const char* option, double most, auto& value) {
     if (app.count(option) != 0) return;
     const auto setting = checkpoint.real(key);
-    // A file may hold anything: what no option would accept is not taken.
-    if (setting.ok() && setting->has_value() && std::isfinite(**setting) && **setting >= 0) {
+    if (setting.ok() && !setting->has_value()) return;
+    if (setting.ok() && **setting >= 0 && **setting <= most) {  // not so for what is no number
       value = static_cast<std::remove_reference_t<decltype(value)>>(**setting);
+      return;
     }
+    const std::string wrong =
+        setting.ok() ? fmt::format("is {}, outside 0 to {}", **setting, most) : "is not a number";
+    spdlog::warn("the model's setting '{}' {}: {} is used instead ({} sets it)", key, wrong, value,
+                 option);
   };
-  recommended("sampling.temperature", "--temp", sampling.temperature);
-  recommended("sampling.top_k", "--top-k", sampling.top_k);
-  recommended("sampling.top_p", "--top-p", sampling.top_p);
+  recommended("sampling.temperature", "--temp", kMostTemperature, sampling.temperature);
+  recommended("sampling.top_k", "--top-k", std::numeric_limits<std::uint32_t>::max(),
+              sampling.top_k);
+  recommended("sampling.top_p", "--top-p", 1.0, sampling.top_p);
 }
 
 nlohmann::json result_json(const Generation& generation, const Model& model) {
@@ -162,7 +172,7 @@ Verb add_run(CLI::App& root) {
   sampling = {.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f};
   app->add_option("--temp", sampling.temperature,
                   "Temperature; 0 is greedy (default: the model's, else 0.8)")
-      ->check(CLI::Range(0.0, 100.0) & kFinite);
+      ->check(CLI::Range(0.0, kMostTemperature) & kFinite);
   app->add_option("--top-k", sampling.top_k,
                   "Keep the k best; 0 keeps all (default: the model's, else 40)");
   app->add_option("--top-p", sampling.top_p,

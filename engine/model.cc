@@ -57,8 +57,13 @@ Status check_layers(const Checkpoint& checkpoint, const ModelDescription& model)
 }  // namespace
 
 Result<ModelOutline> ModelOutline::open(const std::string& path) {
+  SLUICE_ASSIGN(Checkpoint checkpoint, open_checkpoint(path));
+  return from(std::move(checkpoint));
+}
+
+Result<ModelOutline> ModelOutline::from(Checkpoint checkpoint) {
   ModelOutline outline;
-  SLUICE_ASSIGN(outline.checkpoint, open_checkpoint(path));
+  outline.checkpoint = std::move(checkpoint);
   SLUICE_ASSIGN(outline.description, ModelDescription::from(outline.checkpoint));
   SLUICE_ASSIGN(outline.catalogue, ExpertCatalogue::build(outline.checkpoint));
   SLUICE_TRY(check_experts(outline.description, outline.catalogue));

@@ -39,6 +39,8 @@ struct ModelOutline {
   std::uint64_t tokenizer_bytes = 0;
 
   static Result<ModelOutline> open(const std::string& path);
+  /// The same for a checkpoint that is open already.
+  static Result<ModelOutline> from(Checkpoint checkpoint);
   /// A `ram` of 0 asks for the smallest plan. REQUIRES: the checkpoint's files are open in the
   /// runtime's reader.
   Result<MemoryPlan> plan(std::uint64_t ram, Runtime& runtime, const ModelOptions& options) const;

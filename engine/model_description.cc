@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
 #include <cmath>
 
 namespace sluice {
@@ -151,6 +152,22 @@ RouterDescription read_router(SettingReader& settings) {
   return router;
 }
 
+/// A tensor in a format that this build lacks must not pass for one that the model does without:
+/// biases, shared experts and the head are optional.
+Status check_readable(const Checkpoint& checkpoint, std::uint32_t layers) {
+  for (const auto& [name, format] : checkpoint.unreadable) {
+    constexpr std::string_view kLayer = "blk.";
+    std::uint32_t layer = 0;
+    if (name.starts_with(kLayer)) {
+      std::from_chars(name.data() + kLayer.size(), name.data() + name.size(), layer);
+    } else if (!name.starts_with("token_embd") && !name.starts_with("output")) {
+      continue;
+    }
+    if (layer < layers) return checkpoint.require(name).status();
+  }
+  return {};
+}
+
 /// Sparse, dense or with a shared expert: the tensors decide.
 LayerDescription read_layer(const Checkpoint& checkpoint, std::uint32_t index,
                             std::uint32_t window) {
@@ -199,10 +216,10 @@ Result<ModelDescription> ModelDescription::from(const Checkpoint& checkpoint) {
   model.expert_ffn = settings.optional("expert_feed_forward_length",
                                        settings.optional("feed_forward_length", 0), 1);
 
-  const TensorInfo* embedding = checkpoint.find("token_embd.weight");
-  if (embedding == nullptr || embedding->shape.size() != 2 ||
-      embedding->shape[0] > std::uint64_t{kMaxWidth}) {
-    settings.fail("the tensor 'token_embd.weight' is missing or not a matrix");
+  SLUICE_TRY(check_readable(checkpoint, layer_count));
+  SLUICE_ASSIGN(const TensorInfo* embedding, checkpoint.require("token_embd.weight"));
+  if (embedding->shape.size() != 2 || embedding->shape[0] > std::uint64_t{kMaxWidth}) {
+    settings.fail("the tensor 'token_embd.weight' is not a matrix, or has too many rows");
   } else {
     model.vocabulary = static_cast<std::uint32_t>(embedding->shape[0]);
   }

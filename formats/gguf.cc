@@ -254,7 +254,10 @@ class GgufOpener {
     if (alignment < 1 || alignment > (1 << 20) ||
         !std::has_single_bit(static_cast<std::uint64_t>(alignment))) {
       return Status(ErrorCode::kCorrupt, reader.path() + ": general.alignment " +
-                                             std::to_string(alignment) + " is not a power of two");
+                                             std::to_string(alignment) +
+                                             " is not a power of two up to 1048576, as tensors "
+                                             "need it: convert the model again, or leave the key "
+                                             "out for the usual 32");
     }
     const auto unit = static_cast<std::uint64_t>(alignment);
     std::vector<TensorEntry> entries;

@@ -1,5 +1,6 @@
 """The command line as its users' scripts see it: output, exit status, budgets. Standard library only."""
 
+import array
 import contextlib
 import json
 import math
@@ -248,6 +249,61 @@ class Mistakes(unittest.TestCase):
         path = pathlib.Path(folder) / "patched.gguf"
         path.write_bytes(data)
         return str(path)
+
+    def rewritten(self, folder, key, value):
+        """The bundled model with the bytes of one setting's value replaced."""
+        data = bytearray(pathlib.Path(MODEL).read_bytes())
+        at = data.index(key) + len(key) + 4
+        if isinstance(value, bytes):  # a string, filled up to the length that it had
+            length = struct.unpack_from("<Q", data, at)[0]
+            value = struct.pack("<Q", length) + value.ljust(length)[:length]
+        else:
+            value = value.tobytes()
+        data[at:at + len(value)] = value
+        path = pathlib.Path(folder) / "rewritten.gguf"
+        path.write_bytes(data)
+        return str(path)
+
+    def test_sampling_that_no_option_would_accept_is_not_taken_from_a_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for key, kind, values in (("temp", "f", (math.nan, -1.0, 1e30, math.inf)), ("top_p", "f", (math.nan, -0.1, 1.5)),
+                                      ("top_k", "i", (-1, -2**31))):
+                for value in values:
+                    path = self.rewritten(folder, f"general.sampling.{key}".encode(), array.array(kind, [value]))
+                    done = sluice("run", path, "-p", "Once", "-n", 3)
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    name = "temperature" if key == "temp" else key
+                    self.assertIn(f"'sampling.{name}' is ".encode(), done.stderr)
+                    option = f"--{key.replace('_', '-')}"
+                    self.assertIn(option.encode(), done.stderr)
+                    # Said, it is not looked for in the file.
+                    self.assertNotIn(b"sampling", sluice("run", path, "-p", "Once", "-n", 3, option, "1").stderr)
+
+    def test_names_from_files_command_no_terminal(self):
+        with tempfile.TemporaryDirectory() as folder:
+            done = sluice("run", os.path.join(folder, "a\x1b[31m\r\n\x9b\u202eb"), "-p", "x")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(rb"a\x1b[31m\x0d\x0a\xc2\x9b\u202eb", done.stderr)
+            self.assertEqual(done.stderr.count(b"\n"), 1)
+            path = self.rewritten(folder, b"general.name", b"\x1b]0;x\x07\xff")
+            named = sluice("info", path)
+            self.assertEqual(named.returncode, 0, named.stderr)
+            self.assertIn(rb"\x1b]0", named.stdout)
+            foreign = self.rewritten(folder, b"general.architecture", b"\x1b[2J")
+            for done in (sluice("info", foreign), sluice("run", foreign, "-p", "x")):
+                self.assertIn(rb"\x1b[2J", done.stdout + done.stderr)
+                self.assertNotIn(b"\x1b", done.stdout + done.stderr)
+
+    def test_info_reads_the_header_once(self):
+        def blocks(*arguments):
+            script = "import subprocess, sys, resource; subprocess.run(sys.argv[1:], stdout=-3, check=True); " \
+                     "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_inblock)"
+            return int(subprocess.run([sys.executable, "-c", script, SLUICE, *arguments], capture_output=True, check=True).stdout)
+        once = min(blocks("tokenize", MODEL, "--text", "x") for _ in range(3))
+        if once == 0:
+            self.skipTest("the kernel does not count block reads here")
+        # The tokenizer ends in the first of the two buffers that hold the header.
+        self.assertLess(min(blocks("info", MODEL) for _ in range(3)), 3 * once)
 
     def test_settings_that_contradict_the_tensors_are_refused(self):
         with tempfile.TemporaryDirectory() as folder:
