@@ -1,7 +1,8 @@
 #pragma once
-// What the forward pass asks of a device: a handful of operations over rows. cpu/ implements it; a GPU will.
-// Every operation follows the canonical order (base/canonical.h), so an output element depends on its own row's inputs
-// alone: not on the other rows, the number of threads, or the device.
+// What the forward pass asks of a device: a handful of operations over rows. cpu/ implements it; a
+// GPU will. Every operation follows the canonical order (base/canonical.h), so an output element
+// depends on its own row's inputs alone: not on the other rows, the number of threads, or the
+// device.
 
 #include <cstddef>
 #include <cstdint>
@@ -12,29 +13,42 @@
 
 namespace sluice {
 
-/// A weight matrix as the file has it: `[rows, columns]`, row-major, each row a run of blocks.
+/// How a matrix lies in memory: row by row as in the file, or turned for a device to multiply
+/// faster (base/strip_layout.h).
+enum class WeightLayout : std::uint8_t { kRows, kStrips };
+
+/// A weight matrix `[rows, columns]`, each row a run of blocks.
 struct WeightMatrix {
   const TensorFormat* format = nullptr;
   const std::byte* data = nullptr;
   std::size_t rows = 0;     // outputs
   std::size_t columns = 0;  // inputs
+  WeightLayout layout = WeightLayout::kRows;
   std::size_t row_bytes() const { return format->bytes(columns); }
   std::size_t bytes() const { return rows * row_bytes(); }
 };
 
+/// A matrix that may be rearranged where it lies.
+struct RepackTask {
+  WeightMatrix* weight = nullptr;  // its layout is set
+  std::byte* data = nullptr;       // weight->data
+};
+
 /// Rows of activations that meet weights. `codes` null: quantised weights meet them in float32.
 struct Activations {
-  float* values = nullptr;         // [rows, columns]
-  std::int8_t* codes = nullptr;    // [rows, columns]           8-bit form, see canonical.h rule 1
-  float* scales = nullptr;         // [rows, columns / 32]
-  std::int16_t* sums = nullptr;    // [rows, columns / 16]
+  float* values = nullptr;       // [rows, columns]
+  std::int8_t* codes = nullptr;  // [rows, columns]           8-bit form, see canonical.h rule 1
+  float* scales = nullptr;       // [rows, columns / 32]
+  std::int16_t* sums = nullptr;  // [rows, columns / 16]
   std::size_t rows = 0;
   std::size_t columns = 0;
 
   /// Bytes that `carve` needs. The 8-bit form exists only where columns is a multiple of 32.
   static std::size_t bytes(std::size_t rows, std::size_t columns, bool with_codes);
-  /// Lays the arrays out in `memory`, 64-byte aligned each. REQUIRES: memory is 64-byte aligned and holds `bytes(…)`.
-  static Activations carve(std::byte* memory, std::size_t rows, std::size_t columns, bool with_codes);
+  /// Lays the arrays out in `memory`, 64-byte aligned each. REQUIRES: memory is 64-byte aligned and
+  /// holds `bytes(…)`.
+  static Activations carve(std::byte* memory, std::size_t rows, std::size_t columns,
+                           bool with_codes);
 };
 
 /// output[r, :] = weight · input[row_index ? row_index[r] : r] + bias, for r in [0, n_rows).
@@ -43,7 +57,7 @@ struct MatmulTask {
   Activations input;
   const std::uint32_t* row_index = nullptr;
   std::size_t n_rows = 0;
-  float* output = nullptr;        // [n_rows, output_stride], the first weight.rows of each are written
+  float* output = nullptr;  // [n_rows, output_stride], the first weight.rows of each are written
   std::size_t output_stride = 0;  // in floats
   const float* bias = nullptr;    // [weight.rows] or null
 };
@@ -57,16 +71,19 @@ struct FfnTask {
   Activations input;
   const std::uint32_t* row_index = nullptr;
   std::size_t n_rows = 0;
-  Activations hidden;   // scratch [>= n_rows, gate.rows], codes present exactly when input.codes is
-  float* output = nullptr;        // [n_rows, down.rows]
+  Activations hidden;  // scratch [>= n_rows, gate.rows], codes present exactly when input.codes is
+  float* output = nullptr;  // [n_rows, down.rows]
 };
 
 enum class KvType : std::uint8_t { kF32, kF16, kQ8_0 };
-/// Bytes of one head's vector. kQ8_0 stores GGUF's Q8_0 blocks and needs head_dim to be a multiple of 32.
+/// Bytes of one head's vector. kQ8_0 stores GGUF's Q8_0 blocks and needs head_dim to be a multiple
+/// of 32.
 std::size_t kv_vector_bytes(KvType type, std::size_t head_dim);
 
-/// One layer of one sequence's KV cache. Block b holds positions [b * kKvBlock, (b + 1) * kKvBlock):
-/// `[kv_heads][kKvBlock]` vectors of kv_vector_bytes each. A position is at block position / kKvBlock.
+/// One layer of one sequence's KV cache. Block b holds positions [b * kKvBlock, (b + 1) *
+/// kKvBlock):
+/// `[kv_heads][kKvBlock]` vectors of kv_vector_bytes each. A position is at block position /
+/// kKvBlock.
 struct KvView {
   std::byte* const* key_blocks = nullptr;
   std::byte* const* value_blocks = nullptr;
@@ -75,7 +92,8 @@ struct KvView {
 /// One row's place: which sequence, where it stands, and the first position that it sees.
 struct AttentionRow {
   KvView kv;
-  std::uint32_t position = 0;  // sees positions [first, position]; its own key and value are stored already
+  std::uint32_t position =
+      0;  // sees positions [first, position]; its own key and value are stored already
   std::uint32_t first = 0;
 };
 
@@ -87,9 +105,9 @@ struct AttentionShape {
 
 /// Rotates pairs by angles whose cosine and sine the caller tabulated: `[rows, rotary_dim / 2]`.
 struct RopeTask {
-  float* x = nullptr;           // [rows, heads, head_dim], stride in floats between rows
+  float* x = nullptr;  // [rows, heads, head_dim], stride in floats between rows
   std::size_t rows = 0, stride = 0, heads = 0, head_dim = 0, rotary_dim = 0;
-  bool interleaved = false;     // pairs (2i, 2i+1) instead of (i, i + rotary_dim / 2)
+  bool interleaved = false;  // pairs (2i, 2i+1) instead of (i, i + rotary_dim / 2)
   const float* cosines = nullptr;
   const float* sines = nullptr;
 };
@@ -101,24 +119,34 @@ class Compute {
   /// Which implementation, for people: "AVX-512 VNNI, 2 threads".
   virtual std::string_view name() const = 0;
 
-  /// out[r, :] = x[r, :] / sqrt(mean(x²) + eps) * weight. The mean's sum is rule 3 of canonical.h. x may be out.
-  /// `rows` rows of `columns` floats, `x_stride` and `out_stride` floats apart.
-  virtual void rms_norm(const float* x, std::size_t x_stride, const float* weight, float eps, float* out,
-                        std::size_t out_stride, std::size_t rows, std::size_t columns) = 0;
+  /// out[r, :] = x[r, :] / sqrt(mean(x²) + eps) * weight. The mean's sum is rule 3 of canonical.h.
+  /// x may be out. `rows` rows of `columns` floats, `x_stride` and `out_stride` floats apart.
+  virtual void rms_norm(const float* x, std::size_t x_stride, const float* weight, float eps,
+                        float* out, std::size_t out_stride, std::size_t rows,
+                        std::size_t columns) = 0;
   /// Fills the 8-bit form of rows [0, rows) from `values`; nothing where `codes` is null.
   virtual void quantise(const Activations& activations, std::size_t rows) = 0;
+  /// Brings matrices in the file's order into the one in which this device multiplies them with
+  /// 8-bit activations fastest; leaves as they are those for which it has no better one. Results
+  /// keep their bits. REQUIRES: they meet 8-bit activations from now on; nothing else uses them
+  /// meanwhile.
+  virtual void repack(std::span<const RepackTask> tasks) = 0;
   virtual void matmul(std::span<const MatmulTask> tasks) = 0;
   virtual void ffn(std::span<const FfnTask> tasks) = 0;
   virtual void rope(const RopeTask& task) = 0;
-  /// Stores keys `[rows, kv_heads, head_dim]` and values `[rows, kv_heads, value_dim]` at each row's position.
-  virtual void store_kv(const AttentionShape& shape, std::span<const AttentionRow> rows, const float* keys,
-                        std::size_t key_stride, const float* values, std::size_t value_stride) = 0;
+  /// Stores keys `[rows, kv_heads, head_dim]` and values `[rows, kv_heads, value_dim]` at each
+  /// row's position.
+  virtual void store_kv(const AttentionShape& shape, std::span<const AttentionRow> rows,
+                        const float* keys, std::size_t key_stride, const float* values,
+                        std::size_t value_stride) = 0;
   /// Working memory for `attention` over sequences of at most `positions`.
   virtual std::size_t attention_bytes(const AttentionShape& shape, std::size_t positions) const = 0;
   /// out `[rows, heads, value_dim]` = softmax(scale · q·Kᵀ) · V for q `[rows, heads, head_dim]`.
-  /// REQUIRES: `memory` is 64-byte aligned and holds attention_bytes of the shape and of the rows' sequences.
-  virtual void attention(const AttentionShape& shape, std::span<const AttentionRow> rows, const float* q,
-                         std::size_t q_stride, float* out, std::size_t out_stride, std::span<std::byte> memory) = 0;
+  /// REQUIRES: `memory` is 64-byte aligned and holds attention_bytes of the shape and of the rows'
+  /// sequences.
+  virtual void attention(const AttentionShape& shape, std::span<const AttentionRow> rows,
+                         const float* q, std::size_t q_stride, float* out, std::size_t out_stride,
+                         std::span<std::byte> memory) = 0;
 };
 
 }  // namespace sluice

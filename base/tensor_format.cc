@@ -48,13 +48,14 @@ void decode_16_bits(const std::byte* blocks, float* out, std::size_t elements) {
 }
 
 template <typename Block>
-constexpr TensorFormat quantised(TensorType type, std::string_view name) {
+constexpr TensorFormat quantised(TensorType type, std::string_view name, bool scale_last = false) {
   return {.type = type,
           .name = name,
           .block_elements = Block::kElements,
           .block_bytes = sizeof(Block),
           .group = Block::kGroup,
           .has_min = Block::kHasMin,
+          .scale_last = scale_last,
           .decode = decode_blocks<Block>,
           .unpack = unpack_block<Block>};
 }
@@ -67,6 +68,7 @@ constexpr TensorFormat plain(TensorType type, std::string_view name, std::uint32
           .block_bytes = bytes,
           .group = 0,
           .has_min = false,
+          .scale_last = false,
           .decode = decode,
           .unpack = nullptr};
 }
@@ -81,10 +83,10 @@ constexpr TensorFormat kFormats[] = {
     quantised<Q5_1Block>(TensorType::kQ5_1, "Q5_1"),
     quantised<Q8_0Block>(TensorType::kQ8_0, "Q8_0"),
     quantised<Q2_KBlock>(TensorType::kQ2_K, "Q2_K"),
-    quantised<Q3_KBlock>(TensorType::kQ3_K, "Q3_K"),
+    quantised<Q3_KBlock>(TensorType::kQ3_K, "Q3_K", /*scale_last=*/true),
     quantised<Q4_KBlock>(TensorType::kQ4_K, "Q4_K"),
     quantised<Q5_KBlock>(TensorType::kQ5_K, "Q5_K"),
-    quantised<Q6_KBlock>(TensorType::kQ6_K, "Q6_K"),
+    quantised<Q6_KBlock>(TensorType::kQ6_K, "Q6_K", /*scale_last=*/true),
     quantised<IQ4_NLBlock>(TensorType::kIQ4_NL, "IQ4_NL"),
     quantised<IQ4_XSBlock>(TensorType::kIQ4_XS, "IQ4_XS"),
     quantised<MXFP4Block>(TensorType::kMXFP4, "MXFP4"),

@@ -1,15 +1,17 @@
 #pragma once
 // The table of number formats that weights come in: one row a format.
 //
-// A quantised row of weights is a run of *blocks*; a block holds *groups* of 16 or 32 consecutive codes that
-// share one scale and, in some formats, one minimum:
+// A quantised row of weights is a run of *blocks*; a block holds *groups* of 16 or 32 consecutive
+// codes that share one scale and, in some formats, one minimum:
 //
-//     weight[i] = scale[i / group] * code[i] + min[i / group]        (code is a small signed integer)
+//     weight[i] = scale[i / group] * code[i] + min[i / group]        (code is a small signed
+//     integer)
 //
-// Every quantised format that Sluice reads is such a row: what differs is how a block packs the codes and from what
-// the scale is made. In all of them scale, min and scale * code are exact in float32 (a half times small integers of at most
-// 12 bits together), so `unpack` loses nothing, `decode` rounds once where there is a min and never where there is none,
-// and a kernel may use fma(scale, code, min) for the same bits.
+// Every quantised format that Sluice reads is such a row: what differs is how a block packs the
+// codes and from what the scale is made. In all of them scale, min and scale * code are exact in
+// float32 (a half times small integers of at most 12 bits together), so `unpack` loses nothing,
+// `decode` rounds once where there is a min and never where there is none, and a kernel may use
+// fma(scale, code, min) for the same bits.
 
 #include <cstddef>
 #include <cstdint>
@@ -44,12 +46,13 @@ struct TensorFormat {
   std::string_view name;         // as users write it: "Q4_K"
   std::uint32_t block_elements;  // 1 for the float formats
   std::uint32_t block_bytes;
-  std::uint32_t group;           // codes that share a scale: 16 or 32; 0 for the float formats
+  std::uint32_t group;  // codes that share a scale: 16 or 32; 0 for the float formats
   bool has_min;
+  bool scale_last;  // a block's bytes beyond whole 32-bit words are its last, not its first
   /// `blocks` → float32 `[elements]`; REQUIRES: elements is a multiple of block_elements.
   void (*decode)(const std::byte* blocks, float* out, std::size_t elements);
-  /// One block → codes `[block_elements]`, scales and mins `[block_elements / group]`; null for the float formats.
-  /// mins is written (with zeros) even where has_min is false.
+  /// One block → codes `[block_elements]`, scales and mins `[block_elements / group]`; null for the
+  /// float formats. mins is written (with zeros) even where has_min is false.
   void (*unpack)(const std::byte* block, std::int8_t* codes, float* scales, float* mins);
 
   bool quantised() const { return group != 0; }

@@ -40,6 +40,7 @@ AlignedBuffer allocate(std::size_t bytes) {
 /// subnormal.
 AlignedBuffer random_weights(std::size_t bytes) {
   AlignedBuffer weights = allocate(bytes);
+  weights.prefer_huge_pages();  // as the engine's
   std::mt19937_64 random(1);
   auto* const words = weights.as<std::uint64_t>();
   const std::size_t fresh = std::min(bytes / 8, std::size_t{1} << 20);
@@ -60,14 +61,23 @@ struct OwnedActivations {
   Activations view;
 };
 
-void multiply(benchmark::State& state, const Shape& shape, bool streamed, bool with_codes) {
+void multiply(benchmark::State& state, const Shape& shape, bool streamed, bool with_codes,
+              bool repacked) {
   auto compute = make_cpu_compute(shape.threads);
   if (!compute.ok()) return state.SkipWithError(compute.status().message().c_str());
   const std::size_t matrix_bytes = shape.rows * shape.format->bytes(shape.columns);
   const std::size_t at_a_time = streamed ? kExpertsATime : 1;
   const std::size_t matrices =
       streamed ? kStreamedBytes / matrix_bytes / at_a_time * at_a_time : at_a_time;
-  const AlignedBuffer weights = random_weights(matrices * matrix_bytes);
+  AlignedBuffer weights = random_weights(matrices * matrix_bytes);
+  // As the engine keeps them: turned, unless a matrix is one that was just read.
+  WeightMatrix matrix{shape.format, weights.data(), shape.rows, shape.columns};
+  for (std::size_t i = 0; repacked && i < matrices; ++i) {
+    matrix.data = weights.data() + i * matrix_bytes;
+    matrix.layout = WeightLayout::kRows;
+    const RepackTask task{&matrix, weights.data() + i * matrix_bytes};
+    (*compute)->repack({&task, 1});
+  }
   OwnedActivations input(shape.activation_rows, shape.columns, with_codes);
   (*compute)->quantise(input.view, shape.activation_rows);
   const AlignedBuffer output = allocate(at_a_time * shape.activation_rows * shape.rows * 4);
@@ -77,8 +87,8 @@ void multiply(benchmark::State& state, const Shape& shape, bool streamed, bool w
   for (auto _ : state) {
     for (std::size_t i = 0; i < at_a_time; ++i) {
       MatmulTask& task = tasks[i];
-      task.weight = {shape.format, weights.data() + (next + i) * matrix_bytes, shape.rows,
-                     shape.columns};
+      task.weight = matrix;
+      task.weight.data = weights.data() + (next + i) * matrix_bytes;
       task.input = input.view;
       task.n_rows = shape.activation_rows;
       task.output = const_cast<float*>(reinterpret_cast<const float*>(output.data())) +
@@ -97,13 +107,14 @@ void multiply(benchmark::State& state, const Shape& shape, bool streamed, bool w
 }
 
 void register_all() {
-  const auto add = [](const std::string& kind, const Shape& shape, bool streamed, bool with_codes) {
+  const auto add = [](const std::string& kind, const Shape& shape, bool streamed, bool with_codes,
+                       bool repacked = true) {
     const std::string name = kind + "/" + std::string(shape.format->name) + "/" +
                              std::to_string(shape.rows) + "x" + std::to_string(shape.columns) +
                              "/" + std::to_string(shape.activation_rows) + "/" +
                              std::to_string(shape.threads);
     benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
-      multiply(state, shape, streamed, with_codes);
+      multiply(state, shape, streamed, with_codes, repacked);
     })->UseRealTime();
   };
   for (const TensorFormat& format : tensor_formats()) {
@@ -111,6 +122,9 @@ void register_all() {
       for (const std::size_t rows : {1, 2, 4}) {
         add("decode", {&format, 768, 2048, rows, threads}, true, format.quantised());
         add("decode", {&format, 2048, 768, rows, threads}, true, format.quantised());
+        if (format.quantised()) {
+          add("decode_just_read", {&format, 768, 2048, rows, threads}, true, true, false);
+        }
       }
       for (const std::size_t rows : {8, 32, 512}) {
         add("prefill", {&format, 2048, 2048, rows, threads}, false, format.quantised());

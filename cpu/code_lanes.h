@@ -1,6 +1,7 @@
 #pragma once
-// Integers under the quantised dot: exact, so every instruction set may go its own way (kernels.h).
-// code_lanes_generic.h says what each function does.
+// Integers under the quantised dot, sixteen 32-bit lanes, each a weight row: exact, so every
+// instruction set may go its own way (kernels.h). code_lanes_generic.h says what each function
+// does.
 //
 // Weight codes are bytes that stand for `code + offset`. Where the instruction set multiplies
 // unsigned by signed bytes and adds up in 32 bits (VNNI), all formats have an offset that makes
@@ -17,3 +18,13 @@
 #else
 #include "cpu/code_lanes_generic.h"
 #endif
+
+namespace sluice::SLUICE_ISA {
+namespace {
+
+// How eight-bit codes are multiplied.
+constexpr bool kEightBitsAreWide = SLUICE_ISA_LEVEL == 1 || SLUICE_ISA_LEVEL == 2;
+constexpr int kEightBitOffset = kEightBitsAreWide ? 0 : 128;
+
+}  // namespace
+}  // namespace sluice::SLUICE_ISA

@@ -1,6 +1,5 @@
 #pragma once
-// The quantised dot's integers in plain code (code_lanes.h). Codes are signed here, with an offset
-// of zero.
+// The quantised dot's integers in plain code (code_lanes.h).
 
 #include <cstddef>
 #include <cstdint>
@@ -11,30 +10,24 @@
 namespace sluice::SLUICE_ISA {
 namespace {
 
-/// Sixteen 32-bit integers.
+/// A 32-bit integer of each row.
 struct Ints {
   std::int32_t v[16];
+};
+/// Four bytes of each row; the first is the lowest of the row's 32 bits.
+struct Words {
+  std::uint32_t v[16];
 };
 
 /// Strips of weight rows and activation rows that a register tile of the prefill holds.
 constexpr std::size_t kRegisterStrips = 1;
 constexpr std::size_t kRegisterRows = 4;
 
-constexpr std::size_t kInterleave = 1;
-/// Interleaves 512 codes in place.
-inline void interleave(std::int8_t*) {}
-
 inline Ints ints_set(std::int32_t x) {
   Ints r;
   for (std::int32_t& lane : r.v) lane = x;
   return r;
 }
-inline Ints ints_load(const std::int32_t* p) {
-  Ints r;
-  std::memcpy(r.v, p, sizeof(r.v));
-  return r;
-}
-inline void ints_store(std::int32_t* p, const Ints& a) { std::memcpy(p, a.v, sizeof(a.v)); }
 inline Ints operator+(const Ints& a, const Ints& b) {
   Ints r;
   for (int i = 0; i < 16; ++i) r.v[i] = a.v[i] + b.v[i];
@@ -46,10 +39,111 @@ inline Lanes to_lanes(const Ints& a) {
   return r;
 }
 
-/// lanes_load of what was stored in halves a moment ago: a load that is wider than the store waits
-/// for it to reach the cache.
-inline Lanes lanes_load_fresh(const float* p) { return lanes_load(p); }
-
+inline Words words_load(const void* p) {
+  Words r;
+  std::memcpy(r.v, p, sizeof(r.v));
+  return r;
+}
+inline void words_store(void* p, const Words& a) { std::memcpy(p, a.v, sizeof(a.v)); }
+inline Words words_set(std::uint32_t word) {
+  Words r;
+  for (std::uint32_t& lane : r.v) lane = word;
+  return r;
+}
+inline Words operator&(const Words& a, const Words& b) {
+  Words r;
+  for (int i = 0; i < 16; ++i) r.v[i] = a.v[i] & b.v[i];
+  return r;
+}
+inline Words operator|(const Words& a, const Words& b) {
+  Words r;
+  for (int i = 0; i < 16; ++i) r.v[i] = a.v[i] | b.v[i];
+  return r;
+}
+inline Words operator^(const Words& a, const Words& b) {
+  Words r;
+  for (int i = 0; i < 16; ++i) r.v[i] = a.v[i] ^ b.v[i];
+  return r;
+}
+template <int kBits>
+inline Words shift_right(const Words& a) {
+  Words r;
+  for (int i = 0; i < 16; ++i) r.v[i] = a.v[i] >> kBits;
+  return r;
+}
+template <int kBits>
+inline Words shift_left(const Words& a) {
+  Words r;
+  for (int i = 0; i < 16; ++i) r.v[i] = a.v[i] << kBits;
+  return r;
+}
+/// Sixteen bytes, value + offset each, to be looked up.
+struct ByteTable {
+  std::uint8_t v[16];
+};
+inline ByteTable byte_table(const std::int8_t (&values)[16], int offset) {
+  ByteTable r;
+  for (int i = 0; i < 16; ++i) r.v[i] = static_cast<std::uint8_t>(values[i] + offset);
+  return r;
+}
+/// table[byte] for every byte; REQUIRES: bytes are below 16.
+inline Words look_up(const ByteTable& table, const Words& a) {
+  Words r;
+  for (int i = 0; i < 16; ++i) {
+    r.v[i] = 0;
+    for (int byte = 0; byte < 32; byte += 8) {
+      r.v[i] |= std::uint32_t{table.v[a.v[i] >> byte & 15]} << byte;
+    }
+  }
+  return r;
+}
+/// Four of a row's bits, from bit kFirst on (a multiple of four), one to a byte: 16 where it is
+/// set.
+template <int kFirst>
+inline Words sixteens(const Words& bits) {
+  Words r;
+  for (int i = 0; i < 16; ++i) {
+    r.v[i] = 0;
+    for (int byte = 0; byte < 4; ++byte) {
+      r.v[i] |= (bits.v[i] >> (kFirst + byte) & 1) << (8 * byte + 4);
+    }
+  }
+  return r;
+}
+/// One byte of each row, as it is or with its sign.
+template <int kByte>
+inline Ints unsigned_byte(const Words& a) {
+  Ints r;
+  for (int i = 0; i < 16; ++i) r.v[i] = static_cast<std::int32_t>(a.v[i] >> (8 * kByte) & 255);
+  return r;
+}
+template <int kByte>
+inline Ints signed_byte(const Words& a) {
+  Ints r;
+  for (int i = 0; i < 16; ++i) r.v[i] = static_cast<std::int8_t>(a.v[i] >> (8 * kByte) & 255);
+  return r;
+}
+/// The float16 in the lower or the upper half of each row's bits.
+inline Lanes low_halves(const Words& a) {
+  Lanes r;
+  for (int i = 0; i < 16; ++i) r.v[i] = half_to_float(static_cast<std::uint16_t>(a.v[i] & 0xffff));
+  return r;
+}
+inline Lanes high_halves(const Words& a) {
+  Lanes r;
+  for (int i = 0; i < 16; ++i) r.v[i] = half_to_float(static_cast<std::uint16_t>(a.v[i] >> 16));
+  return r;
+}
+/// 2^(exponent - 128) of sixteen bytes; those of the two smallest are subnormal.
+inline Lanes lanes_load_powers(const std::byte* exponents) {
+  Lanes r;
+  for (int i = 0; i < 16; ++i) {
+    const auto e = static_cast<std::uint32_t>(exponents[i]);
+    const std::uint32_t bits = e < 2 ? 0x00200000u << e : (e - 1) << 23;
+    std::memcpy(&r.v[i], &bits, sizeof(bits));
+  }
+  return r;
+}
 /// 16 bfloat16.
 inline Lanes lanes_load_bf16(const std::byte* p) {
   std::uint16_t tops[16];
@@ -59,54 +153,31 @@ inline Lanes lanes_load_bf16(const std::byte* p) {
   return r;
 }
 
-/// Codes of 16 weight rows, four of each.
-struct CodePanel {
-  std::int8_t v[64];
-};
-inline CodePanel panel_load(const std::uint8_t* p) {
-  CodePanel r;
-  std::memcpy(r.v, p, sizeof(r.v));
-  return r;
-}
 /// sums[row] plus the dot of the row's four codes and x's four.
 template <bool kWide>
-inline Ints dot_4(const Ints& sums, const CodePanel& codes, const std::int8_t* x) {
+inline Ints dot_4(const Ints& sums, const Words& codes, const std::int8_t* x) {
   Ints r;
   for (int row = 0; row < 16; ++row) {
-    const std::int8_t* const w = codes.v + 4 * row;
-    r.v[row] = sums.v[row] + w[0] * x[0] + w[1] * x[1] + w[2] * x[2] + w[3] * x[3];
+    std::int32_t sum = sums.v[row];
+    for (int i = 0; i < 4; ++i) {
+      sum += static_cast<std::int32_t>(codes.v[row] >> (8 * i) & 255) * x[i];
+    }
+    r.v[row] = sum;
   }
   return r;
 }
 
-/// Dots of a segment's groups: `sums` has 512 / kGroup integers, codes and x have 512 bytes.
-template <std::size_t kGroup, bool kWide>
-inline void group_dots(const std::uint8_t* codes, const std::int8_t* x, Ints* sums) {
-  for (std::size_t group = 0; group < 512 / kGroup; ++group) {
-    std::int32_t sum = 0;
-    for (std::size_t i = group * kGroup; i < (group + 1) * kGroup; ++i) {
-      sum += static_cast<std::int8_t>(codes[i]) * x[i];
-    }
-    sums[group / 16].v[group % 16] = sum;
-  }
+/// A half of each of sixteen rows that lie `stride` bytes apart → 32 bytes.
+inline void gather_halves(const std::byte* rows, std::size_t stride, std::byte* out) {
+  for (std::size_t row = 0; row < 16; ++row) std::memcpy(out + 2 * row, rows + row * stride, 2);
 }
 
-/// Sums of each kGroup of 512 activation codes times `factor`, from the sums of each 16 (32 of
-/// them).
-template <std::size_t kGroup>
-inline void group_sums(const std::int16_t* sixteens, int factor, Ints* sums) {
-  for (std::size_t group = 0; group < 512 / kGroup; ++group) {
-    std::int32_t sum = sixteens[group * kGroup / 16];
-    if (kGroup == 32) sum += sixteens[group * 2 + 1];
-    sums[group / 16].v[group % 16] = sum * factor;
-  }
-}
-
-/// Four columns of a 16-row matrix: columns[j] has element j of each row. Rows are `stride` floats
-/// apart; bits are kept.
-inline void transpose_4(const float* rows, std::size_t stride, Lanes* columns) {
+/// Four words of each of sixteen rows that lie `stride` bytes apart: columns[j] has word j of each.
+inline void transpose_4(const std::byte* rows, std::size_t stride, Words* columns) {
   for (std::size_t row = 0; row < 16; ++row) {
-    for (std::size_t j = 0; j < 4; ++j) columns[j].v[row] = rows[row * stride + j];
+    for (std::size_t j = 0; j < 4; ++j) {
+      std::memcpy(&columns[j].v[row], rows + row * stride + 4 * j, sizeof(std::uint32_t));
+    }
   }
 }
 

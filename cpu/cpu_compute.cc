@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/canonical.h"
+#include "base/strip_layout.h"
 
 namespace sluice {
 namespace {
@@ -28,6 +29,7 @@ DotTile tile_of(const WeightMatrix& weight, const Activations& input,
   DotTile tile;
   tile.format = weight.format;
   tile.row_bytes = weight.row_bytes();
+  tile.layout = weight.layout;
   tile.weight = weight.data + first_weight_row * tile.row_bytes;
   tile.weight_rows = std::min(kTileWeightRows, weight.rows - first_weight_row);
   tile.columns = weight.columns;
@@ -79,25 +81,58 @@ void CpuCompute::quantise(const Activations& activations, std::size_t rows) {
   });
 }
 
-void CpuCompute::matmul(std::span<const MatmulTask> tasks) {
-  tile_ends_.clear();
+void CpuCompute::repack(std::span<const RepackTask> tasks) {
+  static_assert(kTileWeightRows % kStripRows == 0);
+  const auto strips_of = [](const WeightMatrix& weight) {
+    const bool better = weight.format->quantised() && weight.layout == WeightLayout::kRows &&
+                        kStripRows * weight.row_bytes() <= kScratchBytes;
+    return better ? weight.rows / kStripRows : 0;
+  };
+  item_ends_.clear();
+  std::size_t strips = 0;
+  for (const RepackTask& task : tasks) item_ends_.push_back(strips += strips_of(*task.weight));
+  workers_.for_each(strips, [&](std::size_t item, unsigned worker) {
+    const auto [task_index, index] = locate(item_ends_, item);
+    const WeightMatrix& weight = *tasks[task_index].weight;
+    const std::size_t bytes = kStripRows * weight.row_bytes();
+    std::byte* const strip = tasks[task_index].data + index * bytes;
+    std::copy_n(strip, bytes, scratch(worker));
+    kernels_.to_strip(*weight.format, scratch(worker), weight.row_bytes(), kStripRows,
+                      weight.columns / weight.format->block_elements, strip);
+  });
+  for (const RepackTask& task : tasks) {
+    if (strips_of(*task.weight) > 0) task.weight->layout = WeightLayout::kStrips;
+  }
+}
+
+template <typename Task, typename Body>
+void CpuCompute::for_each_tile(std::span<const Task> tasks, WeightMatrix Task::*weight,
+                               const Body& body) {
+  item_ends_.clear();
   std::size_t tiles = 0;
-  for (const MatmulTask& task : tasks) {
-    tile_ends_.push_back(tiles += Tiling(task.weight.rows, task.n_rows).count());
+  for (const Task& task : tasks) {
+    item_ends_.push_back(tiles += Tiling((task.*weight).rows, task.n_rows).count());
   }
   workers_.for_each(tiles, [&](std::size_t item, unsigned worker) {
-    const auto [task_index, index] = locate(tile_ends_, item);
-    const MatmulTask& task = tasks[task_index];
-    const Tiling tiling(task.weight.rows, task.n_rows);
-    const std::size_t first_weight_row = index % tiling.across * kTileWeightRows;
-    const std::size_t first_row = index / tiling.across * kTileActivationRows;
-    DotTile tile =
-        tile_of(task.weight, task.input, task.row_index, task.n_rows, first_weight_row, first_row);
-    tile.output = task.output + first_row * task.output_stride + first_weight_row;
-    tile.output_stride = task.output_stride;
-    tile.bias = task.bias == nullptr ? nullptr : task.bias + first_weight_row;
-    kernels_.dot(tile, scratch(worker));
+    const auto [task_index, index] = locate(item_ends_, item);
+    const Task& task = tasks[task_index];
+    const Tiling tiling((task.*weight).rows, task.n_rows);
+    body(task, index % tiling.across * kTileWeightRows, index / tiling.across * kTileActivationRows,
+         worker);
   });
+}
+
+void CpuCompute::matmul(std::span<const MatmulTask> tasks) {
+  for_each_tile(tasks, &MatmulTask::weight,
+                [&](const MatmulTask& task, std::size_t first_weight_row, std::size_t first_row,
+                    unsigned worker) {
+                  DotTile tile = tile_of(task.weight, task.input, task.row_index, task.n_rows,
+                                         first_weight_row, first_row);
+                  tile.output = task.output + first_row * task.output_stride + first_weight_row;
+                  tile.output_stride = task.output_stride;
+                  tile.bias = task.bias == nullptr ? nullptr : task.bias + first_weight_row;
+                  kernels_.dot(tile, scratch(worker));
+                });
 }
 
 // Two loops: a tile of `hidden` is whole groups of its 8-bit form, so the same item quantises it;
@@ -106,60 +141,42 @@ void CpuCompute::ffn(std::span<const FfnTask> tasks) {
   static_assert(kTileWeightRows % kActivationGroup == 0);
   static_assert(kDotScratchBytes + 2 * kTileActivationRows * kTileWeightRows * sizeof(float) <=
                 kScratchBytes);
-  tile_ends_.clear();
-  std::size_t tiles = 0;
-  for (const FfnTask& task : tasks) {
-    tile_ends_.push_back(tiles += Tiling(task.gate.rows, task.n_rows).count());
-  }
-  workers_.for_each(tiles, [&](std::size_t item, unsigned worker) {
-    const auto [task_index, index] = locate(tile_ends_, item);
-    const FfnTask& task = tasks[task_index];
-    const Tiling tiling(task.gate.rows, task.n_rows);
-    const std::size_t first_weight_row = index % tiling.across * kTileWeightRows;
-    const std::size_t first_row = index / tiling.across * kTileActivationRows;
-    auto* const gate = reinterpret_cast<float*>(scratch(worker) + kDotScratchBytes);
-    float* const up = gate + kTileActivationRows * kTileWeightRows;
-    DotTile tile =
-        tile_of(task.gate, task.input, task.row_index, task.n_rows, first_weight_row, first_row);
-    tile.output = gate;
-    tile.output_stride = kTileWeightRows;
-    kernels_.dot(tile, scratch(worker));
-    tile = tile_of(task.up, task.input, task.row_index, task.n_rows, first_weight_row, first_row);
-    tile.output = up;
-    tile.output_stride = kTileWeightRows;
-    kernels_.dot(tile, scratch(worker));
+  for_each_tile(
+      tasks, &FfnTask::gate,
+      [&](const FfnTask& task, std::size_t first_weight_row, std::size_t first_row,
+          unsigned worker) { make_hidden(task, first_weight_row, first_row, scratch(worker)); });
+  for_each_tile(tasks, &FfnTask::down,
+                [&](const FfnTask& task, std::size_t first_weight_row, std::size_t first_row,
+                    unsigned worker) {
+                  DotTile tile = tile_of(task.down, task.hidden, nullptr, task.n_rows,
+                                         first_weight_row, first_row);
+                  tile.output = task.output + first_row * task.down.rows + first_weight_row;
+                  tile.output_stride = task.down.rows;
+                  kernels_.dot(tile, scratch(worker));
+                });
+}
 
-    const Activations& hidden = task.hidden;
-    for (std::size_t r = 0; r < tile.n_rows; ++r) {
-      const std::size_t row = first_row + r;
-      float* const values = hidden.values + row * hidden.columns + first_weight_row;
-      kernels_.silu_multiply(gate + r * kTileWeightRows, up + r * kTileWeightRows, values,
-                             tile.weight_rows);
-      if (hidden.codes == nullptr) continue;
-      kernels_.quantise(values, tile.weight_rows,
-                        hidden.codes + row * hidden.columns + first_weight_row,
-                        hidden.scales + (row * hidden.columns + first_weight_row) / 32,
-                        hidden.sums + (row * hidden.columns + first_weight_row) / 16);
-    }
-  });
-
-  tile_ends_.clear();
-  tiles = 0;
-  for (const FfnTask& task : tasks) {
-    tile_ends_.push_back(tiles += Tiling(task.down.rows, task.n_rows).count());
+/// A tile of act(gate · x) ⊙ (up · x), in both forms.
+void CpuCompute::make_hidden(const FfnTask& task, std::size_t first_weight_row,
+                             std::size_t first_row, std::byte* scratch) {
+  auto* const gate = reinterpret_cast<float*>(scratch + kDotScratchBytes);
+  float* const up = gate + kTileActivationRows * kTileWeightRows;
+  DotTile tile;
+  for (const auto& [weight, output] : {std::pair(&task.gate, gate), std::pair(&task.up, up)}) {
+    tile = tile_of(*weight, task.input, task.row_index, task.n_rows, first_weight_row, first_row);
+    tile.output = output;
+    tile.output_stride = kTileWeightRows;
+    kernels_.dot(tile, scratch);
   }
-  workers_.for_each(tiles, [&](std::size_t item, unsigned worker) {
-    const auto [task_index, index] = locate(tile_ends_, item);
-    const FfnTask& task = tasks[task_index];
-    const Tiling tiling(task.down.rows, task.n_rows);
-    const std::size_t first_weight_row = index % tiling.across * kTileWeightRows;
-    const std::size_t first_row = index / tiling.across * kTileActivationRows;
-    DotTile tile =
-        tile_of(task.down, task.hidden, nullptr, task.n_rows, first_weight_row, first_row);
-    tile.output = task.output + first_row * task.down.rows + first_weight_row;
-    tile.output_stride = task.down.rows;
-    kernels_.dot(tile, scratch(worker));
-  });
+  const Activations& hidden = task.hidden;
+  for (std::size_t r = 0; r < tile.n_rows; ++r) {
+    const std::size_t at = (first_row + r) * hidden.columns + first_weight_row;
+    kernels_.silu_multiply(gate + r * kTileWeightRows, up + r * kTileWeightRows, hidden.values + at,
+                           tile.weight_rows);
+    if (hidden.codes == nullptr) continue;
+    kernels_.quantise(hidden.values + at, tile.weight_rows, hidden.codes + at,
+                      hidden.scales + at / 32, hidden.sums + at / 16);
+  }
 }
 
 Result<std::unique_ptr<Compute>> make_cpu_compute(unsigned threads, Isa isa) {

@@ -33,6 +33,7 @@ class CpuCompute final : public Compute {
 
   // cpu_compute.cc
   void quantise(const Activations& activations, std::size_t rows) override;
+  void repack(std::span<const RepackTask> tasks) override;
   void matmul(std::span<const MatmulTask> tasks) override;
   void ffn(std::span<const FfnTask> tasks) override;
   // norm.cc, rope.cc
@@ -51,13 +52,19 @@ class CpuCompute final : public Compute {
   static constexpr std::size_t kScratchBytes = 320 * 1024;
 
  private:
+  /// Cuts the product of each task's `weight` into tiles: body(task, first weight row, first row,
+  /// worker).
+  template <typename Task, typename Body>
+  void for_each_tile(std::span<const Task> tasks, WeightMatrix Task::*weight, const Body& body);
+  void make_hidden(const FfnTask& task, std::size_t first_weight_row, std::size_t first_row,
+                   std::byte* scratch);
   std::byte* scratch(unsigned worker) { return scratch_.data() + worker * kScratchBytes; }
 
   Workers workers_;
   const Kernels& kernels_;
   std::string name_;
   AlignedBuffer scratch_;
-  std::vector<std::size_t> tile_ends_;        // of the tasks in flight: running sum of their tiles
+  std::vector<std::size_t> item_ends_;        // of the tasks in flight: running sum of their items
   std::vector<AttentionRun> attention_runs_;  // of the rows in flight
 };
 

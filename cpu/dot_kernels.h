@@ -2,6 +2,8 @@
 // Dot products of weight rows and activation rows, in the namespace of the instruction set that is
 // being compiled (kernels.h).
 
+#include "base/canonical.h"
+#include "base/strip_layout.h"
 #include "cpu/kernels.h"
 
 namespace sluice::SLUICE_ISA {
@@ -10,6 +12,7 @@ namespace sluice::SLUICE_ISA {
 void dot(const DotTile& tile, std::byte* scratch);
 
 namespace {
+inline std::size_t at_most(std::size_t n, std::size_t limit) { return n < limit ? n : limit; }
 /// A tile's rows lie end to end, but segments visit them in jumps that no hardware prefetcher
 /// follows: so ask for the next rows' while these are worked on. Beyond the matrix this asks in
 /// vain, which is harmless.
@@ -17,6 +20,13 @@ inline void prefetch(const std::byte* from, std::size_t bytes) {
   for (std::size_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
 }
 }  // namespace
+
+/// Columns [begin, begin + elements) of the strip of weight rows that begins at first_row, turned
+/// (base/strip_layout.h): where they lie, or in `turned`, which holds kMaxStripBytes a segment.
+const std::byte* turned_strip(const DotTile& tile, std::size_t first_row, std::size_t begin,
+                              std::size_t elements, std::byte* turned);
+/// No quantised format has more bytes to an element than nine eighths.
+inline constexpr std::size_t kMaxStripBytes = kStripRows * kSegment * 9 / 8;
 
 /// canonical.h's rule 2. REQUIRES: the format is quantised, tile.codes is not null.
 void quantised_dot(const DotTile& tile, std::byte* scratch);

@@ -2,21 +2,21 @@
 // time, unless they are float32 already.
 
 #include "base/canonical.h"
+#include "base/strip_layout.h"
 #include "cpu/code_lanes.h"
 #include "cpu/dot_kernels.h"
-#include "cpu/segment_codes.h"
+#include "cpu/strip_kernels.h"
 
 namespace sluice::SLUICE_ISA {
 namespace {
 
-constexpr std::size_t kStripRows = 8;  // weight rows decoded at a time: 16 KiB, half of an L1 cache
 // A register tile: as many running sums as lanes_sum_tile reduces at once.
 constexpr std::size_t kTileColumns = kTile == 16 ? 4 : 2;
 constexpr std::size_t kTileRows = kTile / kTileColumns;
 
 struct Scratch {
-  alignas(64) std::uint8_t codes[kSegment];
-  float scales[kSegment / 16], mins[kSegment / 16];
+  alignas(64) std::byte turned[kMaxStripBytes];
+  Panel panel;
   alignas(64) float weights[kStripRows][kSegment];
   alignas(64) float totals[kTileActivationRows][kTileWeightRows];
 };
@@ -34,46 +34,51 @@ void widen(const std::byte* from, std::size_t elements, float* out) {
   }
 }
 
-/// Quantised weights → float32, as TensorFormat::decode: scale * code is exact, so fma rounds as it
-/// does.
-void decode(const TensorFormat& format, const std::byte* from, std::size_t elements, float* out,
-            Scratch& scratch) {
-  const SegmentFormat segment = segment_format(format);
-  segment.unpack(format, from, elements, scratch.codes, scratch.scales, scratch.mins);
-  if (segment.offset != 0) {  // the bytes become signed
-    for (std::uint8_t& code : scratch.codes)
-      code = static_cast<std::uint8_t>(code - segment.offset);
-  }
+/// Row `row` of a panel → float32, as TensorFormat::decode: scale * code is exact, so fma rounds as
+/// it does.
+void decode(const TensorFormat& format, int offset, const Panel& panel, std::size_t row,
+            std::size_t elements, float* out) {
   for (std::size_t i = 0; i < elements; i += 16) {
-    const std::size_t group = i / format.group;
-    const std::uint8_t* codes = scratch.codes + i;
-    if (format.group == 32) {  // interleaved
-      const std::size_t within = group % kInterleave;
-      codes = scratch.codes + 32 * (group - within) + 16 * within + i % 32 * kInterleave;
+    std::uint8_t codes[16];
+    for (std::size_t j = 0; j < 16; j += 4) {
+      std::memcpy(codes + j, panel.codes[(i + j) / 4] + 4 * row, 4);
     }
+    for (std::uint8_t& code : codes) code = static_cast<std::uint8_t>(code - offset);
+    const std::size_t group = i / format.group;
     const Lanes values = lanes_load_codes(reinterpret_cast<const std::byte*>(codes));
-    const Lanes scale = lanes_set(scratch.scales[group]);
+    const Lanes scale = lanes_set(panel.scales[group][row]);
     // Adding a minimum of zero would turn -0 into +0.
-    lanes_store(out + i, format.has_min ? lanes_fma(scale, values, lanes_set(scratch.mins[group]))
-                                        : scale * values);
+    lanes_store(out + i, format.has_min
+                             ? lanes_fma(scale, values, lanes_set(panel.mins[group][row]))
+                             : scale * values);
   }
 }
 
-/// A row's segment in float32: where it lies, or in `out`.
-const float* in_float32(const TensorFormat& format, const std::byte* from, std::size_t elements,
-                        float* out, Scratch& scratch) {
-  switch (format.type) {
-    case TensorType::kF32:
-      return reinterpret_cast<const float*>(from);
-    case TensorType::kF16:
-      widen<lanes_load_half>(from, elements, out);
-      return out;
-    case TensorType::kBF16:
-      widen<lanes_load_bf16>(from, elements, out);
-      return out;
-    default:
-      decode(format, from, elements, out, scratch);
-      return out;
+/// A segment of up to sixteen rows in float32: where they lie, or in `out`.
+void in_float32(const DotTile& tile, std::size_t first_row, std::size_t rows, std::size_t begin,
+                std::size_t elements, Scratch& scratch, const float** weights) {
+  const TensorFormat& format = *tile.format;
+  if (format.quantised()) {
+    const StripFormat& strip = strip_format(format);
+    strip.unpack(turned_strip(tile, first_row, begin, elements, scratch.turned), elements,
+                 scratch.panel);
+    for (std::size_t row = 0; row < rows; ++row) {
+      decode(format, strip.offset, scratch.panel, row, elements, scratch.weights[row]);
+      weights[row] = scratch.weights[row];
+    }
+    return;
+  }
+  const std::byte* from = tile.weight + first_row * tile.row_bytes + format.bytes(begin);
+  for (std::size_t row = 0; row < rows; ++row, from += tile.row_bytes) {
+    prefetch(from + kStripRows * tile.row_bytes, format.bytes(elements));
+    weights[row] = scratch.weights[row];
+    if (format.type == TensorType::kF32) weights[row] = reinterpret_cast<const float*>(from);
+    if (format.type == TensorType::kF16) {
+      widen<lanes_load_half>(from, elements, scratch.weights[row]);
+    }
+    if (format.type == TensorType::kBF16) {
+      widen<lanes_load_bf16>(from, elements, scratch.weights[row]);
+    }
   }
 }
 
@@ -129,23 +134,17 @@ void add_row(const float* const* weights, const float* x, std::size_t elements, 
 
 void float_dot(const DotTile& tile, std::byte* scratch) {
   Scratch& working = *reinterpret_cast<Scratch*>(scratch);
-  const TensorFormat& format = *tile.format;
   std::memset(working.totals, 0, tile.n_rows * sizeof(working.totals[0]));
   const auto activation_row = [&](std::size_t r) {
     return tile.values + (tile.row_index != nullptr ? tile.row_index[r] : r) * tile.columns;
   };
   for (std::size_t begin = 0; begin < tile.columns; begin += kSegment) {
     const std::size_t elements = tile.columns - begin < kSegment ? tile.columns - begin : kSegment;
-    const std::size_t skipped = begin / format.block_elements * format.block_bytes;
     for (std::size_t first = 0; first < tile.weight_rows; first += kStripRows) {
       const std::size_t rows =
           tile.weight_rows - first < kStripRows ? tile.weight_rows - first : kStripRows;
       const float* weights[kStripRows];
-      for (std::size_t i = 0; i < rows; ++i) {
-        const std::byte* const row = tile.weight + (first + i) * tile.row_bytes + skipped;
-        prefetch(row + kStripRows * tile.row_bytes, format.bytes(elements));
-        weights[i] = in_float32(format, row, elements, working.weights[i], working);
-      }
+      in_float32(tile, first, rows, begin, elements, working, weights);
       std::size_t r = 0;
       for (; r + kTileColumns <= tile.n_rows; r += kTileColumns) {
         const float* x[kTileColumns];

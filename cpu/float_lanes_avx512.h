@@ -1,10 +1,10 @@
 #pragma once
 // Sixteen float lanes as one AVX-512 register (float_lanes.h).
 
-#include "cpu/intrinsics.h"
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include "cpu/intrinsics.h"
 
 namespace sluice::SLUICE_ISA {
 namespace {

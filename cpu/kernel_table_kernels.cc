@@ -5,6 +5,7 @@
 #include "cpu/kernels.h"
 #include "cpu/norm_kernels.h"
 #include "cpu/row_kernels.h"
+#include "cpu/strip_kernels.h"
 
 namespace sluice::SLUICE_ISA {
 
@@ -12,6 +13,7 @@ extern const Kernels kKernels;
 constinit const Kernels kKernels = {
     .quantise = quantise,
     .dot = dot,
+    .to_strip = to_strip,
     .silu_multiply = silu_multiply,
     .rms_norm = rms_norm,
     .rope = rope,

@@ -27,7 +27,8 @@ namespace sluice {
 /// bias[i]).
 struct DotTile {
   const TensorFormat* format = nullptr;
-  const std::byte* weight = nullptr;  // [weight_rows, row_bytes]
+  const std::byte* weight = nullptr;          // [weight_rows, row_bytes]
+  WeightLayout layout = WeightLayout::kRows;  // kStrips: the first row begins a strip
   std::size_t row_bytes = 0;
   std::size_t weight_rows = 0;
   std::size_t columns = 0;
@@ -58,6 +59,10 @@ struct Kernels {
   void (*quantise)(const float* values, std::size_t columns, std::int8_t* codes, float* scales,
                    std::int16_t* sums);
   void (*dot)(const DotTile& tile, std::byte* scratch);
+  /// Turns n_blocks blocks of n_rows <= 16 rows, row_bytes apart, into a strip
+  /// (base/strip_layout.h). Lanes from n_rows on repeat the last row.
+  void (*to_strip)(const TensorFormat& format, const std::byte* rows, std::size_t row_bytes,
+                   std::size_t n_rows, std::size_t n_blocks, std::byte* strip);
   /// out[i] = silu(gate[i]) * up[i]; out may be gate or up.
   void (*silu_multiply)(const float* gate, const float* up, float* out, std::size_t n);
   /// One row: rule 6. out may be x.

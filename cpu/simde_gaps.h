@@ -35,6 +35,10 @@ inline __m128i simde_cvtepi32_epi8(__m512i a) {
   return simde_convert<__m128i, std::int8_t, __m512i, std::int32_t>(
       a, [](std::int32_t x) { return static_cast<std::int8_t>(x); });
 }
+inline __m256i simde_cvtepi32_epi16(__m512i a) {
+  return simde_convert<__m256i, std::int16_t, __m512i, std::int32_t>(
+      a, [](std::int32_t x) { return static_cast<std::int16_t>(x); });
+}
 inline __m512 simde_cvtepi32_ps(__m512i a) {
   return simde_convert<__m512, float, __m512i, std::int32_t>(
       a, [](std::int32_t x) { return static_cast<float>(x); });
@@ -106,6 +110,7 @@ inline __m512i simde_madd_epi16(__m512i a, __m512i b) {
 #define _mm512_cvtepi8_epi32(a) simde_cvtepi8_epi32(a)
 #define _mm512_cvtepi16_epi32(a) simde_cvtepi16_epi32(a)
 #define _mm512_cvtepi32_epi8(a) simde_cvtepi32_epi8(a)
+#define _mm512_cvtepi32_epi16(a) simde_cvtepi32_epi16(a)
 #define _mm512_cvtepi32_ps(a) simde_cvtepi32_ps(a)
 #define _mm512_cvttps_epi32(a) simde_cvttps_epi32(a)
 #define _mm512_cvtph_ps(a) simde_cvtph_ps(a)

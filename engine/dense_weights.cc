@@ -192,4 +192,22 @@ Result<DenseWeights> DenseWeights::load(const Checkpoint& checkpoint, const Mode
   return weights;
 }
 
+void DenseWeights::repack(Compute& compute) {
+  const bool tied = head_.data == embedding_.data;
+  std::vector<RepackTask> tasks;
+  const auto add = [&](WeightMatrix& matrix) {
+    if (matrix.format == nullptr) return;
+    tasks.push_back({&matrix, memory_.data() + (matrix.data - memory_.data())});
+  };
+  add(head_);
+  for (LayerWeights& layer : layers_) {
+    for (WeightMatrix* matrix : {&layer.q, &layer.k, &layer.v, &layer.output, &layer.ffn.gate,
+                                 &layer.ffn.up, &layer.ffn.down}) {
+      add(*matrix);
+    }
+  }
+  compute.repack(tasks);
+  if (tied) embedding_ = head_;
+}
+
 }  // namespace sluice

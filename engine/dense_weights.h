@@ -41,7 +41,7 @@ struct LayerWeights {
   WeightMatrix shared_gate;         // [1, hidden]; its sigmoid weighs the shared expert
 };
 
-/// Immutable after loading.
+/// Immutable after loading and `repack`.
 class DenseWeights {
  public:
   /// Bytes that `load` will hold.
@@ -50,6 +50,9 @@ class DenseWeights {
   /// against the description: kCorrupt names the tensor.
   static Result<DenseWeights> load(const Checkpoint& checkpoint, const ModelDescription& model,
                                    BlockReader& reader, const std::vector<FileIndex>& files);
+
+  /// Brings all matrices into the order that the device multiplies fastest.
+  void repack(Compute& compute);
 
   const WeightMatrix& embedding() const { return embedding_; }  // [vocabulary, hidden]
   const WeightMatrix& head() const { return head_; }         // the same matrix where they are tied

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 
+#include "base/strip_layout.h"
+
 namespace sluice {
 
 Result<std::unique_ptr<ForwardPass>> ForwardPass::create(const ModelDescription& model,
@@ -53,9 +55,8 @@ Status ForwardPass::embed(std::span<const Row> rows) {
           ErrorCode::kInvalidArgument,
           fmt::format("token {} is outside the vocabulary of {}", rows[row].token, table.rows));
     }
-    const std::byte* vector =
-        table.data + static_cast<std::size_t>(rows[row].token) * table.row_bytes();
-    table.format->decode(vector, scratch_.residual + row * model_.hidden, model_.hidden);
+    decode_row(table, static_cast<std::size_t>(rows[row].token),
+               scratch_.residual + row * model_.hidden);
     scratch_.positions[row] = rows[row].position;
   }
   rope_.fill({scratch_.positions.data(), rows.size()}, scratch_.cosines, scratch_.sines);

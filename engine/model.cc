@@ -125,6 +125,7 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, const std::string& 
 
   SLUICE_ASSIGN(model->weights_,
                 DenseWeights::load(model->checkpoint(), description, runtime.reader(), files));
+  model->weights_.repack(runtime.compute());
   SLUICE_ASSIGN(model->store_, ExpertStore::create(model->outline_.catalogue, runtime.reader(),
                                                    {.capacity_bytes = model->plan_.cache,
                                                     .policy = options.policy,

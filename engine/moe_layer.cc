@@ -106,6 +106,7 @@ Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights,
     } else if (ready->empty()) {
       break;
     } else {
+      store_.repack(*ready, compute_);
       tasks_.clear();
       for (const std::uint32_t index : *ready) tasks_.push_back(expert_task(index));
       compute_.ffn(tasks_);

@@ -12,6 +12,12 @@
 namespace sluice {
 namespace {
 
+/// How the gate, up and down of the copy of that version lie in their slot.
+struct CopyLayout {
+  std::uint32_t version = 0;
+  WeightLayout matrices[3] = {};
+};
+
 /// What a visit wants of one expert, on its way; pinned in the cache from Loading to Handed.
 ///
 ///     from        to
@@ -23,6 +29,7 @@ enum class Stage : std::uint8_t { kDeferred, kLoading, kArrived, kHanded, kOver 
 struct Want {
   CacheKey key;
   Stage stage = Stage::kDeferred;
+  bool hit = false;
   CachedCopy copy;  // meaningful while pinned
 };
 
@@ -46,6 +53,9 @@ class CachedExpertStore final : public ExpertStore {
     handed_.reserve(most);
     starting_.reserve(most);
     finished_.reserve(most);
+    returned_.reserve(most);
+    repack_tasks_.reserve(3 * most);
+    layouts_.resize(cache_.shape().size());
     want_of_.assign(most, kNone);
     if (memory_.size() > 0) reader_.register_memory({memory_.data(), memory_.size()});
   }
@@ -56,6 +66,7 @@ class CachedExpertStore final : public ExpertStore {
 
   Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts) override;
   Result<std::span<const std::uint32_t>> ready() override;
+  void repack(std::span<const std::uint32_t> indices, Compute& compute) override;
   ExpertWeights weights(std::uint32_t index) const override;
   Status release(std::span<const std::uint32_t> indices) override;
   void end() override;
@@ -70,6 +81,10 @@ class CachedExpertStore final : public ExpertStore {
   Status load_deferred();
   void take_finished(bool wait);
   std::size_t group_limit() const;
+  CopyLayout& layout_of(const Want& want) { return layouts_[cache_.shape().index(want.key)]; }
+  const CopyLayout& layout_of(const Want& want) const {
+    return layouts_[cache_.shape().index(want.key)];
+  }
   Status no_room() const;
 
   const ExpertCatalogue& catalogue_;
@@ -77,6 +92,7 @@ class CachedExpertStore final : public ExpertStore {
   ExpertLoader loader_;
   AlignedBuffer memory_;
   ExpertCache cache_;
+  std::vector<CopyLayout> layouts_;  // [keys]; of another version than the copy's: as in the file
   ExpertStatistics statistics_;
 
   // The open visit; everything is reserved for the widest layer.
@@ -94,6 +110,12 @@ class CachedExpertStore final : public ExpertStore {
   std::vector<std::uint32_t> handed_;    // by the last `ready`
   std::vector<std::uint32_t> starting_;  // what load_deferred found room for
   std::vector<FinishedLoad> finished_;
+  struct Returned {
+    std::uint32_t index;
+    ExpertWeights weights;
+  };
+  std::vector<Returned> returned_;  // what `repack` works on
+  std::vector<RepackTask> repack_tasks_;
 };
 
 Status CachedExpertStore::begin(std::uint32_t layer, std::span<const std::uint32_t> experts) {
@@ -125,7 +147,7 @@ Status CachedExpertStore::open_visit(std::uint32_t layer, std::span<const std::u
     }
     want_of_[expert] = static_cast<std::uint32_t>(wants_.size());
     keys_.push_back({turn, static_cast<std::uint16_t>(expert), 0});
-    wants_.push_back({keys_.back(), Stage::kDeferred, {}});
+    wants_.emplace_back().key = keys_.back();
   }
   if (!status.ok()) {
     for (const Want& want : wants_) want_of_[want.key.expert] = kNone;
@@ -152,6 +174,7 @@ void CachedExpertStore::pin_hits() {
     deferred_ -= 1;
     if (pinned.state == CopyState::kReady) {
       want.stage = Stage::kArrived;
+      want.hit = true;
       arrived_.push_back(index);
       statistics_.hits += 1;
     } else {
@@ -251,9 +274,38 @@ void CachedExpertStore::take_finished(bool wait) {
   finished_.clear();
 }
 
+void CachedExpertStore::repack(std::span<const std::uint32_t> indices, Compute& compute) {
+  returned_.clear();
+  repack_tasks_.clear();
+  for (const std::uint32_t index : indices) {
+    const Want& want = wants_[index];
+    if (!want.hit || layout_of(want).version == want.copy.version) continue;
+    returned_.push_back({index, weights(index)});
+    ExpertWeights& expert = returned_.back().weights;
+    std::byte* const slot = memory_.data() + want.copy.extent.offset;
+    for (WeightMatrix* matrix : {&expert.gate, &expert.up, &expert.down}) {
+      repack_tasks_.push_back({matrix, slot + (matrix->data - slot)});
+    }
+  }
+  if (returned_.empty()) return;
+  compute.repack(repack_tasks_);
+  for (const auto& [index, expert] : returned_) {
+    const Want& want = wants_[index];
+    layout_of(want) = {want.copy.version,
+                       {expert.gate.layout, expert.up.layout, expert.down.layout}};
+  }
+}
+
 ExpertWeights CachedExpertStore::weights(std::uint32_t index) const {
   const Want& want = wants_[index];
-  return loader_.weights(want.key, memory_.data() + want.copy.extent.offset);
+  ExpertWeights weights = loader_.weights(want.key, memory_.data() + want.copy.extent.offset);
+  const CopyLayout& layout = layout_of(want);
+  if (layout.version == want.copy.version) {
+    weights.gate.layout = layout.matrices[0];
+    weights.up.layout = layout.matrices[1];
+    weights.down.layout = layout.matrices[2];
+  }
+  return weights;
 }
 
 Status CachedExpertStore::release(std::span<const std::uint32_t> indices) {

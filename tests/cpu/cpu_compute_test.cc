@@ -8,6 +8,7 @@
 #include <bit>
 
 #include "base/aligned_buffer.h"
+#include "base/strip_layout.h"
 #include "tests/cpu/plain_dot.h"
 
 namespace sluice::testing {
@@ -86,6 +87,34 @@ TEST(CpuCompute, MultipliesTasksOfManySizesTogether) {
       ASSERT_EQ(bits(products[i].output), bits(products[i].want)) << "task " << i;
     }
   });
+}
+
+// Whole strips are turned, what is left of the rows stays, and formats that are not quantised do.
+TEST(CpuCompute, MultipliesWhatItRepackedToTheSameBits) {
+  std::mt19937 random(14);
+  for (const TensorFormat& format : tensor_formats()) {
+    SCOPED_TRACE(format.name);
+    for (const bool with_codes : {true, false}) {
+      for (const std::size_t rows : {16, 83, 7}) {
+        const Product p = make_product(format.type, rows, 768, 6, with_codes, false, random);
+        for_each_compute([&](Compute& compute) {
+          Product repacked = p;
+          repacked.output.assign(p.output.size(), 9.0f);
+          MatmulTask task = p.task;
+          task.weight.data = repacked.weight.bytes.data();
+          task.output = repacked.output.data();
+          const RepackTask repack{&task.weight, repacked.weight.bytes.data()};
+          compute.repack({&repack, 1});
+          const bool strips = task.weight.layout == WeightLayout::kStrips;
+          EXPECT_EQ(strips, format.quantised() && rows >= kStripRows);
+          EXPECT_EQ(repacked.weight.bytes != p.weight.bytes, strips);
+          compute.repack({&repack, 1});  // once is enough
+          compute.matmul({&task, 1});
+          EXPECT_EQ(bits(repacked.output), bits(p.want));
+        });
+      }
+    }
+  }
 }
 
 TEST(CpuCompute, GivesARowTheSameBitsAloneAndInABatch) {

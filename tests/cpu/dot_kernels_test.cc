@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <utility>
 
 #include "base/aligned_buffer.h"
+#include "base/strip_layout.h"
 #include "cpu/kernels.h"
 #include "tests/cpu/plain_dot.h"
 #include "tests/cpu/tested_kernels.h"
@@ -18,6 +20,33 @@ struct Case {
   bool gather = false, bias = false, with_codes = true;
   int code_byte = -1, code = -1;  // see plain_dot.h
 };
+
+/// The matrix with its strips turned by a set of kernels.
+OwnedMatrix in_strips(const OwnedMatrix& rows, const Kernels& kernels) {
+  OwnedMatrix strips = rows;
+  const WeightMatrix& matrix = rows.matrix;
+  const std::size_t bytes = kStripRows * matrix.row_bytes();
+  for (std::size_t strip = 0; strip < matrix.rows / kStripRows; ++strip) {
+    kernels.to_strip(*matrix.format, rows.bytes.data() + strip * bytes, matrix.row_bytes(),
+                     kStripRows, matrix.columns / matrix.format->block_elements,
+                     strips.bytes.data() + strip * bytes);
+  }
+  strips.matrix.data = strips.bytes.data();
+  strips.matrix.layout = WeightLayout::kStrips;
+  return strips;
+}
+
+/// Every set of kernels with every layout of the weights.
+std::vector<std::pair<TestedKernels, WeightLayout>> tested_ways(const TensorFormat& format,
+                                                                bool emulated) {
+  std::vector<std::pair<TestedKernels, WeightLayout>> ways;
+  for (const TestedKernels& tested : tested_kernels()) {
+    if (tested.emulated && !emulated) continue;
+    ways.emplace_back(tested, WeightLayout::kRows);
+    if (format.quantised()) ways.emplace_back(tested, WeightLayout::kStrips);
+  }
+  return ways;
+}
 
 /// One product by every set of kernels.
 void expect_canonical(const TensorFormat& format, const Case& shape, unsigned seed,
@@ -45,14 +74,17 @@ void expect_canonical(const TensorFormat& format, const Case& shape, unsigned se
     }
   }
 
-  for (const TestedKernels& tested : tested_kernels()) {
-    if (tested.emulated && !emulated) continue;
+  for (const auto& [tested, layout] : tested_ways(format, emulated)) {
     SCOPED_TRACE(tested.name);
+    SCOPED_TRACE(layout == WeightLayout::kStrips ? "strips" : "rows");
+    const OwnedMatrix stored =
+        layout == WeightLayout::kStrips ? in_strips(weight, *tested.kernels) : weight;
     std::vector<float> output(want.size(), kUntouched);
     AlignedBuffer scratch = AlignedBuffer::allocate(kDotScratchBytes).value();
     DotTile tile;
     tile.format = &format;
-    tile.weight = weight.matrix.data;
+    tile.weight = stored.bytes.data();
+    tile.layout = layout;
     tile.row_bytes = weight.matrix.row_bytes();
     tile.weight_rows = shape.weight_rows;
     tile.columns = shape.columns;
@@ -103,14 +135,34 @@ TEST(DotKernels, AreCanonicalForEveryFormatAndShape) {
   }
 }
 
-// One row has a way of its own: by half segments, up to four segments at a time, four rows
-// together.
+TEST(DotKernels, TurnEveryRow) {
+  for (const TensorFormat& format : tensor_formats()) {
+    if (!format.quantised()) continue;
+    SCOPED_TRACE(format.name);
+    std::mt19937 random(5);
+    const std::size_t columns = 3 * format.block_elements;
+    const OwnedMatrix rows = random_matrix(format, 2 * kStripRows + 3, columns, random);
+    for (const TestedKernels& tested : tested_kernels()) {
+      SCOPED_TRACE(tested.name);
+      const OwnedMatrix strips = in_strips(rows, *tested.kernels);
+      EXPECT_NE(strips.bytes, rows.bytes);
+      std::vector<float> want(columns), got(columns);
+      for (std::size_t row = 0; row < rows.matrix.rows; ++row) {
+        decode_row(rows.matrix, row, want.data());
+        decode_row(strips.matrix, row, got.data());
+        ASSERT_EQ(std::memcmp(got.data(), want.data(), columns * sizeof(float)), 0) << row;
+      }
+    }
+  }
+}
+
+// Long rows are taken in runs of eight segments.
 TEST(DotKernels, TakeOneRow) {
   for (const TensorFormat& format : tensor_formats()) {
     if (!format.quantised()) continue;
     SCOPED_TRACE(format.name);
     unsigned seed = 11;
-    for (const std::size_t columns : {256, 768, 2048, 2816}) {
+    for (const std::size_t columns : {256, 768, 2048, 4864}) {
       for (const std::size_t weight_rows : {2, 16, 35}) {
         expect_canonical(
             format,

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <numeric>
@@ -15,15 +16,21 @@
 #include "experts/expert_catalogue.h"
 #include "experts/expert_store.h"
 #include "tests/experts/fake_checkpoint.h"
+#include "tests/experts/fake_device.h"
 #include "tests/experts/memory_reader.h"
 
 namespace sluice::test {
 
-/// Byte for byte what the file holds?
+/// Byte for byte what the file holds, or what the device made of it?
 inline bool same_bytes(const WeightMatrix& matrix, const FileRange& range,
                        const std::vector<std::vector<std::byte>>& files) {
-  return matrix.bytes() == range.bytes &&
-         std::memcmp(matrix.data, files[range.file].data() + range.offset, range.bytes) == 0;
+  if (matrix.bytes() != range.bytes) return false;
+  const std::byte* const stored = files[range.file].data() + range.offset;
+  if (matrix.layout == WeightLayout::kRows) {
+    return std::memcmp(matrix.data, stored, range.bytes) == 0;
+  }
+  return std::equal(matrix.data, matrix.data + range.bytes, stored,
+                    [](std::byte turned, std::byte byte) { return turned == ~byte; });
 }
 
 struct StoreBench {
@@ -32,6 +39,7 @@ struct StoreBench {
   ExpertCatalogue catalogue;
   std::unique_ptr<MemoryReader> reader;
   std::unique_ptr<ExpertStore> store;
+  FakeDevice device;
 
   StoreBench(const std::vector<FakeLayer>& layers, Placement placement, std::size_t alignment,
              std::size_t capacity)
@@ -49,7 +57,14 @@ struct StoreBench {
     if (created.ok()) store = std::move(created).value();
   }
 
-  bool right(std::uint32_t layer, std::uint32_t expert, const ExpertWeights& weights) const {
+  /// The file's bytes, rearranged exactly if the expert `returned` and the device has a better
+  /// order.
+  bool right(std::uint32_t layer, std::uint32_t expert, const ExpertWeights& weights,
+             bool returned = false) const {
+    for (const WeightMatrix* matrix : {&weights.gate, &weights.up, &weights.down}) {
+      const bool turned = matrix->layout == WeightLayout::kStrips;
+      if (turned != (returned && FakeDevice::repacks(*matrix))) return false;
+    }
     const auto& ranges = catalogue.find(layer)->ranges[expert];
     return same_bytes(weights.gate, ranges[0], fake.files) &&
            same_bytes(weights.up, ranges[1], fake.files) &&
@@ -59,6 +74,8 @@ struct StoreBench {
   /// One visit as the engine makes it. Every index must come exactly once, with the right bytes,
   /// also just before release.
   Status visit(std::uint32_t layer, const std::vector<std::uint32_t>& experts) {
+    std::vector<bool> returned;
+    for (const std::uint32_t expert : experts) returned.push_back(store->resident({layer, expert}));
     if (Status status = store->begin(layer, experts); !status.ok()) return status;
     std::vector<int> seen(experts.size());
     Status status;
@@ -70,9 +87,10 @@ struct StoreBench {
       }
       if (ready->empty()) break;
       const std::vector<std::uint32_t> group(ready->begin(), ready->end());
+      store->repack(group, device);
       for (const std::uint32_t index : group) {
         seen[index] += 1;
-        EXPECT_TRUE(right(layer, experts[index], store->weights(index)))
+        EXPECT_TRUE(right(layer, experts[index], store->weights(index), returned[index]))
             << "layer " << layer << " expert " << experts[index];
       }
       status = store->release(group);

@@ -1,0 +1,33 @@
+#include "base/strip_layout.h"
+
+#include <cstring>
+
+namespace sluice {
+namespace {
+
+constexpr std::size_t kMaxBlockBytes = 512;
+
+}  // namespace
+
+void decode_row(const WeightMatrix& matrix, std::size_t row, float* out) {
+  const TensorFormat& format = *matrix.format;
+  const std::size_t strip = row / kStripRows * kStripRows;
+  if (matrix.layout == WeightLayout::kRows || strip + kStripRows > matrix.rows) {
+    return format.decode(matrix.data + row * matrix.row_bytes(), out, matrix.columns);
+  }
+  const StripBlock parts(format);
+  const std::size_t lane = row - strip;
+  const std::byte* blocks = matrix.data + strip * matrix.row_bytes();
+  std::byte block[kMaxBlockBytes];
+  for (std::size_t at = 0; at < matrix.columns; at += format.block_elements) {
+    for (std::size_t word = 0; word < parts.words; ++word) {
+      std::memcpy(block + parts.first_word + 4 * word, blocks + 4 * (word * kStripRows + lane), 4);
+    }
+    std::memcpy(block + parts.rest, blocks + 4 * parts.words * kStripRows + lane * parts.rest_bytes,
+                parts.rest_bytes);
+    format.decode(block, out + at, format.block_elements);
+    blocks += kStripRows * format.block_bytes;
+  }
+}
+
+}  // namespace sluice

@@ -1,0 +1,53 @@
+#pragma once
+// What quantised products do with a strip of sixteen weight rows (base/strip_layout.h), one row of
+// functions for each format.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/canonical.h"
+#include "base/tensor_format.h"
+
+namespace sluice::SLUICE_ISA {
+
+inline constexpr std::size_t kMaxGroups = kSegment / 16;
+
+/// An activation row's part under a segment.
+struct ActivationSegment {
+  const std::int8_t* codes;  // [elements]
+  const float* scales;       // [elements / 32]
+  // By group of weights. A format with minima needs the sums of the codes, one without the sums
+  // times its offset, to be subtracted.
+  float sums[kMaxGroups];
+  std::int32_t corrections[kMaxGroups];
+};
+
+/// A segment of a strip, unpacked for many activation rows.
+struct Panel {
+  alignas(64) std::uint8_t codes[kSegment / 4][64];  // [columns / 4][16 rows][4]
+  alignas(64) float scales[kMaxGroups][16];
+  alignas(64) float mins[kMaxGroups][16];
+};
+
+struct StripFormat {
+  /// totals[r][16] += the products of `elements` columns of a strip and activation row r, of
+  /// n_rows <= kFewRows. `x` has n_rows for each segment.
+  void (*multiply)(const std::byte* strip, std::size_t elements, const ActivationSegment* x,
+                   std::size_t n_rows, float (*totals)[16]);
+  /// At most a segment of a strip.
+  void (*unpack)(const std::byte* strip, std::size_t elements, Panel& panel);
+  /// totals[s][r][16] += the products of kRegisterStrips panels, or of one, and n_rows rows.
+  void (*multiply_panels)(const Panel* panels, std::size_t n_panels, std::size_t elements,
+                          const ActivationSegment* x, std::size_t n_rows,
+                          float (*const* totals)[16]);
+  int offset;  // of the codes in a panel
+};
+
+/// REQUIRES: the format is quantised.
+const StripFormat& strip_format(const TensorFormat& format);
+
+/// Kernels::to_strip.
+void to_strip(const TensorFormat& format, const std::byte* rows, std::size_t row_bytes,
+              std::size_t n_rows, std::size_t n_blocks, std::byte* strip);
+
+}  // namespace sluice::SLUICE_ISA
