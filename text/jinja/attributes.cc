@@ -94,9 +94,24 @@ std::optional<Value> find_item(RenderState& state, const Value& value, const Val
   }
 }
 
-/// The indices that a slice of something of `length` has.
-std::vector<std::size_t> slice_indices(RenderState& state, std::size_t length, const Value& start,
-                                       const Value& stop, const Value& step) {
+/// Which indices a slice takes: from start to before stop (past it, where the step is negative), as
+/// slice.indices() tells.
+struct SliceRange {
+  std::int64_t start = 0, stop = 0, step = 1;
+
+  std::vector<std::size_t> indices() const {
+    std::vector<std::size_t> all;
+    for (std::int64_t i = start; step > 0 ? i < stop : i > stop;) {
+      all.push_back(static_cast<std::size_t>(i));
+      if (step > 0 ? step >= stop - i : step <= stop - i) break;
+      i += step;
+    }
+    return all;
+  }
+};
+
+SliceRange slice_range(RenderState& state, std::size_t length, const Value& start,
+                       const Value& stop, const Value& step) {
   const auto bound = [&](const Value& value) -> std::optional<std::int64_t> {
     if (value.is(Kind::kNone)) return {};
     if (value.is_integral()) return value.integer();
@@ -106,30 +121,17 @@ std::vector<std::size_t> slice_indices(RenderState& state, std::size_t length, c
   const auto size = static_cast<std::int64_t>(length);
   const auto first = bound(start), last = bound(stop);
   const std::int64_t stride = bound(step).value_or(1);
-  std::vector<std::size_t> indices;
   if (stride == 0) state.fail("slice step cannot be zero");
-  if (state.failed()) return indices;
+  if (state.failed()) return {};
   if (stride > 0) {
     const SliceBounds bounds = clip(size, first, last);
-    for (std::int64_t i = bounds.start; i < bounds.stop;) {
-      indices.push_back(static_cast<std::size_t>(i));
-      if (stride >= bounds.stop - i) break;
-      i += stride;
-    }
-    return indices;
+    return {bounds.start, bounds.stop, stride};
   }
   const auto place = [&](std::int64_t index) {  // -1 is before the first
     return std::clamp<std::int64_t>(index < 0 ? (index < -size ? -1 : index + size) : index, -1,
                                     size - 1);
   };
-  const std::int64_t from = first ? place(*first) : size - 1;
-  const std::int64_t to = last ? place(*last) : -1;
-  for (std::int64_t i = from; i > to;) {
-    indices.push_back(static_cast<std::size_t>(i));
-    if (stride <= to - i) break;
-    i += stride;
-  }
-  return indices;
+  return {first ? place(*first) : size - 1, last ? place(*last) : -1, stride};
 }
 
 Value part_of(RenderState& state, const Value& value, const Value& start, const Value& stop) {
@@ -193,18 +195,32 @@ Value get_slice(RenderState& state, const Value& value, const Value& start, cons
     if (!state.can_hold(text.size() * (sizeof(std::string_view) + sizeof(std::size_t)))) return {};
     const auto pieces = characters(text);
     std::string out;
-    for (const std::size_t index : slice_indices(state, pieces.size(), start, stop, step))
+    for (const std::size_t index : slice_range(state, pieces.size(), start, stop, step).indices())
       out += pieces[index];
     return state.text(std::move(out), value.is_markup());
   }
-  const bool is_range = value.is(Kind::kStream) && value.stream().form == Stream::Form::kRange;
-  if (value.is(Kind::kList) || is_range) {
-    const std::vector<Value>& all = is_range ? value.stream().items : value.items();
+  if (value.is(Kind::kStream) && value.stream().form == Stream::Form::kRange) {
+    const Stream& range = value.stream();
+    const SliceRange taken = slice_range(state, range.items.size(), start, stop, step);
+    std::int64_t first = 0, last = 0, wide = 0;
+    const auto place = [&](std::int64_t index, std::int64_t& number) {
+      return !__builtin_mul_overflow(index, range.step, &number) &&
+             !__builtin_add_overflow(number, range.start, &number);
+    };
+    if (state.failed()) return {};
+    if (!place(taken.start, first) || !place(taken.stop, last) ||
+        __builtin_mul_overflow(range.step, taken.step, &wide)) {
+      return state.fail("an integer does not fit into 64 bits");
+    }
+    return state.range(first, last, wide);
+  }
+  if (value.is(Kind::kList)) {
+    const std::vector<Value>& all = value.items();
     if (!state.spend(1 + all.size() / 4)) return {};
     std::vector<Value> items;
-    for (const std::size_t index : slice_indices(state, all.size(), start, stop, step))
+    for (const std::size_t index : slice_range(state, all.size(), start, stop, step).indices()) {
       items.push_back(all[index]);
-    if (is_range) return state.stream(Stream::Form::kRange, std::move(items), "range");
+    }
     return state.sequence(std::move(items), value.list().is_tuple);
   }
   if (value.is(Kind::kUndefined)) return state.fail_undefined(value);

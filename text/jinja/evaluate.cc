@@ -14,7 +14,11 @@ Value Interpreter::evaluate(const Expression& expression) {
 }
 
 Value Interpreter::evaluate_kind(const Expression& expression) {
-  const auto child = [&](std::size_t i) { return evaluate(*expression.children[i]); };
+  const auto child = [&](std::size_t i) {
+    Value value = evaluate(*expression.children[i]);
+    state_.set_line(expression.line);
+    return value;
+  };
   switch (expression.kind) {
     case ExpressionKind::kConstant:
       return expression.constant;
@@ -95,6 +99,7 @@ Value Interpreter::evaluate_slice(const Expression& expression) {
     const auto& bound = expression.children[i + 1];
     bounds[i] = bound == nullptr ? Value::none() : evaluate(*bound);
   }
+  state_.set_line(expression.line);
   return state_.failed() ? Value() : get_slice(state_, value, bounds[0], bounds[1], bounds[2]);
 }
 
@@ -167,6 +172,7 @@ Value Interpreter::evaluate_comparison(const Expression& expression) {
   Value left = evaluate(*expression.children[0]);
   for (std::size_t i = 0; i < expression.operators.size(); ++i) {
     Value right = evaluate(*expression.children[i + 1]);
+    state_.set_line(expression.line);
     if (state_.failed()) return {};
     if (!compare(state_, expression.operators[i], left, right)) return Value::boolean(false);
     left = std::move(right);

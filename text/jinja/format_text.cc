@@ -251,6 +251,9 @@ class BraceFormatter {
     std::size_t at = 0;
     auto index = read_number(name, at);
     if (name.empty()) index = automatic_++;
+    by_number_ = by_number_ || (index && !name.empty());
+    if (by_number_ && automatic_ > 0)
+      return state_.fail("numbered and unnumbered fields in one format string");
     if (index && at == name.size()) {
       if (*index < arguments_.positional.size()) return arguments_.positional[*index];
       return state_.fail("Replacement index " + std::to_string(*index) +
@@ -306,6 +309,7 @@ class BraceFormatter {
   std::string_view pattern_;
   const Arguments& arguments_;
   std::size_t automatic_ = 0;
+  bool by_number_ = false;
 };
 
 }  // namespace

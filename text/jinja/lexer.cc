@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include "text/jinja/code_points.h"
 
@@ -272,7 +273,10 @@ class Lexer {
     const std::string digits = plain_digits(at_, end);
     double value = 0;
     const auto result = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-    if (result.ec != std::errc()) return error("a number is out of range", ErrorCode::kUnsupported);
+    if (result.ec != std::errc()) {  // too large, or too small
+      const std::size_t mark = digits.find_first_of("eE");
+      value = mark != std::string::npos && digits[mark + 1] == '-' ? 0.0 : HUGE_VAL;
+    }
     add(TokenKind::kReal, source_.substr(at_, end - at_));
     tokens_.back().real = value;
     go_to(end);

@@ -18,10 +18,10 @@ Value Interpreter::make_macro(const MacroSyntax& macro) {
     scope_->is_emptied_at_end = true;
     state_.empty_at_end([scope = scope_] { scope->variables.clear(); });
   }
-  return state_.callable(macro.name,
-                         [this, &macro, outer = scope_](RenderState&, const Arguments& arguments) {
-                           return call_macro(macro, outer, arguments);
-                         });
+  return state_.macro(macro.name,
+                      [this, &macro, outer = scope_](RenderState&, const Arguments& arguments) {
+                        return call_macro(macro, outer, arguments);
+                      });
 }
 
 Value Interpreter::call_macro(const MacroSyntax& macro, const std::shared_ptr<Scope>& outer,

@@ -259,6 +259,11 @@ bool contains(RenderState& state, const Value& container, const Value& item) {
     default:
       break;
   }
+  const bool keys = container.is(Kind::kStream) && container.stream().form == Stream::Form::kKeys;
+  if (keys && !is_hashable(item)) {
+    state.fail("unhashable type: '" + std::string(type_name(item)) + "'");
+    return false;
+  }
   for (const Value& candidate : state.iterate(container)) {
     if (state.failed()) return false;
     if (candidate.is_same(item) || equal(state, candidate, item)) return true;
@@ -268,6 +273,10 @@ bool contains(RenderState& state, const Value& container, const Value& item) {
 
 bool is_hashable(const Value& value) {
   if (value.is(Kind::kDict)) return false;
+  if (value.is(Kind::kStream)) {
+    return value.stream().form != Stream::Form::kKeys &&
+           value.stream().form != Stream::Form::kItems;
+  }
   if (!value.is(Kind::kList)) return true;
   if (!value.list().is_tuple) return false;
   for (const Value& item : value.items()) {

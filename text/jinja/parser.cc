@@ -1,5 +1,7 @@
 #include "text/jinja/parser.h"
 
+#include <algorithm>
+
 #include "text/jinja/parser_level.h"
 
 namespace sluice::jinja {
@@ -169,7 +171,7 @@ void Parser::print_statement(Body& body) {
 void Parser::for_statement(Statement& made) {
   made.kind = StatementKind::kFor;
   ++loops_;
-  made.target = target(false, true);
+  made.target = target(false);
   expect_name("in");
   made.expression = tuple(false, false, "recursive");
   if (skip_name("if")) made.condition = expression();
@@ -196,7 +198,7 @@ void Parser::if_statement(Statement& made) {
 }
 
 void Parser::set_statement(Statement& made) {
-  made.target = target(true, false);
+  made.target = target(true);
   if (skip_operator("=")) {
     made.kind = StatementKind::kSet;
     made.expression = tuple(true, false);
@@ -211,7 +213,12 @@ void Parser::signature(MacroSyntax& macro) {
   expect_operator("(");
   while (!is_operator(")") && !failed()) {
     if (!macro.parameters.empty()) expect_operator(",");
-    macro.parameters.push_back(expect_any_name());
+    std::string name = expect_any_name();
+    if (std::find(macro.parameters.begin(), macro.parameters.end(), name) !=
+        macro.parameters.end()) {
+      fail("the parameter '" + name + "' is there twice");
+    }
+    macro.parameters.push_back(std::move(name));
     if (skip_operator("=")) {
       macro.defaults.push_back(expression());
     } else if (!macro.defaults.empty()) {
@@ -264,7 +271,7 @@ Target Parser::single_target(bool with_namespace) {
   const Level level(*this);
   Target made;
   if (skip_operator("(")) {
-    made = target(false, false);
+    made = target(false);
     expect_operator(")");
     return made;
   }
@@ -280,15 +287,13 @@ Target Parser::single_target(bool with_namespace) {
   return made;
 }
 
-Target Parser::target(bool with_namespace, bool ends_at_in) {
+Target Parser::target(bool with_namespace) {
   Target first = single_target(with_namespace);
   if (!is_operator(",")) return first;
   Target all;
   all.parts.push_back(std::move(first));
   while (skip_operator(",")) {
-    if (is(TokenKind::kBlockEnd) || is_operator(")") || is_operator("=") ||
-        (ends_at_in && is_name("in")))
-      break;
+    if (is(TokenKind::kBlockEnd) || is_operator(")") || is_operator("=")) break;
     all.parts.push_back(single_target(with_namespace));
   }
   return all;

@@ -61,7 +61,7 @@ class Parser {
   void print_statement(Body& body);
   void signature(MacroSyntax& macro);
   void macro_body(MacroSyntax& macro, std::string_view end);
-  Target target(bool with_namespace, bool ends_at_in);
+  Target target(bool with_namespace);
   Target single_target(bool with_namespace);
 
   // Expressions, from the loosest to the tightest.

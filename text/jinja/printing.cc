@@ -84,9 +84,11 @@ void append_space(RenderState& state, std::string& out, const Namespace& space) 
 void append_stream(RenderState& state, std::string& out, const Value& value) {
   const Stream& stream = value.stream();
   if (stream.form == Stream::Form::kRange) {
-    state.append(out, stream.description);
+    const std::string step = stream.step == 1 ? "" : ", " + std::to_string(stream.step);
+    state.append(out, "range(" + std::to_string(stream.start) + ", " + std::to_string(stream.stop) +
+                          step + ")");
   } else if (stream.form == Stream::Form::kGenerator) {
-    state.append(out, "<generator object>");
+    state.fail("a generator cannot be written; use |list");
   } else {
     state.append(out, std::string(type_name(value)) + "([");
     append_items(state, out, stream.items);
@@ -159,7 +161,9 @@ void append_repr(RenderState& state, std::string& out, const Value& value) {
       append_space(state, out, value.space());
       return;
     case Kind::kCallable:
-      state.append(out, "<function " + value.callable().name + ">");
+      if (!value.callable().is_macro)
+        state.fail("the function '" + value.callable().name + "' cannot be written");
+      state.append(out, "<Macro '" + value.callable().name + "'>");
       return;
     case Kind::kStream:
       append_stream(state, out, value);

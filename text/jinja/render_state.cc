@@ -9,6 +9,7 @@ namespace {
 // Nothing that a conversation holds is nested deeper, and whoever walks a value may recurse this
 // far.
 constexpr int kMaxNesting = 200;
+constexpr std::size_t kMaxRange = 100'000;  // as jinja2's sandbox has it
 
 int nesting_of(const std::vector<Value>& items) {
   int nesting = 0;
@@ -122,16 +123,38 @@ Value RenderState::callable(std::string name,
   const int nesting = bound.nesting() + 1;
   if (nesting > kMaxNesting) return fail("methods are nested too deeply");
   return Value(std::shared_ptr<const Callable>(
-      make<Callable>(64, std::move(name), std::move(call), nesting)));
+      make<Callable>(64, std::move(name), std::move(call), nesting, false)));
 }
 
-Value RenderState::stream(Stream::Form form, std::vector<Value> items, std::string description) {
+Value RenderState::macro(std::string name,
+                         std::function<Value(RenderState&, const Arguments&)> call) {
+  return Value(std::shared_ptr<const Callable>(
+      make<Callable>(64, std::move(name), std::move(call), 0, true)));
+}
+
+Value RenderState::stream(Stream::Form form, std::vector<Value> items) {
   const int nesting = nesting_of(items);
   if (nesting > kMaxNesting) return fail("generators are nested too deeply");
-  const std::size_t bytes = items.capacity() * sizeof(Value) + description.size();
-  const auto made =
-      make<Stream>(bytes, form, std::move(items), std::size_t{0}, std::move(description), nesting);
-  return Value(made);
+  const std::size_t bytes = items.capacity() * sizeof(Value);
+  return Value(make<Stream>(bytes, form, std::move(items), std::size_t{0}, std::int64_t{0},
+                            std::int64_t{0}, std::int64_t{1}, nesting));
+}
+
+Value RenderState::range(std::int64_t start, std::int64_t stop, std::int64_t step) {
+  if (step == 0) return fail("range() arg 3 must not be zero");
+  std::vector<Value> items;
+  for (std::int64_t i = start; step > 0 ? i < stop : i > stop;) {
+    if (failed()) return {};
+    if (items.size() == kMaxRange) {
+      return fail("Range too big. The sandbox blocks ranges larger than " +
+                  std::to_string(kMaxRange) + ".");
+    }
+    items.push_back(Value::integer(i));
+    if (__builtin_add_overflow(i, step, &i)) break;
+  }
+  const std::size_t bytes = items.capacity() * sizeof(Value);
+  return Value(make<Stream>(bytes, Stream::Form::kRange, std::move(items), std::size_t{0}, start,
+                            stop, step, 1));
 }
 
 std::vector<Value> RenderState::iterate(const Value& value) {

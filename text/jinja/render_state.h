@@ -66,7 +66,11 @@ class RenderState {
   /// `bound`: the value that the function has hold of.
   Value callable(std::string name, std::function<Value(RenderState&, const Arguments&)> call,
                  const Value& bound = {});
-  Value stream(Stream::Form form, std::vector<Value> items, std::string description = {});
+  Value macro(std::string name, std::function<Value(RenderState&, const Arguments&)> call);
+  /// REQUIRES: form is not kRange.
+  Value stream(Stream::Form form, std::vector<Value> items);
+  /// Fails for a step of 0 and for ranges longer than jinja2's sandbox allows.
+  Value range(std::int64_t start, std::int64_t stop, std::int64_t step);
   Value generator(std::vector<Value> items) {
     return stream(Stream::Form::kGenerator, std::move(items));
   }

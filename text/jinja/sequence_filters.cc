@@ -2,6 +2,7 @@
 // the results.
 
 #include <algorithm>
+#include <span>
 
 #include "text/jinja/attributes.h"
 #include "text/jinja/filters.h"
@@ -185,6 +186,8 @@ Value sort(RenderState& state, const Value& input, const Arguments& arguments) {
     }
   } else {
     items = keyed(state, input, attribute, nullptr, case_sensitive);
+    // Keys are lists: what has no order may be there as long as it is equal.
+    for (Keyed& item : items) item.key = state.list({item.key});
   }
   sort_by_key(state, items, parameters.flag(0, false));
   return state.list(without_keys(std::move(items)));
@@ -253,7 +256,7 @@ Value extreme(RenderState& state, const Value& input, const Arguments& arguments
       keyed(state, input, parameters.value(1, Value::none()), nullptr, parameters.flag(0, false));
   if (items.empty()) return Value::undefined("No aggregated item, sequence was empty.");
   const Keyed* best = &items[0];
-  for (const Keyed& item : items) {
+  for (const Keyed& item : std::span(items).subspan(1)) {
     if (kGreatest ? less(state, best->key, item.key) : less(state, item.key, best->key))
       best = &item;
   }

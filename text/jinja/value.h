@@ -171,6 +171,7 @@ struct Callable {
   std::string name;
   std::function<Value(RenderState&, const Arguments&)> call;
   int nesting = 0;  // of a value that it is bound to
+  bool is_macro = false;
   Metered metered;
 };
 
@@ -180,8 +181,8 @@ struct Stream {
   enum class Form { kGenerator, kRange, kItems, kKeys, kValues };
   Form form = Form::kGenerator;
   std::vector<Value> items;
-  std::size_t next = 0;     // the first item of a generator that is still there
-  std::string description;  // what it prints as, if that does not follow from the items
+  std::size_t next = 0;                        // the first item of a generator that is still there
+  std::int64_t start = 0, stop = 0, step = 1;  // of a range
   int nesting = 1;
   Metered metered;
 };

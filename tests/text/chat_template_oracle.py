@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+"""Renders templates with jinja2, set up as Hugging Face Transformers does for chat templates.
+
+usage: chat_template_oracle.py render CASES OUT      lines {"template", "variables"} -> lines {"text"} or {"error"}
+       chat_template_oracle.py random SEED COUNT OUT  lines {"template", "variables", "text" or "error"} of random expressions
+"""
+
+import datetime
+import functools
+import json
+import random
+import re
+import sys
+import warnings
+
+import jinja2.ext
+import jinja2.nodes
+import jinja2.sandbox
+
+NOW = datetime.datetime(2026, 3, 7, 4, 5, 9)  # the tests say the same
+
+
+class Generation(jinja2.ext.Extension):
+    """{% generation %}: Transformers marks there what the assistant said."""
+
+    tags = {"generation"}
+
+    def parse(self, parser):
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
+        return jinja2.nodes.CallBlock(self.call_method("_render"), [], [], body).set_lineno(line)
+
+    def _render(self, caller):
+        return caller()
+
+
+def raise_exception(message):
+    raise jinja2.exceptions.TemplateError(message)
+
+
+def tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def make_environment():
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols])
+    environment.filters["tojson"] = tojson
+    environment.globals["raise_exception"] = raise_exception
+    environment.globals["strftime_now"] = NOW.strftime
+    return environment
+
+
+ENVIRONMENT = make_environment()
+
+
+@functools.cache
+def compiled(template):
+    return ENVIRONMENT.from_string(template)
+
+
+def render(template, variables):
+    try:
+        text = compiled(template).render(**variables)
+        text.encode("utf-8")
+        return {"text": text}
+    except Exception as error:  # whatever a template can bring about
+        return {"error": f"{type(error).__name__}: {error}"[:300]}
+
+
+VARIABLES = {
+    "i": 7, "zero": 0, "neg": -3, "f": 2.5, "small": 0.0001, "big": 1e17, "t": True, "n": None,
+    "s": "Hello World", "u": "Grüße, 世界! 🙂é", "e": "", "sp": " \n\t padded  x ", "q": "it's \"so\" \\ &<>",
+    "xs": [3, 1, 2], "names": ["b", "A", "c", "a"], "mixed": [1, "a", None, True, 2.5, [1], {"k": "v"}], "nothing": [],
+    "d": {"b": 1, "a": "x", "items": [1, 2], "é": {"k": None}}, "ds": [{"n": "x", "v": 3}, {"n": "Y", "v": 1}, {"n": "z", "v": 2}],
+    "empty": {}, "text": "one two  three\nfour", "num": "42", "bad": "4x2", "float": " 3.5e2 ",
+}
+
+
+class Expressions:
+    """Random expressions, mostly of types that fit together."""
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+
+    def pick(self, *choices):
+        return self.random.choice(choices)
+
+    def any(self, depth):
+        return getattr(self, self.pick("number", "string", "string", "list", "truth", "wild"))(depth)
+
+    def wild(self, depth):
+        if depth <= 0:
+            return self.pick("d", "n", "missing", "ds", "mixed", "d.a", "d['items']", "d.missing", "u", "none")
+        a, b = self.any(depth - 1), self.any(depth - 1)
+        return self.pick(
+            f"({a}, {b})", f"{{'k': {a}, {self.number(0)}: {b}}}", f"({a}|default({b}))", f"({a} if {self.truth(depth - 1)} else {b})",
+            f"({a} or {b})", f"({a} and {b})", f"{self.list(depth - 1)}[{self.number(0)}]", f"({self.list(depth - 1)}|first)",
+            f"({self.list(depth - 1)}|last)", f"d[{self.string(depth - 1)}]", f"d.get({self.string(0)}, {b})", f"({a} + {b})",
+            f"({a} * {b})", f"({a} - {b})", f"({self.list(depth - 1)}|max)", f"({self.list(depth - 1)}|min)", f"dict(x={a}, y={b})")
+
+    def number(self, depth):
+        if depth <= 0:
+            return self.pick("i", "zero", "neg", "f", "1", "-2", "3", "0.5", "10", "t", "small", "1.0", "2e3", "0x1F", "1_000")
+        a, b = self.number(depth - 1), self.number(depth - 1)
+        operator = self.pick("+", "-", "*", "/", "//", "%")
+        return self.pick(
+            f"({a} {operator} {b})", f"({a} {operator} {b})", f"(-{a})", f"(+{a})", f"({a}|abs)", f"({a}|round({self.pick(0, 1, 2)}))",
+            f"({a}|int)", f"({a}|float)", f"({self.string(depth - 1)}|length)", f"({self.list(depth - 1)}|length)", f"({a} ** {self.pick(0, 1, 2, 3)})",
+            f"({self.string(depth - 1)}|int({b}))", f"({self.string(depth - 1)}|float)", f"{self.string(depth - 1)}.count({self.string(0)})",
+            f"{self.string(depth - 1)}.find({self.string(0)})", f"({self.string(depth - 1)}|wordcount)", f"(xs|sum)", f"(ds|sum(attribute='v'))",
+            f"({a}|round(1, '{self.pick('ceil', 'floor', 'common')}'))", f"({a} if {self.truth(depth - 1)} else {b})")
+
+    def string(self, depth):
+        if depth <= 0:
+            return self.pick("s", "u", "e", "sp", "q", "text", "num", "bad", "float", "'a'", "'l'", "'é'", "'\\n'", "\"o\"", "' '", "d.a", "''")
+        a, b = self.string(depth - 1), self.string(depth - 1)
+        short = self.pick("'l'", "'o'", "' '", "'e'", "'x'", "'é'", "'wo'")
+        method = self.pick("upper", "lower", "title", "capitalize", "strip", "lstrip", "rstrip", "swapcase")
+        bounds = [self.pick("", "1", "2", "-1", "-3", "0", "100", "-100") for _ in range(3)]
+        bounds[2] = self.pick("", "", ":", ":2", ":-1", ":-2")
+        return self.pick(
+            f"({a} + {b})", f"({a} ~ {self.any(depth - 1)})", f"({a} * {self.pick(0, 1, 2, -1)})", f"{a}.{method}()",
+            f"({a}|{self.pick('upper', 'lower', 'title', 'capitalize', 'trim', 'string', 'reverse', 'e', 'safe')})",
+            f"{a}[{bounds[0]}:{bounds[1]}{bounds[2]}]", f"{a}[{self.pick(0, 1, -1, -2)}]", f"{a}.replace({short}, {b})",
+            f"{a}.replace({short}, {b}, 1)", f"({a}|replace({short}, {b}))", f"({self.any(depth - 1)}|string)", f"({self.any(depth - 1)}|tojson)",
+            f"({self.wild(depth - 1)}|tojson(indent={self.pick(0, 2, 4)}))", f"({self.wild(depth - 1)}|tojson(sort_keys=true))",
+            f"({self.list(depth - 1)}|join({short}))", f"{a}.strip({short})", f"({a}|trim({short}))", f"{a}.join({self.list(depth - 1)})",
+            f"({a}|center({self.pick(5, 20)}))", f"({a}|truncate({self.pick(5, 8)}))", f"({a}|indent({self.pick(1, 2)}))",
+            f"({a} if {self.truth(depth - 1)} else {b})", f"({self.wild(depth - 1)}|string)", f"('%s|%5s' % ({a}, {b}))",
+            f"('%d %05.1f %x' % ({self.number(0)}, {self.number(0)}, 255))", f"('%s-%r'|format({a}, {b}))",
+            f"'{{0}} {{0}}'.format({a})", f"'{{:>8}}|{{:<6}}|{{!r}}'.format({a}, {self.number(0)}, {b})", f"{a}.removeprefix({b})", f"{a}.zfill(9)",
+            f"{a}.rjust(6, 'é')", f"{a}.partition({short})[{self.pick(0, 1, 2)}]", f"({a}|default({b}, true))")
+
+    def list(self, depth):
+        if depth <= 0:
+            return self.pick("xs", "names", "nothing", "mixed", "[1, 'a']", "range(4)", "range(5, 0, -2)", "(1, 2)", "ds", "'abc'", "d")
+        a = self.list(depth - 1)
+        bounds = [self.pick("", "1", "-1", "-2", "0", "9") for _ in range(2)]
+        test = self.pick("odd", "none", "string", "number", "defined", "mapping", "'eq', 1", "'in', [1, 'a']", "true")
+        test = test if test.startswith("'") else f"'{test}'"
+        return self.pick(
+            f"({a}|list)", f"({a}|sort)", f"({a}|sort(reverse=true))", f"({a}|reverse|list)", f"({a}|unique|list)", f"({a}|list + {self.list(depth - 1)}|list)",
+            f"{a}[{bounds[0]}:{bounds[1]}{self.pick('', ':2', ':-1')}]", f"({a}|map('{self.pick('upper', 'string', 'length', 'tojson', 'int')}')|list)",
+            f"({a}|{self.pick('select', 'reject')}({test})|list)", f"(ds|{self.pick('selectattr', 'rejectattr')}('v', 'gt', {self.pick(1, 2)})|list)",
+            f"(ds|map(attribute='{self.pick('n', 'v', 'zz')}')|list)", f"(ds|sort(attribute='{self.pick('n', 'v')}')|list)",
+            f"({a}|batch(2)|list)", f"({a}|batch(2, 'x')|list)", f"({a}|slice(2)|list)", f"{self.string(depth - 1)}.split()",
+            f"{self.string(depth - 1)}.split({self.pick(chr(39) + 'o' + chr(39), chr(39) + ' ' + chr(39))}, {self.pick(-1, 1, 2)})",
+            f"{self.string(depth - 1)}.rsplit(None, 1)", f"{self.string(depth - 1)}.splitlines()", f"(d|dictsort)", f"(d.items()|list)", f"d.keys()", f"d.values()",
+            f"(d|items|list)", f"[{self.any(depth - 1)}, {self.any(depth - 1)}]", f"({self.string(depth - 1)}|list)", f"(ds|groupby('n'))", f"[{self.any(depth - 1)}] * 2")
+
+    def truth(self, depth):
+        if depth <= 0:
+            return self.pick("true", "false", "t", "n", "e", "zero", "i > 3", "s", "missing", "missing is defined", "none")
+        a, b = self.any(depth - 1), self.any(depth - 1)
+        x, y = self.number(depth - 1), self.number(depth - 1)
+        test = self.pick("defined", "undefined", "none", "string", "mapping", "iterable", "sequence", "number", "true", "false", "boolean", "integer", "float",
+                         "callable", "lower", "upper", "escaped", "sameas none", "in [1, 'a', none]", "eq 7", "odd", "even", "divisibleby 3", "not string")
+        return self.pick(
+            f"({a} is {test})", f"({a} is {test})", f"(not {a})", f"({a} == {b})", f"({a} != {b})", f"({x} {self.pick('<', '<=', '>', '>=')} {y})",
+            f"({self.string(depth - 1)} {self.pick('<', '>=')} {self.string(depth - 1)})", f"({self.string(0)} in {self.string(depth - 1)})",
+            f"({a} in {self.list(depth - 1)})", f"({a} not in {self.list(depth - 1)})", f"({x} < {y} <= {self.number(0)})",
+            f"{self.string(depth - 1)}.startswith({self.string(0)})", f"{self.string(depth - 1)}.endswith(('x', 'd'))", f"({a} and {b})", f"({a} or not {b})",
+            f"{self.string(depth - 1)}.{self.pick('isdigit', 'isalpha', 'isupper', 'islower', 'isspace', 'isalnum')}()", f"('k' in {self.wild(depth - 1)})")
+
+    def template(self):
+        value = self.any(self.pick(1, 2, 2, 3))
+        return self.pick(
+            f"{{{{ {value} }}}}", f"{{{{ {value} }}}}", f"{{% set x = {value} %}}[{{{{ x }}}}|{{{{ x|string|length }}}}]",
+            f"{{% for x in {self.list(2)} %}}{{{{ loop.index }}}}:{{{{ x }}}}{{{{ ',' if not loop.last }}}}{{% else %}}none{{% endfor %}}",
+            f"{{% if {self.truth(2)} %}}yes {{{{ {value} }}}}{{% else %}}no{{% endif %}}")
+
+
+# What Python prints with an address, or as integers that have more than 64 bits, is nobody's reference.
+UNSPEAKABLE = re.compile(r" at 0x|<generator|<class|\d{19}|<function|<built-in")
+
+
+def random_cases(seed, count):
+    expressions = Expressions(seed)
+    while count > 0:
+        template = expressions.template()
+        result = render(template, VARIABLES)
+        if UNSPEAKABLE.search(result.get("text", "")):
+            continue
+        count -= 1
+        yield {"template": template, "variables": VARIABLES, **result}
+
+
+def main():
+    warnings.simplefilter("ignore")  # of what random templates compile to
+    if sys.argv[1] == "render":
+        with open(sys.argv[2], encoding="utf-8") as cases:
+            results = [render(case["template"], case["variables"]) for case in map(json.loads, cases)]
+    else:
+        results = random_cases(int(sys.argv[2]), int(sys.argv[3]))
+    with open(sys.argv[-1], "w", encoding="utf-8") as out:
+        for result in results:
+            out.write(json.dumps(result, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
