@@ -4,6 +4,9 @@
 
 #include <charconv>
 #include <cmath>
+#include <set>
+
+#include "formats/settings.h"
 
 namespace sluice {
 namespace {
@@ -31,6 +34,7 @@ class SettingReader {
     return value.value_or(otherwise);
   }
   std::optional<double> optional_number(std::string_view key) {
+    asked_.insert(key);
     auto value = take(checkpoint_.real(key));
     if (value && !std::isfinite(*value)) {
       fail(fmt::format("the setting '{}' is not finite", key));
@@ -39,17 +43,42 @@ class SettingReader {
     return value;
   }
   bool flag(std::string_view key, bool otherwise) {
+    asked_.insert(key);
     return take(checkpoint_.boolean(key)).value_or(otherwise);
   }
   std::string word(std::string_view key, const std::string& otherwise) {
+    asked_.insert(key);
     return take(checkpoint_.text(key)).value_or(otherwise);
   }
   std::optional<std::vector<std::int64_t>> list(std::string_view key) {
+    asked_.insert(key);
     return take(checkpoint_.integers(key));
   }
 
-  void fail(std::string message, ErrorCode code = ErrorCode::kCorrupt) {
-    if (status_.ok()) status_ = Status(code, std::move(message));
+  /// What a checkpoint says and nobody has asked for is not computed: better not to run it at all.
+  void refuse_what_was_not_asked() {
+    for (const std::string_view key : kSaidByTensors) asked_.insert(key);
+    for (const SettingRule& rule : setting_rules()) {
+      const auto found = checkpoint_.settings.find(rule.key);
+      if (found == checkpoint_.settings.end() || asked_.contains(rule.key)) continue;
+      if (rule.key.starts_with("sampling.") || setting_text(found->second) == rule.plain) continue;
+      fail(fmt::format("the setting '{}' ({}) is not one that this version runs", rule.key,
+                       setting_text(found->second)),
+           ErrorCode::kUnsupported);
+    }
+    for (const auto& [name, tensor] : checkpoint_.tensors) {
+      if (tensor.stored || (tensor.shape.size() < 3 && tensor.ranges.size() > 1)) {
+        fail(fmt::format(
+                 "the tensor '{}' lies in the file in a way that this version does not read", name),
+             ErrorCode::kUnsupported);
+      }
+    }
+  }
+
+  void fail(const std::string& message, ErrorCode code = ErrorCode::kCorrupt) {
+    if (!status_.ok()) return;
+    const std::string file = checkpoint_.files.empty() ? "" : checkpoint_.files.front() + ": ";
+    status_ = Status(code, file + message);
   }
   const Status& status() const { return status_; }
 
@@ -64,6 +93,7 @@ class SettingReader {
   }
   std::optional<std::uint32_t> whole(std::string_view key, std::int64_t most,
                                      std::int64_t least = 1) {
+    asked_.insert(key);
     const auto value = take(checkpoint_.integer(key));
     if (!value) return std::nullopt;
     if (*value < least || *value > most) {
@@ -73,7 +103,11 @@ class SettingReader {
     return static_cast<std::uint32_t>(*value);
   }
 
+  static constexpr std::string_view kSaidByTensors[] = {
+      "expert_layers", "expert_shared_feed_forward_length", "feed_forward_length", "vocab_size"};
+
   const Checkpoint& checkpoint_;
+  std::set<std::string_view> asked_;
   Status status_;
 };
 
@@ -88,7 +122,8 @@ AttentionDescription read_attention(SettingReader& settings, std::uint32_t hidde
   }
   attention.head_dim = settings.optional("attention.key_length", hidden / attention.heads, 1);
   attention.value_dim = settings.optional("attention.value_length", attention.head_dim, 1);
-  attention.scale = 1.0f / std::sqrt(static_cast<float>(attention.head_dim));
+  attention.scale = static_cast<float>(
+      settings.number("attention.scale", 1.0 / std::sqrt(static_cast<double>(attention.head_dim))));
   const std::string norm = settings.word("attention.qk_norm", "none");
   if (norm == "head") {
     attention.qk_norm = QkNorm::kHead;
@@ -127,7 +162,7 @@ RopeDescription read_rope(SettingReader& settings, std::uint32_t head_dim) {
       settings.fail("YaRN needs 'rope.scaling.original_context_length'");
     rope.beta_fast = settings.number("rope.scaling.yarn_beta_fast", 32.0);
     rope.beta_slow = settings.number("rope.scaling.yarn_beta_slow", 1.0);
-    rope.attention_factor = settings.optional_number("rope.scaling.attn_factor");
+    rope.attention_factor = settings.optional_number("rope.attention_factor");
   } else {
     settings.fail(fmt::format("RoPE scaling '{}' is not supported", scaling),
                   ErrorCode::kUnsupported);
@@ -205,6 +240,10 @@ Result<ModelDescription> ModelDescription::from(const Checkpoint& checkpoint) {
   model.norm_epsilon =
       static_cast<float>(settings.number("attention.layer_norm_rms_epsilon", 1e-6));
   SLUICE_TRY(settings.status());
+  if (const std::string norm = settings.word("norm.kind", "rms"); norm != "rms") {
+    settings.fail(fmt::format("norms of kind '{}' are not supported", norm),
+                  ErrorCode::kUnsupported);
+  }
   if (const std::string activation = settings.word("feed_forward.activation", "silu");
       activation != "silu") {
     settings.fail(fmt::format("the activation '{}' is not supported", activation),
@@ -226,6 +265,7 @@ Result<ModelDescription> ModelDescription::from(const Checkpoint& checkpoint) {
 
   const std::uint32_t window = settings.optional("attention.sliding_window", 0);
   const auto windowed = settings.list("attention.sliding_window_layers");
+  settings.refuse_what_was_not_asked();
   if (windowed && windowed->size() != layer_count) {
     settings.fail(
         "the setting 'attention.sliding_window_layers' does not have an entry for each layer");

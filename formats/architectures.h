@@ -1,30 +1,65 @@
 #pragma once
 // What an architecture's name implies. A GGUF file says how many heads there are, but not whether
 // the router's weights are renormalised or which elements RoPE pairs: the reader is to know that
-// from the name. Here it is spelled out as settings, so that nobody above asks for the name.
+// from the name. Here it is a table, so that nobody above asks for the name: completion.cc spells
+// it out as settings (settings.cc says what they mean).
+//
+// A new architecture is a row of kArchitectures, rows of kImplied for what few others have, and,
+// for Hugging Face folders, rows of hf_settings.cc and hf_names.cc where it has words of its own.
 
+#include <cstdint>
 #include <span>
 #include <string_view>
-
-#include "base/status.h"
-#include "formats/checkpoint.h"
+#include <variant>
 
 namespace sluice {
 
-enum class Container { kGguf, kHuggingFace };
+enum class Container : std::uint8_t { kGguf, kHuggingFace };
 
-/// One row of the table. `hf_model_type` is the model_type of config.json.
+/// Which elements of a head RoPE turns together.
+enum class RopePairs : std::uint8_t {
+  kHalves,             // i and i + dimensions / 2
+  kInterleaved,        // 2i and 2i + 1
+  kInterleavedInGguf,  // halves, but GGUF's converter reorders q and k so that pairs are neighbours
+};
+
+/// How a Hugging Face folder of today keeps an expert's gate and up, where it keeps them as one.
+enum class FusedExperts : std::uint8_t {
+  kGateThenUp,        // [experts, 2 * ffn, hidden], gate's rows first
+  kInputMajor,        // the same with the last two dimensions swapped; down is swapped, too
+  kInputMajorInTurn,  // [experts, hidden, 2 * ffn], gate and up in turn; down is swapped, too.
+                      // In MXFP4 only the rows' turns remain.
+};
+
+/// Which layers of a Hugging Face folder see a window only.
+enum class WindowRule : std::uint8_t {
+  kNever,
+  kWhereSet,              // all, where sliding_window is set
+  kOnRequest,             // all, where use_sliding_window is true too
+  kOnRequestAlternating,  // the same, but only layers by layer_types, or else every second one
+                          // below max_window_layers
+  kByLayer,  // by layer_types, or else `window_period`
+};
+
+/// One row of the table. Several rows of one GGUF name differ in what config.json leaves open; the
+/// first of them is what a GGUF file leaves open.
 struct Architecture {
-  std::string_view name;  // GGUF's
-  std::string_view hf_model_type;
-  bool interleaved_in_gguf;  // the converter reorders q and k so that pairs are neighbours
-  std::string_view
-      qk_norm;  // "none", "head": over each head, "projection": over all heads together
-  std::string_view router_score;  // "softmax" over all experts, before the choice
-  bool renormalise;  // the chosen weights are made to sum to 1, where the checkpoint does not say
-  bool hf_renormalise;  // the same for a config.json without norm_topk_prob
-  double rope_base;     // where the checkpoint does not say
-  double rms_epsilon;
+  std::string_view name;           // GGUF's
+  std::string_view hf_model_type;  // model_type of config.json, without a trailing "_text"
+  RopePairs pairs = RopePairs::kHalves;
+  std::string_view qk_norm = "none";  // as the setting; where the layers have the tensors
+  std::string_view router_score = "softmax";
+  bool renormalise = true;     // the chosen weights sum to 1, where the checkpoint does not say
+  bool hf_renormalise = true;  // the same for a config.json without norm_topk_prob
+  double rope_base = 1e4;      // where config.json does not say
+  double epsilon = 1e-6;
+  double hf_partial_rotary =
+      1;  // share of the head that RoPE turns, where config.json does not say
+  WindowRule windows = WindowRule::kNever;
+  std::int64_t window_period = 0;  // every so many layers one sees all, and the others a window
+  bool window_period_starts_full = false;  // that layer is the first of each group, else the last
+  FusedExperts fused = FusedExperts::kGateThenUp;
+  bool hf_norms_are_offsets = false;  // a norm's weight is 1 + what the folder has
 };
 
 std::span<const Architecture> architectures();
@@ -32,9 +67,13 @@ std::span<const Architecture> architectures();
 const Architecture* find_architecture(std::string_view name);
 const Architecture* find_architecture_of_model_type(std::string_view hf_model_type);
 
-/// Adds every setting that the architecture implies or that follows from others or from tensors'
-/// shapes, and checks the plain numbers among them for range. What the file says wins. An unknown
-/// architecture gets only what follows.
-Status complete_settings(Checkpoint& checkpoint, Container container);
+/// A setting that goes without saying for an architecture.
+struct ImpliedSetting {
+  std::string_view architecture;
+  std::string_view key;
+  std::variant<bool, double, std::string_view> value;
+  bool always = false;  // whatever the checkpoint seems to say
+};
+std::span<const ImpliedSetting> implied_settings();
 
 }  // namespace sluice

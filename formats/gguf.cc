@@ -2,12 +2,14 @@
 
 #include <array>
 #include <bit>
-#include <charconv>
 #include <cstdio>
 #include <utility>
 
 #include "formats/architectures.h"
+#include "formats/completion.h"
 #include "formats/gguf_metadata.h"
+#include "formats/gguf_names.h"
+#include "formats/gguf_settings.h"
 #include "formats/gguf_tokenizer.h"
 #include "formats/header_reader.h"
 #include "formats/tensor_collector.h"
@@ -92,25 +94,6 @@ Result<Header> read_header(HeaderReader& reader) {
   return header;
 }
 
-/// "blk.3.ffn_gate.7.weight" → "blk.3.ffn_gate_exps.weight", 7: how the first Mixtral files kept
-/// their experts.
-std::optional<std::pair<std::string, std::uint64_t>> split_expert_name(std::string_view name) {
-  constexpr std::string_view kEnd = ".weight";
-  for (const std::string_view stem : {".ffn_gate.", ".ffn_up.", ".ffn_down."}) {
-    const std::size_t at = name.find(stem);
-    if (at == std::string_view::npos || !name.ends_with(kEnd)) continue;
-    const std::size_t digits = at + stem.size();
-    if (digits + kEnd.size() >= name.size()) continue;
-    const std::string_view number = name.substr(digits, name.size() - kEnd.size() - digits);
-    std::uint64_t expert = 0;
-    const auto parsed = std::from_chars(number.data(), number.data() + number.size(), expert);
-    if (parsed.ec != std::errc() || parsed.ptr != number.data() + number.size()) continue;
-    std::string stacked(name.substr(0, digits - 1));
-    return std::pair(stacked + "_exps" + std::string(kEnd), expert);
-  }
-  return std::nullopt;
-}
-
 /// What a tensor's entry in the header says, before the place of the data is known.
 struct TensorEntry {
   TensorInfo info;
@@ -178,6 +161,10 @@ class GgufOpener {
     if (const Status status = take_settings(metadata); !status.ok()) {
       return status.with_context(path);
     }
+    const Architecture* architecture = find_architecture(checkpoint_.architecture);
+    if (const Status status = translate_gguf_settings(checkpoint_, architecture); !status.ok()) {
+      return status.with_context(path);
+    }
     if (parts_ == CheckpointParts::kEverything) {
       SLUICE_ASSIGN(const Split split, take_split(metadata, path));
       if (split.count > 1 && split.number != 0) {
@@ -190,8 +177,10 @@ class GgufOpener {
       if (const Status status = collector_.finish(checkpoint_); !status.ok()) {
         return status.with_context(path);
       }
+      SLUICE_TRY(read_rope_factors());
     }
-    if (const Status status = complete_settings(checkpoint_, Container::kGguf); !status.ok()) {
+    if (const Status status = complete_checkpoint(checkpoint_, Container::kGguf, architecture);
+        !status.ok()) {
       return status.with_context(path);
     }
     return std::move(checkpoint_);
@@ -291,12 +280,14 @@ class GgufOpener {
     }
     range.offset += data;
     range.file = file;
-    const auto expert = split_expert_name(entry.info.name);
+    GgufName name = translate_gguf_name(entry.info.name, checkpoint_.architecture);
+    if (name.name.empty()) return {};
     if (!entry.foreign.empty()) {
-      collector_.add_unreadable(expert ? expert->first : entry.info.name, entry.foreign);
+      collector_.add_unreadable(name.name, entry.foreign);
       return {};
     }
-    if (expert) return collector_.add_expert(expert->first, expert->second, std::move(entry.info));
+    if (name.expert) return collector_.add_expert(name.name, *name.expert, std::move(entry.info));
+    entry.info.name = std::move(name.name);
     return collector_.add(std::move(entry.info));
   }
 
@@ -333,6 +324,35 @@ class GgufOpener {
       return Status(ErrorCode::kCorrupt,
                     first + ": split.tensors.count is " + std::to_string(*split.tensors) +
                         ", but the parts hold " + std::to_string(tensor_count_) + " tensors");
+    }
+    return {};
+  }
+
+  /// Divisors of RoPE's frequencies: numbers of the model's description, though they are kept as
+  /// tensors.
+  Status read_rope_factors() {
+    constexpr std::uint64_t kMost = 1 << 16;
+    constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kFactors{
+        {{"rope_freqs.weight", "rope.factors"},
+         {"rope_factors_short.weight", "rope.factors_short"},
+         {"rope_factors_long.weight", "rope.factors_long"}}};
+    for (const auto& [name, key] : kFactors) {
+      const auto found = checkpoint_.tensors.find(name);
+      if (found == checkpoint_.tensors.end()) continue;
+      const TensorInfo& tensor = found->second;
+      const FileRange& range = tensor.ranges.front();
+      const std::string& path = checkpoint_.files[range.file];
+      if (tensor.type != TensorType::kF32 || tensor.elements() > kMost) {
+        return Status(ErrorCode::kCorrupt,
+                      path + ": tensor '" + tensor.name + "' is not a list of floats");
+      }
+      SLUICE_ASSIGN(HeaderReader reader, HeaderReader::open(path));
+      SLUICE_TRY(reader.skip(range.offset, name));
+      std::vector<float> values(tensor.elements());
+      SLUICE_TRY(reader.read(std::as_writable_bytes(std::span(values)), name));
+      checkpoint_.settings.insert_or_assign(std::string(key),
+                                            std::vector<double>(values.begin(), values.end()));
+      checkpoint_.tensors.erase(found);
     }
     return {};
   }

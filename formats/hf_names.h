@@ -15,7 +15,7 @@ struct TranslatedName {
   std::optional<std::uint64_t> expert;  // `name` is the stack of all experts, this is one of them
 };
 
-/// "model.layers.3.mlp.experts.7.up_proj.weight" of any architecture →
+/// "model.layers.3.mlp.experts.7.up_proj.weight", or the same with a prefix of a multimodal model →
 /// "blk.3.ffn_up_exps.weight", 7. `architecture` is GGUF's name, for the rows that hold for one
 /// only. nullopt where no row fits.
 std::optional<TranslatedName> translate_tensor_name(std::string_view hf_name,

@@ -1,233 +1,184 @@
 #include "formats/hf_settings.h"
 
-#include <algorithm>
 #include <array>
 #include <cmath>
-#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 
-#include "formats/architectures.h"
+#include "formats/hf_layers.h"
+#include "formats/hf_rope.h"
+#include "formats/hf_setting_rows.h"
 #include "formats/json.h"
 
 namespace sluice {
 namespace {
 
 using nlohmann::json;
+using enum JsonKind;
 
-enum class Kind { kInteger, kReal, kBoolean, kText };
-
-struct SettingRow {
-  std::string_view hf;
-  std::string_view setting;
-  Kind kind;
-};
-
-/// Where two keys mean one setting, the first that is there counts.
 constexpr auto kSettings = std::to_array<SettingRow>({
-    {"num_hidden_layers", "block_count", Kind::kInteger},
-    {"max_position_embeddings", "context_length", Kind::kInteger},
-    {"hidden_size", "embedding_length", Kind::kInteger},
-    {"intermediate_size", "feed_forward_length", Kind::kInteger},
-    {"moe_intermediate_size", "expert_feed_forward_length", Kind::kInteger},
-    {"shared_expert_intermediate_size", "expert_shared_feed_forward_length", Kind::kInteger},
-    {"num_experts", "expert_count", Kind::kInteger},
-    {"num_local_experts", "expert_count", Kind::kInteger},
-    {"num_experts_per_tok", "expert_used_count", Kind::kInteger},
-    {"routed_scaling_factor", "expert_weights_scale", Kind::kReal},
-    {"norm_topk_prob", "router.renormalise", Kind::kBoolean},
-    {"num_attention_heads", "attention.head_count", Kind::kInteger},
-    {"num_key_value_heads", "attention.head_count_kv", Kind::kInteger},
-    {"head_dim", "attention.key_length", Kind::kInteger},
-    {"rms_norm_eps", "attention.layer_norm_rms_epsilon", Kind::kReal},
-    {"clip_qkv", "attention.clamp_kqv", Kind::kReal},
-    {"rope_theta", "rope.freq_base", Kind::kReal},
-    {"hidden_act", "feed_forward.activation", Kind::kText},
-    {"vocab_size", "vocab_size", Kind::kInteger},
-});
+    {"num_hidden_layers", "block_count", kInteger},
+    {"num_nextn_predict_layers", "nextn_predict_layers", kInteger},
+    {"max_position_embeddings", "context_length", kInteger},
+    {"hidden_size", "embedding_length", kInteger},
+    {"vocab_size", "vocab_size", kInteger},
+    {"hidden_size_per_layer_input", "embedding_length_per_layer_input", kInteger},
+    {"embedding_multiplier", "embedding_scale", kReal},
+    {"residual_multiplier", "residual_scale", kReal},
+    {"final_logit_softcapping", "final_logit_softcapping", kReal},
 
-/// Inside rope_scaling or rope_parameters.
-constexpr auto kRopeSettings = std::to_array<SettingRow>({
-    {"rope_theta", "rope.freq_base", Kind::kReal},
-    {"factor", "rope.scaling.factor", Kind::kReal},
-    {"original_max_position_embeddings", "rope.scaling.original_context_length", Kind::kInteger},
-    {"beta_fast", "rope.scaling.yarn_beta_fast", Kind::kReal},
-    {"beta_slow", "rope.scaling.yarn_beta_slow", Kind::kReal},
-    {"low_freq_factor", "rope.scaling.low_freq_factor", Kind::kReal},
-    {"high_freq_factor", "rope.scaling.high_freq_factor", Kind::kReal},
-    {"truncate", "rope.scaling.truncate", Kind::kBoolean},
+    {"intermediate_size_mlp", "feed_forward_length", kInteger, "llama4"},
+    {"intermediate_size", "expert_feed_forward_length", kInteger, "llama4"},
+    {"intermediate_size", "feed_forward_length", kInteger},
+    {"moe_ffn_hidden_size", "expert_feed_forward_length", kInteger, "smallthinker"},
+    {"moe_intermediate_size", "expert_feed_forward_length", kInteger},
+    {"expert_intermediate_size", "expert_feed_forward_length", kInteger},
+    {"hidden_act", "feed_forward.activation", kText},
+    {"hidden_activation", "feed_forward.activation", kText},
+    {"swiglu_alpha", "feed_forward.swiglu_alpha", kReal},
+    {"swiglu_limit", "feed_forward.swiglu_limit", kReal},
+
+    {"num_experts", "expert_count", kInteger},
+    {"num_local_experts", "expert_count", kInteger},
+    {"n_routed_experts", "expert_count", kInteger},
+    {"moe_num_experts", "expert_count", kInteger},
+    {"moe_num_primary_experts", "expert_count", kInteger},
+    {"num_experts_per_tok", "expert_used_count", kInteger},
+    {"experts_per_token", "expert_used_count", kInteger},
+    {"moe_k", "expert_used_count", kInteger},
+    {"moe_num_active_primary_experts", "expert_used_count", kInteger},
+    {"top_k_experts", "expert_used_count", kInteger},
+    {"routed_scaling_factor", "expert_weights_scale", kReal},
+    {"norm_topk_prob", "router.renormalise", kBoolean},
+    {"scoring_func", "router.score", kText},
+    {"router_jitter_noise", "router.jitter", kReal, "phimoe"},
+    {"n_group", "expert_group_count", kInteger},
+    {"topk_group", "expert_group_used_count", kInteger},
+
+    {"num_attention_heads", "attention.head_count", kInteger},
+    {"num_key_value_heads", "attention.head_count_kv", kInteger},
+    {"head_dim", "attention.key_length", kInteger},
+    {"v_head_dim", "attention.value_length", kInteger},
+    {"q_lora_rank", "attention.q_lora_rank", kInteger},
+    {"kv_lora_rank", "attention.kv_lora_rank", kInteger},
+    {"attention_multiplier", "attention.scale", kReal},
+    {"clip_qkv", "attention.clamp_kqv", kReal},
+    {"num_kv_shared_layers", "attention.shared_kv_layers", kInteger},
+    {"rms_norm_eps", "attention.layer_norm_rms_epsilon", kReal},
+
+    {"linear_conv_kernel_dim", "ssm.conv_kernel", kInteger},
+    {"linear_key_head_dim", "ssm.state_size", kInteger},
+    {"linear_num_key_heads", "ssm.group_count", kInteger},
+    {"linear_num_value_heads", "ssm.time_step_rank", kInteger},
 });
 
 constexpr auto kSamplingSettings = std::to_array<SettingRow>({
-    {"temperature", "sampling.temperature", Kind::kReal},
-    {"top_k", "sampling.top_k", Kind::kInteger},
-    {"top_p", "sampling.top_p", Kind::kReal},
-    {"min_p", "sampling.min_p", Kind::kReal},
-    {"repetition_penalty", "sampling.repeat_penalty", Kind::kReal},
+    {"temperature", "sampling.temperature", kReal},
+    {"top_k", "sampling.top_k", kInteger},
+    {"top_p", "sampling.top_p", kReal},
+    {"min_p", "sampling.min_p", kReal},
+    {"repetition_penalty", "sampling.repeat_penalty", kReal},
 });
-
-Result<std::optional<Setting>> read_setting(const json& node, const SettingRow& row) {
-  const auto wrap = [](const auto& value) {
-    return value ? std::optional<Setting>(Setting(*value)) : std::nullopt;
-  };
-  switch (row.kind) {
-    case Kind::kInteger: {
-      SLUICE_ASSIGN(const auto value, json_value<std::int64_t>(node, row.hf));
-      return wrap(value);
-    }
-    case Kind::kReal: {
-      SLUICE_ASSIGN(const auto value, json_value<double>(node, row.hf));
-      return wrap(value);
-    }
-    case Kind::kBoolean: {
-      SLUICE_ASSIGN(const auto value, json_value<bool>(node, row.hf));
-      return wrap(value);
-    }
-    case Kind::kText:
-      break;
-  }
-  SLUICE_ASSIGN(const auto value, json_value<std::string>(node, row.hf));
-  return wrap(value);
-}
-
-/// How Transformers decides which layers of an architecture see a window only.
-enum class WindowRule {
-  kNever,
-  kWhereSet,             // all layers, where sliding_window is set
-  kOnRequest,            // all layers, where use_sliding_window is true too
-  kOnRequestAlternating  // the same, but only layers by layer_types, or else every second one below
-                         // max_window_layers
-};
-
-WindowRule window_rule(std::string_view architecture) {
-  if (architecture == "olmoe") return WindowRule::kNever;
-  if (architecture == "qwen3moe") return WindowRule::kOnRequest;
-  if (architecture == "qwen2moe") return WindowRule::kOnRequestAlternating;
-  return WindowRule::kWhereSet;
-}
 
 class ConfigTranslator {
  public:
-  ConfigTranslator(const json& config, Checkpoint& checkpoint)
-      : config_(config), checkpoint_(checkpoint) {}
+  ConfigTranslator(const json& config, const Architecture* architecture, Checkpoint& checkpoint)
+      : config_(config), architecture_(architecture), settings_(checkpoint) {}
 
   Status run() {
-    SLUICE_ASSIGN(const auto model_type, json_value<std::string>(config_, "model_type"));
-    if (!model_type || model_type->empty()) {
-      return Status(ErrorCode::kCorrupt, "'model_type' is missing");
-    }
-    const Architecture* architecture = find_architecture_of_model_type(*model_type);
-    known_ = architecture != nullptr;
-    checkpoint_.architecture = known_ ? std::string(architecture->name) : *model_type;
-    SLUICE_TRY(apply(config_, kSettings));
-    SLUICE_TRY(translate_rope());
-    SLUICE_TRY(translate_window());
-    if (known_) {
-      set("router.renormalise", architecture->hf_renormalise);
-    } else {
+    const bool known = architecture_ != nullptr;
+    const std::string_view name = known ? architecture_->name : std::string_view();
+    if (known) SLUICE_TRY(translate_first());
+    SLUICE_TRY(apply_rows(config_, kSettings, name, !known, settings_));
+    SLUICE_TRY(translate_hf_layers(config_, architecture_, settings_));
+    SLUICE_TRY(translate_hf_rope(config_, architecture_, settings_));
+    if (!known) {
       keep_the_rest();
+      return {};
     }
-    return {};
+    SLUICE_TRY(translate_heads_by_layer());
+    return translate_router();
   }
 
  private:
-  void set(std::string_view key, Setting value) {
-    checkpoint_.settings.try_emplace(std::string(key), std::move(value));
-  }
+  void set(std::string_view key, Setting value) { settings_.set(key, std::move(value)); }
 
-  Status apply(const json& node, std::span<const SettingRow> rows) {
-    for (const SettingRow& row : rows) {
-      auto value = read_setting(node, row);
-      if (value.ok() && *value) set(row.setting, std::move(**value));
-      // An architecture that nobody has looked at may mean something else by the key.
-      if (!value.ok() && known_) return value.status();
+  /// What the table would read otherwise.
+  Status translate_first() {
+    SLUICE_ASSIGN(const auto divisor, json_value<double>(config_, "logits_scaling"));
+    if (divisor && *divisor != 0) set("logit_scale", 1 / *divisor);
+    SLUICE_ASSIGN(const auto rank, json_value<std::int64_t>(config_, "kv_lora_rank"));
+    if (rank) {
+      // Its head_dim is of the rotary part, and all heads share the compressed row.
+      SLUICE_ASSIGN(const auto plain, json_value<std::int64_t>(config_, "qk_nope_head_dim"));
+      SLUICE_ASSIGN(const auto rotary, json_value<std::int64_t>(config_, "qk_rope_head_dim"));
+      constexpr std::int64_t kMost = 1 << 20;
+      if (!plain || !rotary || *plain < 1 || *rotary < 2 || *plain > kMost || *rotary > kMost) {
+        return Status(ErrorCode::kCorrupt,
+                      "'qk_nope_head_dim' or 'qk_rope_head_dim' is missing or out of range");
+      }
+      set("attention.key_length", *plain + *rotary);
+      set("rope.dimension_count", *rotary);
+      set("attention.head_count_kv", std::int64_t{1});
+    }
+    if (architecture_->name == "gemma4") {
+      SLUICE_ASSIGN(const auto width, json_value<std::int64_t>(config_, "hidden_size"));
+      if (width && *width > 0) set("embedding_scale", std::sqrt(static_cast<double>(*width)));
+    }
+    SLUICE_ASSIGN(const auto softmax,
+                  json_value<bool>(config_, "moe_primary_router_apply_softmax"));
+    if (softmax) set("router.score", std::string(*softmax ? "softmax" : "sigmoid"));
+    SLUICE_ASSIGN(const auto norm, json_value<bool>(config_, "use_qk_norm"));
+    if (norm) {
+      set("attention.qk_norm", std::string(*norm ? architecture_->qk_norm : "none"));
+    }
+    SLUICE_ASSIGN(const auto value_heads,
+                  json_value<std::int64_t>(config_, "linear_num_value_heads"));
+    SLUICE_ASSIGN(const auto value_length,
+                  json_value<std::int64_t>(config_, "linear_value_head_dim"));
+    if (value_heads && value_length) {
+      constexpr std::int64_t kMost = 1 << 20;
+      if (*value_heads < 1 || *value_length < 1 || *value_heads > kMost || *value_length > kMost) {
+        return Status(ErrorCode::kCorrupt,
+                      "'linear_num_value_heads' or 'linear_value_head_dim' is out of range");
+      }
+      set("ssm.inner_size", *value_heads * *value_length);
     }
     return {};
   }
 
-  /// rope_theta and rope_scaling of old, or both in rope_parameters.
-  Status translate_rope() {
-    const json* rope = json_member(config_, "rope_parameters");
-    if (rope == nullptr) rope = json_member(config_, "rope_scaling");
-    if (rope == nullptr) return {};
-    if (!rope->is_object()) return Status(ErrorCode::kCorrupt, "the rope parameters are no object");
-    SLUICE_ASSIGN(auto type, json_value<std::string>(*rope, "rope_type"));
-    if (!type) {
-      SLUICE_ASSIGN(type, json_value<std::string>(*rope, "type"));
-    }
-    if (!type || *type == "default") {
-      return apply(*rope, std::span(kRopeSettings).first(1));  // the base alone
-    }
-    set("rope.scaling.type", *type);
-    SLUICE_TRY(apply(*rope, kRopeSettings));
-    SLUICE_ASSIGN(const auto context, checkpoint_.integer("context_length"));
-    if (context) set("rope.scaling.original_context_length", *context);
-    SLUICE_ASSIGN(const auto original, checkpoint_.integer("rope.scaling.original_context_length"));
-    if (context && original && *original > 0) {
-      set("rope.scaling.factor", static_cast<double>(*context) / static_cast<double>(*original));
-    }
-    return *type == "yarn" ? translate_yarn_attention(*rope) : Status();
-  }
-
-  /// Transformers' attention_factor is the whole factor on the angles' cosines and sines; GGUF's
-  /// attn_factor multiplies YaRN's own 0.1 ln(factor) + 1.
-  Status translate_yarn_attention(const json& rope) {
-    SLUICE_ASSIGN(const auto factor, checkpoint_.real("rope.scaling.factor"));
-    if (!factor || !(*factor > 0)) return {};
-    const auto scale = [&](double strength) {
-      return *factor <= 1 ? 1.0 : 0.1 * strength * std::log(*factor) + 1;
+  /// Layers that see everything may have longer heads, and fewer keys.
+  Status translate_heads_by_layer() {
+    SLUICE_ASSIGN(const auto windowed,
+                  settings_.checkpoint().integers("attention.sliding_window_layers"));
+    if (!windowed) return {};
+    const auto mix = [&](std::string_view hf, std::string_view key) -> Status {
+      SLUICE_ASSIGN(const auto global, json_value<std::int64_t>(config_, hf));
+      const auto local = settings_.integer(key);
+      if (!global || !local) return {};
+      std::vector<std::int64_t> values;
+      for (const std::int64_t flag : *windowed) values.push_back(flag != 0 ? *local : *global);
+      settings_.set_by_layer(key, std::move(values));
+      return {};
     };
-    SLUICE_ASSIGN(auto whole, json_value<double>(rope, "attention_factor"));
-    SLUICE_ASSIGN(const auto mscale, json_value<double>(rope, "mscale"));
-    SLUICE_ASSIGN(const auto mscale_all, json_value<double>(rope, "mscale_all_dim"));
-    if (!whole && mscale && mscale_all && *mscale != 0 && *mscale_all != 0) {
-      whole = scale(*mscale) / scale(*mscale_all);
-    }
-    if (whole) set("rope.scaling.attn_factor", *whole / scale(1));
-    return {};
+    SLUICE_TRY(mix("global_head_dim", "attention.key_length"));
+    return mix("num_global_key_value_heads", "attention.head_count_kv");
   }
 
-  Status translate_window() {
-    const WindowRule rule = window_rule(checkpoint_.architecture);
-    if (rule == WindowRule::kNever) return {};
-    const auto window = json_value<std::int64_t>(config_, "sliding_window");
-    if (!window.ok()) return known_ ? window.status() : Status();
-    if (!*window || **window <= 0) return {};
-    if (rule != WindowRule::kWhereSet) {
-      SLUICE_ASSIGN(const auto wanted, json_value<bool>(config_, "use_sliding_window"));
-      if (!wanted.value_or(false)) return {};
-    }
-    if (rule == WindowRule::kOnRequestAlternating || !known_) {
-      SLUICE_ASSIGN(std::vector<std::int64_t> layers, windowed_layers(rule));
-      if (!layers.empty()) {
-        if (std::ranges::find(layers, 1) == layers.end()) return {};
-        set("attention.sliding_window_layers", std::move(layers));
+  Status translate_router() {
+    set("router.score", std::string(architecture_->router_score));
+    set("router.renormalise", architecture_->hf_renormalise);
+    SLUICE_ASSIGN(const auto method, json_value<std::string>(config_, "topk_method"));
+    if (method && *method != "greedy" && settings_.integer("expert_group_count").value_or(1) > 1) {
+      if (*method == "group_limited_greedy") {
+        set("router.groups", std::string("best"));
+      } else {
+        set("router.groups", *method == "noaux_tc" ? std::string("best_two") : *method);
       }
     }
-    set("attention.sliding_window", **window);
+    if (method && *method == "greedy") set("router.groups", std::string("none"));
     return {};
-  }
-
-  /// 1 for each layer with a window; empty: all.
-  Result<std::vector<std::int64_t>> windowed_layers(WindowRule rule) const {
-    std::vector<std::int64_t> layers;
-    SLUICE_ASSIGN(const auto count, checkpoint_.integer("block_count"));
-    if (const json* types = json_member(config_, "layer_types")) {
-      if (!types->is_array() || (count && static_cast<std::int64_t>(types->size()) != *count)) {
-        return Status(ErrorCode::kCorrupt, "'layer_types' is not a list with one for each layer");
-      }
-      for (const json& type : *types) layers.push_back(type == "sliding_attention" ? 1 : 0);
-    } else if (rule == WindowRule::kOnRequestAlternating && count) {
-      SLUICE_ASSIGN(const auto most, json_value<std::int64_t>(config_, "max_window_layers"));
-      if (*count < 0 || *count > (1 << 16)) {
-        return Status(ErrorCode::kCorrupt, "'num_hidden_layers' is out of range");
-      }
-      for (std::int64_t i = 0; i < *count; ++i) {
-        layers.push_back(i % 2 == 0 && i < most.value_or(28) ? 1 : 0);
-      }
-    }
-    return layers;
   }
 
   void keep_the_rest() {
@@ -247,26 +198,37 @@ class ConfigTranslator {
   }
 
   const json& config_;
-  Checkpoint& checkpoint_;
-  bool known_ = false;
+  const Architecture* architecture_;
+  SettingEditor settings_;
 };
 
 }  // namespace
 
-Status translate_config(const json& config, Checkpoint& checkpoint) {
-  // A multimodal checkpoint keeps the language model's part in a member of its own.
+const json& text_config(const json& config) {
   const json* text = json_member(config, "text_config");
-  return ConfigTranslator(text != nullptr && text->is_object() ? *text : config, checkpoint).run();
+  return text != nullptr && text->is_object() ? *text : config;
+}
+
+Result<const Architecture*> translate_config(const json& config, Checkpoint& checkpoint) {
+  const json& text = text_config(config);
+  SLUICE_ASSIGN(auto model_type, json_value<std::string>(text, "model_type"));
+  if (!model_type) {
+    SLUICE_ASSIGN(model_type, json_value<std::string>(config, "model_type"));
+  }
+  if (!model_type || model_type->empty()) {
+    return Status(ErrorCode::kCorrupt, "'model_type' is missing");
+  }
+  const Architecture* architecture = find_architecture_of_model_type(*model_type);
+  checkpoint.architecture = architecture != nullptr ? std::string(architecture->name) : *model_type;
+  SLUICE_TRY(ConfigTranslator(text, architecture, checkpoint).run());
+  return architecture;
 }
 
 Status translate_generation_config(const json& generation, Checkpoint& checkpoint) {
   SLUICE_ASSIGN(const auto sample, json_value<bool>(generation, "do_sample"));
   if (!sample.value_or(false)) return {};
-  for (const SettingRow& row : kSamplingSettings) {
-    SLUICE_ASSIGN(auto value, read_setting(generation, row));
-    if (value) checkpoint.settings.try_emplace(std::string(row.setting), std::move(*value));
-  }
-  return {};
+  SettingEditor settings(checkpoint);
+  return apply_rows(generation, kSamplingSettings, {}, false, settings);
 }
 
 }  // namespace sluice

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "formats/architectures.h"
+#include "formats/coded_tensors.h"
+#include "formats/completion.h"
 #include "formats/hf_names.h"
 #include "formats/hf_settings.h"
 #include "formats/hf_tokenizer.h"
@@ -28,15 +30,17 @@ class FolderOpener {
     checkpoint_.container = "safetensors";
     checkpoint_.settings["general.name"] = display_name();
     if (!config.empty()) {
-      const Status status = translate_config(config, checkpoint_);
-      if (!status.ok()) return status.with_context(path("config.json"));
+      const auto architecture = translate_config(config, checkpoint_);
+      if (!architecture.ok()) return architecture.status().with_context(path("config.json"));
+      architecture_ = *architecture;
     }
     if (const Status status = translate_generation_config(generation, checkpoint_); !status.ok()) {
       return status.with_context(path("generation_config.json"));
     }
     SLUICE_ASSIGN(checkpoint_.tokenizer, read_hf_tokenizer(folder_.string(), config, generation));
     if (parts_ == CheckpointParts::kEverything) SLUICE_TRY(read_tensors(config));
-    if (const Status status = complete_settings(checkpoint_, Container::kHuggingFace);
+    if (const Status status =
+            complete_checkpoint(checkpoint_, Container::kHuggingFace, architecture_);
         !status.ok()) {
       return status.with_context(path("config.json"));
     }
@@ -75,26 +79,64 @@ class FolderOpener {
         return status.with_context(folder_.string());
       }
     }
-    if (const Status status = collector_.finish(checkpoint_); !status.ok()) {
+    SLUICE_ASSIGN(const ScaleBlock block, scale_block(config));
+    if (const Status status = collector_.finish(checkpoint_, block); !status.ok()) {
       return status.with_context(folder_.string());
     }
     // Transformers overwrites a stored head where the embedding is to serve as one.
-    SLUICE_ASSIGN(const auto tied, json_value<bool>(config, "tie_word_embeddings"));
+    SLUICE_ASSIGN(auto tied, json_value<bool>(config, "tie_word_embeddings"));
+    if (!tied) {
+      SLUICE_ASSIGN(tied, json_value<bool>(text_config(config), "tie_word_embeddings"));
+    }
     if (tied.value_or(false)) checkpoint_.tensors.erase("output.weight");
     return {};
+  }
+
+  /// quantization_config.weight_block_size, where there is one.
+  Result<ScaleBlock> scale_block(const json& config) const {
+    const json* quantization = json_member(config, "quantization_config");
+    if (quantization == nullptr) {
+      quantization = json_member(text_config(config), "quantization_config");
+    }
+    if (quantization == nullptr) return ScaleBlock();
+    auto sizes = json_integers(*quantization, "weight_block_size");
+    if (!sizes.ok()) return sizes.status().with_context(path("config.json"));
+    if (sizes->empty()) return ScaleBlock();
+    constexpr std::int64_t kMost = 1 << 24;
+    if (sizes->size() != 2 || (*sizes)[0] < 1 || (*sizes)[1] < 1 || (*sizes)[0] > kMost ||
+        (*sizes)[1] > kMost) {
+      return Status(ErrorCode::kCorrupt,
+                    path("config.json") + ": 'weight_block_size' is not a pair of extents");
+    }
+    return ScaleBlock(
+        {static_cast<std::uint64_t>((*sizes)[0]), static_cast<std::uint64_t>((*sizes)[1])});
   }
 
   Status add(SafetensorsTensor tensor) {
     const auto translated = translate_tensor_name(tensor.info.name, checkpoint_.architecture);
     if (translated && translated->name.empty()) return {};
     const std::string name = translated ? translated->name : tensor.info.name;
+    const auto expert = translated ? translated->expert : std::nullopt;
+    constexpr std::string_view kScale = "_scale";
+    if (translated && name.ends_with(".weight_scale")) {
+      SLUICE_ASSIGN(auto scales, read_scales(tensor));
+      if (scales) {
+        return collector_.add_scales(name.substr(0, name.size() - kScale.size()), expert,
+                                     *std::move(scales));
+      }
+    }
     if (!tensor.foreign.empty()) {
-      collector_.add_unreadable(name, tensor.foreign);
-      return {};
+      std::optional<TensorInfo> codes;
+      if (translated) {
+        SLUICE_ASSIGN(codes, read_codes(tensor));
+      }
+      if (!codes) {
+        collector_.add_unreadable(name, tensor.foreign);
+        return {};
+      }
+      tensor.info = *std::move(codes);
     }
-    if (translated && translated->expert) {
-      return collector_.add_expert(name, *translated->expert, std::move(tensor.info));
-    }
+    if (expert) return collector_.add_expert(name, *expert, std::move(tensor.info));
     tensor.info.name = name;
     return collector_.add(std::move(tensor.info));
   }
@@ -102,6 +144,7 @@ class FolderOpener {
   std::filesystem::path folder_;
   CheckpointParts parts_;
   Checkpoint checkpoint_;
+  const Architecture* architecture_ = nullptr;
   TensorCollector collector_;
 };
 

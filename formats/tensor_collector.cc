@@ -40,15 +40,14 @@ Status TensorCollector::add(TensorInfo tensor) {
   return {};
 }
 
-Status TensorCollector::add_expert(const std::string& stacked_name, std::uint64_t expert,
-                                   TensorInfo part) {
-  Stack& stack = stacks_[stacked_name];
+Status TensorCollector::add_to(Stack& stack, std::uint64_t expert, TensorInfo part) {
   if (stack.parts.empty()) {
     stack.parts.push_back({expert, part.ranges.front()});
     stack.first = std::move(part);
     return {};
   }
-  if (part.type != stack.first.type || part.shape != stack.first.shape) {
+  if (part.type != stack.first.type || part.shape != stack.first.shape ||
+      part.stored.has_value() != stack.first.stored.has_value()) {
     return corrupt("tensor '" + part.name + "' has another type or shape than '" +
                    stack.first.name + "': experts of one layer must be alike");
   }
@@ -56,32 +55,78 @@ Status TensorCollector::add_expert(const std::string& stacked_name, std::uint64_
   return {};
 }
 
+Status TensorCollector::add_expert(const std::string& stacked_name, std::uint64_t expert,
+                                   TensorInfo part) {
+  return add_to(stacks_[stacked_name], expert, std::move(part));
+}
+
+Status TensorCollector::add_scales(const std::string& codes_name,
+                                   std::optional<std::uint64_t> expert, TensorInfo part) {
+  if (expert) return add_to(expert_scales_[codes_name], *expert, std::move(part));
+  const std::string name = part.name;
+  if (!scales_.try_emplace(codes_name, std::move(part)).second) {
+    return corrupt("tensor '" + name + "' appears twice");
+  }
+  return {};
+}
+
 void TensorCollector::add_unreadable(const std::string& name, std::string_view format) {
   unreadable_.try_emplace(name, format);
 }
 
+Result<TensorInfo> TensorCollector::stack_up(const std::string& name, Stack& stack) {
+  std::ranges::sort(stack.parts, {}, &Part::expert);
+  TensorInfo stacked{name, stack.first.type, {}, {}, stack.first.stored};
+  stacked.ranges.reserve(stack.parts.size());
+  for (const Part& part : stack.parts) {
+    const std::uint64_t next = stacked.ranges.size();
+    if (part.expert < next) {
+      return corrupt("tensor '" + name + "': expert " + std::to_string(part.expert) +
+                     " appears twice");
+    }
+    if (part.expert > next) {
+      return corrupt("tensor '" + name + "': expert " + std::to_string(next) +
+                     " is missing, though expert " + std::to_string(part.expert) + " is there");
+    }
+    stacked.ranges.push_back(part.range);
+  }
+  stacked.shape.push_back(stacked.ranges.size());
+  stacked.shape.insert(stacked.shape.end(), stack.first.shape.begin(), stack.first.shape.end());
+  return stacked;
+}
+
 Status TensorCollector::stack_experts() {
   for (auto& [name, stack] : stacks_) {
-    std::ranges::sort(stack.parts, {}, &Part::expert);
-    TensorInfo stacked{name, stack.first.type, {}, {}};
-    stacked.ranges.reserve(stack.parts.size());
-    for (const Part& part : stack.parts) {
-      const std::uint64_t next = stacked.ranges.size();
-      if (part.expert < next) {
-        return corrupt("tensor '" + name + "': expert " + std::to_string(part.expert) +
-                       " appears twice");
-      }
-      if (part.expert > next) {
-        return corrupt("tensor '" + name + "': expert " + std::to_string(next) +
-                       " is missing, though expert " + std::to_string(part.expert) + " is there");
-      }
-      stacked.ranges.push_back(part.range);
-    }
-    stacked.shape.push_back(stacked.ranges.size());
-    stacked.shape.insert(stacked.shape.end(), stack.first.shape.begin(), stack.first.shape.end());
+    SLUICE_ASSIGN(TensorInfo stacked, stack_up(name, stack));
     SLUICE_TRY(add(std::move(stacked)));
   }
   stacks_.clear();
+  for (auto& [name, stack] : expert_scales_) {
+    SLUICE_ASSIGN(TensorInfo stacked, stack_up(name + "_scale", stack));
+    scales_.try_emplace(name, std::move(stacked));
+  }
+  expert_scales_.clear();
+  return {};
+}
+
+Status TensorCollector::attach_all_scales(const ScaleBlock& block) {
+  for (auto& [name, scales] : scales_) {
+    const auto found = tensors_.find(name);
+    if (found == tensors_.end() || !found->second.stored) {
+      // Of a format that nobody has looked at; its codes are known under other names.
+      add_unreadable(name + "_scale", "scales without codes");
+      continue;
+    }
+    SLUICE_TRY(attach_scales(found->second, scales, block));
+  }
+  for (auto at = tensors_.begin(); at != tensors_.end();) {
+    if (at->second.stored && at->second.stored->scales.empty()) {
+      add_unreadable(at->first, "codes without scales");
+      at = tensors_.erase(at);
+    } else {
+      ++at;
+    }
+  }
   return {};
 }
 
@@ -91,8 +136,10 @@ Status TensorCollector::check_overlaps() const {
     const TensorInfo* tensor;
   };
   std::vector<Place> places;
-  for (const auto& [name, tensor] : tensors_) {
-    for (const FileRange& range : tensor.ranges) places.push_back({&range, &tensor});
+  for (const auto* map : {&tensors_, &scales_}) {
+    for (const auto& [name, tensor] : *map) {
+      for (const FileRange& range : tensor.ranges) places.push_back({&range, &tensor});
+    }
   }
   std::ranges::sort(places, [](const Place& a, const Place& b) {
     return std::pair(a.range->file, a.range->offset) < std::pair(b.range->file, b.range->offset);
@@ -108,9 +155,10 @@ Status TensorCollector::check_overlaps() const {
   return {};
 }
 
-Status TensorCollector::finish(Checkpoint& checkpoint) {
+Status TensorCollector::finish(Checkpoint& checkpoint, const ScaleBlock& block) {
   SLUICE_TRY(stack_experts());
   SLUICE_TRY(check_overlaps());
+  SLUICE_TRY(attach_all_scales(block));
   checkpoint.tensors = std::move(tensors_);
   checkpoint.unreadable = std::move(unreadable_);
   return {};

@@ -4,12 +4,14 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/status.h"
 #include "formats/checkpoint.h"
+#include "formats/coded_tensors.h"
 
 namespace sluice {
 
@@ -26,11 +28,15 @@ class TensorCollector {
   /// One expert's matrix, kept apart by the file, of the stacked tensor `stacked_name`; `part.name`
   /// is the file's own name.
   Status add_expert(const std::string& stacked_name, std::uint64_t expert, TensorInfo part);
+  /// Scales of the tensor `codes_name`, or of one of its experts.
+  Status add_scales(const std::string& codes_name, std::optional<std::uint64_t> expert,
+                    TensorInfo part);
   /// A tensor in a format that this build lacks. Several experts may name the same stacked tensor.
   void add_unreadable(const std::string& name, std::string_view format);
 
   /// Moves all tensors into the checkpoint. kCorrupt names the tensors that contradict each other.
-  Status finish(Checkpoint& checkpoint);
+  /// Codes without scales become unreadable.
+  Status finish(Checkpoint& checkpoint, const ScaleBlock& block = std::nullopt);
 
  private:
   struct Part {
@@ -41,11 +47,16 @@ class TensorCollector {
     TensorInfo first;  // of the experts, with the file's own name
     std::vector<Part> parts;
   };
+  static Status add_to(Stack& stack, std::uint64_t expert, TensorInfo part);
+  static Result<TensorInfo> stack_up(const std::string& name, Stack& stack);
   Status stack_experts();
+  Status attach_all_scales(const ScaleBlock& block);
   Status check_overlaps() const;
 
   std::map<std::string, TensorInfo, std::less<>> tensors_;
   std::map<std::string, Stack, std::less<>> stacks_;
+  std::map<std::string, TensorInfo, std::less<>> scales_;    // by the name of what they scale
+  std::map<std::string, Stack, std::less<>> expert_scales_;  // the same, an expert each
   std::map<std::string, std::string, std::less<>> unreadable_;
 };
 

@@ -28,7 +28,9 @@ class GgufBuilder {
     std::uint64_t offset = 0;
   };
 
-  GgufBuilder() { add("general.architecture", "llama"); }
+  explicit GgufBuilder(std::string_view architecture = "llama") {
+    add("general.architecture", architecture);
+  }
 
   void pair(std::string_view key, std::uint32_t kind, const std::string& value) {
     pairs_ += text(key) + raw(kind) + value;

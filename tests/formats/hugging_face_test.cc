@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numbers>
 
 #include "formats/hf_names.h"
 #include "tests/formats/gguf_builder.h"
@@ -101,21 +102,32 @@ TEST_F(ConfigTest, RopeOfOldAndNew) {
       good("mixtral", R"("rope_parameters":{"rope_type":"llama3","rope_theta":500000,)"
                       R"("factor":8,"low_freq_factor":1,"high_freq_factor":4,)"
                       R"("original_max_position_embeddings":8192})");
-  EXPECT_EQ(*llama3.real("rope.scaling.high_freq_factor"), 4.0);
-  EXPECT_EQ(*llama3.integer("rope.scaling.original_context_length"), 8192);
+  // The published formula, pair by pair: 8 pairs of a head of 16.
+  const auto factors = *llama3.reals("rope.factors");
+  ASSERT_TRUE(factors);
+  ASSERT_EQ(factors->size(), 8u);
+  for (int i = 0; i < 8; ++i) {
+    const double wavelength = 2 * std::numbers::pi * std::pow(500000.0, 2.0 * i / 16);
+    const double smooth = (8192 / wavelength - 1) / (4 - 1);
+    const double expected = wavelength < 8192.0 / 4 ? 1
+                            : wavelength > 8192.0   ? 8
+                                                    : 1 / ((1 - smooth) / 8 + smooth);
+    EXPECT_NEAR((*factors)[i], expected, 1e-9) << i;
+  }
+  EXPECT_EQ(*llama3.text("rope.scaling.type"), std::nullopt);
   const auto ratio =
       good("qwen3_moe",
            R"("rope_scaling":{"rope_type":"yarn","original_max_position_embeddings":1024})");
   EXPECT_EQ(*ratio.real("rope.scaling.factor"), 4.0);
-  EXPECT_EQ(*ratio.real("rope.scaling.attn_factor"), std::nullopt);
+  EXPECT_DOUBLE_EQ(**ratio.real("rope.attention_factor"), 1 + 0.1 * std::log(4.0));
   const auto attention =
       good("qwen3_moe", R"("rope_scaling":{"rope_type":"yarn","factor":4,"attention_factor":1})");
-  EXPECT_DOUBLE_EQ(**attention.real("rope.scaling.attn_factor"), 1 / (1 + 0.1 * std::log(4.0)));
+  EXPECT_EQ(*attention.real("rope.attention_factor"), 1.0);
   EXPECT_EQ(*attention.integer("rope.scaling.original_context_length"), 4096);
   const auto mscale =
       good("qwen3_moe", R"("rope_scaling":{"rope_type":"yarn","factor":40,"mscale":0.707,)"
                         R"("mscale_all_dim":0.707})");
-  EXPECT_DOUBLE_EQ(**mscale.real("rope.scaling.attn_factor"), 1 / (1 + 0.1 * std::log(40.0)));
+  EXPECT_EQ(*mscale.real("rope.attention_factor"), 1.0);
 }
 
 TEST_F(ConfigTest, SamplingOnlyWhereTheModelSamples) {
@@ -202,7 +214,8 @@ TEST(HfNames, NumbersGoWhereTheyBelong) {
   EXPECT_EQ(bias->expert, std::nullopt);
   EXPECT_TRUE(
       translate_tensor_name("model.layers.0.self_attn.rotary_emb.inv_freq", "llama")->name.empty());
-  EXPECT_FALSE(translate_tensor_name("visual.patch_embed.weight", "llama"));
+  EXPECT_TRUE(translate_tensor_name("visual.patch_embed.weight", "llama")->name.empty());
+  EXPECT_FALSE(translate_tensor_name("model.layers.0.self_attn.dream.weight", "llama"));
   EXPECT_FALSE(translate_tensor_name("nodots", "llama"));
   EXPECT_FALSE(translate_tensor_name("model.layers.99999999999999999999.mlp.gate.weight", "llama"));
 }

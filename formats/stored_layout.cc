@@ -1,0 +1,212 @@
+#include "formats/stored_layout.h"
+
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/half.h"
+
+namespace sluice {
+namespace {
+
+constexpr std::uint64_t kMxfp4Elements = 32;
+constexpr std::uint64_t kMxfp4Codes = 16;  // bytes of a block without its exponent
+
+Status corrupt(const TensorInfo& tensor, const std::string& what) {
+  return Status(ErrorCode::kCorrupt, "tensor '" + tensor.name + "': " + what);
+}
+
+/// OCP FP8 E4M3: no infinities, and all ones is not a number.
+float f8_to_float(std::uint8_t code) {
+  const int exponent = (code >> 3) & 0xf;
+  const int mantissa = code & 0x7;
+  float magnitude = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
+                                  : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
+  if ((code & 0x7f) == 0x7f) magnitude = std::numeric_limits<float>::quiet_NaN();
+  return (code & 0x80) != 0 ? -magnitude : magnitude;
+}
+
+std::array<float, 256> f8_values() {
+  std::array<float, 256> values{};
+  for (int code = 0; code < 256; ++code)
+    values[code] = f8_to_float(static_cast<std::uint8_t>(code));
+  return values;
+}
+
+std::uint64_t units_of(const TensorInfo& tensor) {
+  const StoredLayout& stored = *tensor.stored;
+  return tensor.elements() / (stored.rows * stored.columns * tensor.ranges.size());
+}
+
+/// Runs over the range's numbers in the order in which they are wanted: place(stored index).
+template <typename Place>
+void for_each_number(const TensorInfo& tensor, Place place) {
+  const StoredLayout& stored = *tensor.stored;
+  const std::uint64_t units = units_of(tensor);
+  for (std::uint64_t unit = 0; unit < units; ++unit) {
+    for (std::uint64_t row = 0; row < stored.rows; ++row) {
+      const std::uint64_t start =
+          stored.offset + unit * stored.unit_stride + row * stored.row_stride;
+      for (std::uint64_t column = 0; column < stored.columns; ++column) {
+        place(start + column * stored.column_stride);
+      }
+    }
+  }
+}
+
+/// One past the last stored number that is asked for.
+std::uint64_t reach(const TensorInfo& tensor) {
+  const StoredLayout& stored = *tensor.stored;
+  return stored.offset + (units_of(tensor) - 1) * stored.unit_stride +
+         (stored.rows - 1) * stored.row_stride + (stored.columns - 1) * stored.column_stride + 1;
+}
+
+/// All numbers that the range holds, before any is moved.
+Result<std::vector<float>> decode_all(const TensorInfo& tensor, std::span<const std::byte> bytes,
+                                      std::span<const std::byte> scales) {
+  const StoredLayout& stored = *tensor.stored;
+  std::vector<float> values;
+  if (stored.code == StoredCode::kType) {
+    const TensorFormat& format = tensor_format(stored.type);
+    values.resize(bytes.size() / format.block_bytes * format.block_elements);
+    if (format.bytes(values.size()) != bytes.size() || reach(tensor) > values.size()) {
+      return corrupt(tensor, "its range holds " + std::to_string(bytes.size()) + " bytes");
+    }
+    format.decode(bytes.data(), values.data(), values.size());
+    return values;
+  }
+  static const std::array<float, 256> kValues = f8_values();
+  values.resize(bytes.size());
+  if (reach(tensor) > values.size() || values.size() % stored.stored_columns != 0) {
+    return corrupt(tensor, "its range holds " + std::to_string(bytes.size()) + " bytes");
+  }
+  const std::uint64_t rows = values.size() / stored.stored_columns;
+  const std::uint64_t grid_rows = (rows + stored.block_rows - 1) / stored.block_rows;
+  const std::uint64_t grid_columns =
+      (stored.stored_columns + stored.block_columns - 1) / stored.block_columns;
+  const TensorFormat& format = tensor_format(stored.scale_type);
+  std::vector<float> grid(grid_rows * grid_columns);
+  if (format.bytes(grid.size()) != scales.size()) {
+    return corrupt(tensor, "its scales take " + std::to_string(scales.size()) + " bytes");
+  }
+  format.decode(scales.data(), grid.data(), grid.size());
+  for (std::uint64_t row = 0; row < rows; ++row) {
+    const float* scale = grid.data() + row / stored.block_rows * grid_columns;
+    for (std::uint64_t column = 0; column < stored.stored_columns; ++column) {
+      const std::uint64_t i = row * stored.stored_columns + column;
+      values[i] =
+          kValues[static_cast<std::uint8_t>(bytes[i])] * scale[column / stored.block_columns];
+    }
+  }
+  return values;
+}
+
+/// Blocks of MXFP4 as the rest of Sluice has them: the exponent, then 16 bytes of which byte i
+/// holds elements i and i + 16.
+Status relay_mxfp4(const TensorInfo& tensor, std::span<const std::byte> codes,
+                   std::span<const std::byte> exponents, std::span<std::byte> out) {
+  const StoredLayout& stored = *tensor.stored;
+  const bool whole_blocks = stored.column_stride == 1 && stored.columns % kMxfp4Elements == 0 &&
+                            stored.offset % kMxfp4Elements == 0 &&
+                            stored.row_stride % kMxfp4Elements == 0 &&
+                            stored.unit_stride % kMxfp4Elements == 0;
+  if (!whole_blocks || reach(tensor) > exponents.size() * kMxfp4Elements ||
+      codes.size() != exponents.size() * kMxfp4Codes) {
+    return corrupt(tensor, "its blocks and exponents do not fit its shape");
+  }
+  std::byte* to = out.data();
+  for (std::uint64_t unit = 0; unit < units_of(tensor); ++unit) {
+    for (std::uint64_t row = 0; row < stored.rows; ++row) {
+      const std::uint64_t start =
+          (stored.offset + unit * stored.unit_stride + row * stored.row_stride) / kMxfp4Elements;
+      for (std::uint64_t block = start; block < start + stored.columns / kMxfp4Elements; ++block) {
+        const std::byte* from = codes.data() + block * kMxfp4Codes;
+        *to++ = exponents[block];
+        for (std::uint64_t i = 0; i < kMxfp4Codes; ++i) {
+          const auto nibble = [&](std::uint64_t element) {
+            const auto pair = std::to_integer<unsigned>(from[element / 2]);
+            return element % 2 == 0 ? pair & 0xf : pair >> 4;
+          };
+          *to++ = static_cast<std::byte>(nibble(i) | nibble(i + kMxfp4Codes) << 4);
+        }
+      }
+    }
+  }
+  return {};
+}
+
+float apply(StoredArithmetic arithmetic, float value) {
+  switch (arithmetic) {
+    case StoredArithmetic::kNone:
+      break;
+    case StoredArithmetic::kPlusOne:
+      return value + 1;
+    case StoredArithmetic::kMinusExp:
+      return -std::exp(value);
+  }
+  return value;
+}
+
+}  // namespace
+
+std::uint64_t relaid_bytes(const TensorInfo& tensor) {
+  return tensor_format(tensor.type).bytes(tensor.elements() / tensor.ranges.size());
+}
+
+Status decode_range(const TensorInfo& tensor, std::span<const std::byte> stored,
+                    std::span<const std::byte> scales, std::span<float> out) {
+  if (out.size() != tensor.elements() / tensor.ranges.size()) {
+    return corrupt(tensor, "room for " + std::to_string(out.size()) + " numbers");
+  }
+  if (tensor.stored->code == StoredCode::kSplitMxfp4) {
+    std::vector<std::byte> blocks(relaid_bytes(tensor));
+    SLUICE_TRY(relay_mxfp4(tensor, stored, scales, blocks));
+    tensor_format(TensorType::kMXFP4).decode(blocks.data(), out.data(), out.size());
+    return {};
+  }
+  SLUICE_ASSIGN(const std::vector<float> values, decode_all(tensor, stored, scales));
+  float* to = out.data();
+  for_each_number(tensor,
+                  [&](std::uint64_t i) { *to++ = apply(tensor.stored->arithmetic, values[i]); });
+  return {};
+}
+
+Status relay_range(const TensorInfo& tensor, std::span<const std::byte> stored,
+                   std::span<const std::byte> scales, std::span<std::byte> out) {
+  if (out.size() != relaid_bytes(tensor)) {
+    return corrupt(tensor, "room for " + std::to_string(out.size()) + " bytes");
+  }
+  if (tensor.stored->code == StoredCode::kSplitMxfp4) {
+    return relay_mxfp4(tensor, stored, scales, out);
+  }
+  std::vector<float> values(tensor.elements() / tensor.ranges.size());
+  SLUICE_TRY(decode_range(tensor, stored, scales, values));
+  const auto write = [&](auto convert) {
+    using Code = decltype(convert(0.0f));
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const Code code = convert(values[i]);
+      std::memcpy(out.data() + i * sizeof code, &code, sizeof code);
+    }
+  };
+  switch (tensor.type) {
+    case TensorType::kF32:
+      write([](float value) { return value; });
+      return {};
+    case TensorType::kF16:
+      write(float_to_half);
+      return {};
+    case TensorType::kBF16:
+      write(float_to_bf16);
+      return {};
+    default:
+      return Status(ErrorCode::kUnsupported, "tensor '" + tensor.name +
+                                                 "': nothing is relaid into " +
+                                                 std::string(tensor_format(tensor.type).name));
+  }
+}
+
+}  // namespace sluice
