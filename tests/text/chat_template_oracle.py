@@ -163,7 +163,48 @@ class Expressions:
             f"{self.string(depth - 1)}.startswith({self.string(0)})", f"{self.string(depth - 1)}.endswith(('x', 'd'))", f"({a} and {b})", f"({a} or not {b})",
             f"{self.string(depth - 1)}.{self.pick('isdigit', 'isalpha', 'isupper', 'islower', 'isspace', 'isalnum')}()", f"('k' in {self.wild(depth - 1)})")
 
+    def tag(self, kind, text):
+        """A tag with random signs and white space."""
+        opening, closing = {"%": ("{%", "%}"), "#": ("{#", "#}"), "{": ("{{", "}}")}[kind]
+        before, after = self.pick("", "", "-", "+"), self.pick("", "", "-", "+" if kind != "{" else "")
+        return f"{opening}{before}{self.pick(' ', '  ', chr(10))}{text}{self.pick(' ', chr(10), '')}{after}{closing}"
+
+    def layout(self, depth):
+        """Tags amid white space, which they take along or not."""
+        parts = []
+        for _ in range(self.random.randint(1, 5)):
+            parts.append("".join(self.pick(" ", "\n", "\t", "a", "\r\n", "  ", "\u00a0", "é ", "{", "") for _ in range(self.random.randint(0, 4))))
+            inner = self.layout(depth - 1) if depth > 0 else self.pick("x", " \n", "")
+            parts.append(self.pick(
+                self.tag("%", "set x = 1"), self.tag("#", self.pick("c", "{{ x }}", "%}", "-", "")), self.tag("{", "i"), self.tag("{", "'}}'"),
+                self.tag("%", "if 1") + inner + self.tag("%", "endif"), self.tag("%", "for x in xs") + inner + self.tag("%", "endfor"),
+                self.tag("%", "raw") + self.pick(" {{ x }} ", "\n {% if\n", " \n") + self.tag("%", "endraw"),
+                self.tag("%", "set y") + inner + self.tag("%", "endset") + "{{ y }}", self.tag("%", "generation") + inner + self.tag("%", "endgeneration"),
+                self.tag("%", "macro m()") + inner + self.tag("%", "endmacro") + "{{ m() }}", self.tag("%", "filter upper") + inner + self.tag("%", "endfilter")))
+        return "".join(parts)
+
+    def program(self, depth):
+        """Statements that set, loop and call, in scopes within scopes."""
+        name, other = self.pick("x", "y", "i", "ns.a", "s"), self.pick("x", "y", "i", "ns.a", "loop.index", "s", "loop.last", "varargs|list", "missing")
+        inner = self.program(depth - 1) if depth > 0 else "{{ x }}"
+        second = self.program(depth - 1) if depth > 0 else "."
+        simple = self.number(0) if self.pick(0, 1) else f"{other} ~ {self.string(0)}"
+        return self.pick(
+            f"{{% set {name} = {simple} %}}", f"[{{{{ {other} }}}}]", f"{{% set {name} = {simple} %}}{inner}{{{{ {name} }}}}",
+            f"{{% set x, y = y, {simple} %}}{inner}", f"{{% if {other} is defined %}}{inner}{{% else %}}{second}{{% endif %}}",
+            f"{{% for x in {self.list(0)} %}}{inner}{{% endfor %}}", f"{{% for y in [1, 2, 3] if y != {self.number(0)} %}}{inner}{{{{ loop.length }}}}{{% else %}}{second}{{% endfor %}}",
+            f"{{% for i in range(4) %}}{{% if i == {self.pick(0, 1, 2)} %}}{{% {self.pick('break', 'continue')} %}}{{% endif %}}{inner}{{% endfor %}}{second}",
+            f"{{% for x in xs if ns.a %}}{{% set ns.a = ns.a - 1 %}}{inner}{{% endfor %}}", f"{{% set {name} %}}{inner}{{% endset %}}{second}{{{{ {name} }}}}",
+            f"{{% macro m(x, y={simple}) %}}{inner}{{% endmacro %}}{{{{ m({self.pick('', '1', '1, 2', 'y=3', '1, 2, 3', 'x=i, y=s')}) }}}}{second}",
+            f"{{% macro m(x) %}}({{{{ caller({other}) }}}}){{% endmacro %}}{{% call(y) m(1) %}}{inner}{{% endcall %}}", f"{{% with x={simple}, y=x %}}{inner}{{% endwith %}}{second}",
+            f"{{% filter upper %}}{inner}{{% endfilter %}}", f"{{% generation %}}{inner}{{% endgeneration %}}{second}", f"{inner}{second}", f"{inner}{second}")
+
     def template(self):
+        form = self.random.random()
+        if form < 0.15:
+            return self.layout(2)
+        if form < 0.45:
+            return "{% set ns = namespace(a=2) %}" + self.program(4)
         value = self.any(self.pick(1, 2, 2, 3))
         return self.pick(
             f"{{{{ {value} }}}}", f"{{{{ {value} }}}}", f"{{% set x = {value} %}}[{{{{ x }}}}|{{{{ x|string|length }}}}]",

@@ -46,18 +46,21 @@ Interpreter::Interpreter(RenderState& state, std::vector<std::pair<std::string, 
     : state_(state) {
   auto given = std::make_shared<Scope>(nullptr);
   given->variables = std::move(variables);
-  scope_ = std::make_shared<Scope>(std::move(given));
+  scope_ = std::move(given);
 }
 
 std::string Interpreter::run(const Body& template_body) {
   std::string out;
   out_ = &out;
+  scope_ = open_scope(template_body, scope_);
   execute(template_body);
   return out;
 }
 
 Interpreter::Flow Interpreter::execute(const Body& body) {
-  for (const auto& statement : body) {
+  const RenderState::Level level(state_);
+  if (!level.ok) return Flow::kOn;
+  for (const auto& statement : body.statements) {
     if (!state_.spend()) break;
     const Flow flow = execute(*statement);
     if (flow != Flow::kOn) return flow;
@@ -113,8 +116,6 @@ Interpreter::Flow Interpreter::execute(const Statement& statement) {
 }
 
 Interpreter::Flow Interpreter::execute_if(const Statement& statement) {
-  const RenderState::Level level(state_);
-  if (!level.ok) return Flow::kOn;
   for (const auto& [condition, body] : statement.branches) {
     const bool holds = is_truthy(evaluate(*condition));
     if (state_.failed()) return Flow::kOn;
@@ -124,9 +125,8 @@ Interpreter::Flow Interpreter::execute_if(const Statement& statement) {
 }
 
 void Interpreter::execute_for(const Statement& statement) {
-  const RenderState::Level level(state_);
   const Value iterated = evaluate(*statement.expression);
-  if (!level.ok || state_.failed()) return;
+  if (state_.failed()) return;
   const Restored<std::shared_ptr<Scope>> outer(scope_);
   std::function<bool(const Value&)> accepts;
   if (statement.condition != nullptr) {
@@ -144,20 +144,22 @@ void Interpreter::execute_for(const Statement& statement) {
   bool any = false;
   while (!state_.failed() && loop->advance(state_)) {
     any = true;
-    scope_ = std::make_shared<Scope>(outer.before());
+    scope_ = open_scope(statement.body, outer.before());
     scope_->set("loop", Value(loop));
     assign(statement.target, loop->current());
     if (execute(statement.body) == Flow::kBreak) break;
   }
   loop->finish();
   if (any || state_.failed()) return;
-  scope_ = std::make_shared<Scope>(outer.before());
+  scope_ = open_scope(statement.otherwise, outer.before());
   execute(statement.otherwise);
 }
 
-void Interpreter::execute_in_scope(const Body& body) {
-  const RenderState::Level level(state_);
-  if (level.ok) execute(body);
+std::shared_ptr<Scope> Interpreter::open_scope(const Body& body, std::shared_ptr<Scope> outer) {
+  auto scope = std::make_shared<Scope>(std::move(outer));
+  for (const std::string& name : body.unset)
+    scope->set(name, Value::undefined("'" + name + "' is undefined"));
+  return scope;
 }
 
 std::string Interpreter::capture(const Body& body) {
@@ -168,8 +170,8 @@ std::string Interpreter::capture(const Body& body) {
   if (!state_.can_hold(out_->size())) return captured;
   const Metered outside(state_.meter(), out_->size());
   out_ = &captured;
-  scope_ = std::make_shared<Scope>(scope.before());
-  execute_in_scope(body);
+  scope_ = open_scope(body, scope.before());
+  execute(body);
   return captured;
 }
 
@@ -183,9 +185,9 @@ void Interpreter::execute_with(const Statement& statement) {
   std::vector<Value> values;  // all of them as the outside sees them
   for (const auto& [target, expression] : statement.bindings)
     values.push_back(evaluate(*expression));
-  scope_ = std::make_shared<Scope>(outer.before());
+  scope_ = open_scope(statement.body, outer.before());
   for (std::size_t i = 0; i < values.size(); ++i) assign(statement.bindings[i].first, values[i]);
-  execute_in_scope(statement.body);
+  execute(statement.body);
 }
 
 void Interpreter::assign(const Target& target, const Value& value) {

@@ -42,7 +42,8 @@ class Interpreter {
   void execute_for(const Statement& statement);
   void execute_call_block(const Statement& statement);
   void execute_with(const Statement& statement);
-  void execute_in_scope(const Body& body);
+  /// A scope for the body's names.
+  std::shared_ptr<Scope> open_scope(const Body& body, std::shared_ptr<Scope> outer);
   /// What the body writes, in a scope of its own.
   std::string capture(const Body& body);
   void assign(const Target& target, const Value& value);

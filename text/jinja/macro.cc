@@ -27,13 +27,13 @@ Value Interpreter::make_macro(const MacroSyntax& macro) {
 Value Interpreter::call_macro(const MacroSyntax& macro, const std::shared_ptr<Scope>& outer,
                               const Arguments& arguments) {
   const int line = state_.line();
-  const std::shared_ptr<Scope> calling = std::exchange(scope_, std::make_shared<Scope>(outer));
+  const std::shared_ptr<Scope> calling = std::exchange(scope_, open_scope(macro.body, outer));
   std::string written;
   std::string* const out = std::exchange(out_, &written);
   if (state_.can_hold(out->size())) {
     const Metered outside(state_.meter(), out->size());
     bind_parameters(macro, arguments);
-    if (!state_.failed()) execute_in_scope(macro.body);
+    if (!state_.failed()) execute(macro.body);
   }
   out_ = out;
   scope_ = calling;

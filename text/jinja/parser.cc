@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "text/jinja/parser_level.h"
+#include "text/jinja/scope_analysis.h"
 
 namespace sluice::jinja {
 
@@ -10,6 +11,7 @@ Result<Body> Parser::parse() {
   Body body = statements_until({});
   if (failed()) return error_;
   if (!unknown_.empty()) return unknown_.front();
+  find_unset_names(body);
   return body;
 }
 
@@ -83,14 +85,14 @@ Body Parser::statements_until(Names ends) {
       auto text = std::make_unique<Statement>();
       text->line = current().line;
       text->text = next().text;
-      body.push_back(std::move(text));
+      body.statements.push_back(std::move(text));
     } else if (is(TokenKind::kVariableBegin)) {
       auto output = std::make_unique<Statement>();
       output->kind = StatementKind::kOutput;
       output->line = next().line;
       output->expression = tuple(true, false);
       expect(TokenKind::kVariableEnd, "'}}'");
-      body.push_back(std::move(output));
+      body.statements.push_back(std::move(output));
     } else {
       expect(TokenKind::kBlockBegin, "'{%'");
       for (const std::string_view end : ends) {
@@ -151,7 +153,7 @@ void Parser::statement(Body& body) {
   } else {
     fail("Encountered unknown tag '" + name + "'.");
   }
-  body.push_back(std::move(made));
+  body.statements.push_back(std::move(made));
 }
 
 void Parser::print_statement(Body& body) {
@@ -164,7 +166,7 @@ void Parser::print_statement(Body& body) {
     output->kind = StatementKind::kOutput;
     output->line = current().line;
     output->expression = expression();
-    body.push_back(std::move(output));
+    body.statements.push_back(std::move(output));
   }
 }
 

@@ -64,7 +64,12 @@ struct Target {
 };
 
 struct Statement;
-using Body = std::vector<std::unique_ptr<Statement>>;
+struct Body {
+  std::vector<std::unique_ptr<Statement>> statements;
+  /// Where the body is a scope of its own: names that it sets sooner or later, and that are
+  /// undefined until then, whatever they mean outside (scope_analysis.h).
+  std::vector<std::string> unset;
+};
 
 /// A macro, or the block of a call.
 struct MacroSyntax {
