@@ -83,13 +83,20 @@ class FolderOpener {
     if (const Status status = collector_.finish(checkpoint_, block); !status.ok()) {
       return status.with_context(folder_.string());
     }
+    auto tied = is_tied(config);
+    if (!tied.ok()) return tied.status().with_context(path("config.json"));
     // Transformers overwrites a stored head where the embedding is to serve as one.
+    if (*tied) checkpoint_.tensors.erase("output.weight");
+    return {};
+  }
+
+  /// A multimodal checkpoint says it outside, inside, or both.
+  static Result<bool> is_tied(const json& config) {
     SLUICE_ASSIGN(auto tied, json_value<bool>(config, "tie_word_embeddings"));
     if (!tied) {
       SLUICE_ASSIGN(tied, json_value<bool>(text_config(config), "tie_word_embeddings"));
     }
-    if (tied.value_or(false)) checkpoint_.tensors.erase("output.weight");
-    return {};
+    return tied.value_or(false);
   }
 
   /// quantization_config.weight_block_size, where there is one.
