@@ -12,7 +12,9 @@ namespace {
 template <typename T>
 Result<std::optional<Setting>> wrap(Result<std::optional<T>> value) {
   if (!value.ok()) return value.status();
-  return *value ? std::optional<Setting>(std::move(**value)) : std::nullopt;
+  std::optional<Setting> setting;
+  if (*value) setting.emplace(std::in_place_type<T>, std::move(**value));
+  return setting;
 }
 
 }  // namespace

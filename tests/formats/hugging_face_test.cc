@@ -130,6 +130,97 @@ TEST_F(ConfigTest, RopeOfOldAndNew) {
   EXPECT_EQ(*mscale.real("rope.attention_factor"), 1.0);
 }
 
+TEST_F(ConfigTest, DeepSeekV3AsPublished) {
+  const auto published = good(
+      "deepseek_v3",
+      R"("q_lora_rank":1536,"kv_lora_rank":512,"qk_nope_head_dim":128,"qk_rope_head_dim":64,)"
+      R"("v_head_dim":128,"n_routed_experts":256,"num_experts_per_tok":8,"n_group":8,)"
+      R"("topk_group":4,"topk_method":"noaux_tc","scoring_func":"sigmoid","norm_topk_prob":true,)"
+      R"("routed_scaling_factor":2.5,"rope_theta":10000,"num_nextn_predict_layers":1,)"
+      R"("rope_scaling":{"beta_fast":32,"beta_slow":1,"factor":40,"mscale":1.0,)"
+      R"("mscale_all_dim":1.0,"original_max_position_embeddings":4096,"type":"yarn"})");
+  EXPECT_EQ(*published.integer("attention.key_length"), 192);
+  EXPECT_EQ(*published.integer("attention.value_length"), 128);
+  EXPECT_EQ(*published.integer("rope.dimension_count"), 64);
+  EXPECT_EQ(*published.text("router.groups"), "best_two");
+  EXPECT_EQ(*published.real("rope.attention_factor"), 1.0);
+  const double mscale = 0.1 * std::log(40.0) + 1;
+  EXPECT_DOUBLE_EQ(**published.real("attention.scale"), mscale * mscale / std::sqrt(192.0));
+  EXPECT_EQ(*published.integer("block_count"), 4);
+  const auto kimi = good(
+      "kimi_k2", R"("kv_lora_rank":512,"qk_nope_head_dim":128,"qk_rope_head_dim":64,"n_group":1,)"
+                 R"("topk_group":1,"topk_method":"noaux_tc","scoring_func":"sigmoid")");
+  EXPECT_EQ(kimi.architecture, "deepseek2");
+  EXPECT_EQ(*kimi.text("router.groups"), std::nullopt);
+  EXPECT_EQ(*kimi.text("router.score"), "sigmoid");
+  const auto strange =
+      good("deepseek_v3", R"("scoring_func":"sqrtsoftplus","n_routed_experts":16,"n_group":4,)"
+                          R"("topk_method":"by_the_moon")");
+  EXPECT_EQ(*strange.text("router.score"), "sqrtsoftplus");
+  EXPECT_EQ(*strange.text("router.groups"), "by_the_moon");
+}
+
+TEST_F(ConfigTest, Llama4AsPublished) {
+  const auto scout = good(
+      "llama4_text",
+      R"("no_rope_layers":[],"attn_temperature_tuning":4,"floor_scale":8192,"attn_scale":0.1,)"
+      R"("attention_chunk_size":8192,"intermediate_size":8192,"intermediate_size_mlp":16384,)"
+      R"("head_dim":128,"num_local_experts":16,"num_experts_per_tok":1,"use_qk_norm":false,)"
+      R"("rope_theta":500000,"rope_scaling":{"factor":16.0,"high_freq_factor":1.0,)"
+      R"("low_freq_factor":1.0,"original_max_position_embeddings":8192,"rope_type":"llama3"})");
+  EXPECT_THAT(**scout.integers("rope.layers"), ElementsAre(1, 1, 1, 0));
+  EXPECT_THAT(**scout.integers("attention.sliding_window_layers"), ElementsAre(1, 1, 1, 0));
+  EXPECT_EQ(*scout.integer("attention.temperature_length"), 8192);
+  EXPECT_EQ(*scout.integer("expert_feed_forward_length"), 8192);
+  EXPECT_EQ(*scout.integer("feed_forward_length"), 16384);
+  EXPECT_EQ(*scout.text("attention.qk_norm"), "none");
+  const auto factors = **scout.reals("rope.factors");
+  ASSERT_EQ(factors.size(), 64u);
+  for (int i = 0; i < 64; ++i) {  // a step, where both bounds are one
+    const double wavelength = 2 * std::numbers::pi * std::pow(500000.0, 2.0 * i / 128);
+    EXPECT_EQ(factors[i], wavelength < 8192 ? 1 : 16) << i;
+  }
+}
+
+TEST_F(ConfigTest, OtherPublishedSpellings) {
+  const auto phi = good(
+      "phimoe",
+      R"("original_max_position_embeddings":1024,"sliding_window":4096,"rope_scaling":{)"
+      R"("type":"longrope","short_factor":[1,1,1,1,1,1,1,1],"long_factor":[1,2,3,4,5,6,7,8]})");
+  EXPECT_EQ(*phi.integer("rope.scaling.original_context_length"), 1024);
+  EXPECT_DOUBLE_EQ(**phi.real("rope.attention_factor"),
+                   std::sqrt(1 + std::log(4.0) / std::log(1024.0)));
+  EXPECT_EQ((**phi.reals("rope.factors_long")).back(), 8.0);
+  EXPECT_EQ(*phi.integer("attention.sliding_window"), 4096);
+  const auto oss = good("gpt_oss", R"("head_dim":64,"sliding_window":128,"swiglu_limit":7.0,)"
+                                   R"("experts_per_token":4,"num_local_experts":32)");
+  EXPECT_THAT(**oss.integers("attention.sliding_window_layers"), ElementsAre(1, 0, 1, 0));
+  EXPECT_EQ(*oss.integer("expert_used_count"), 4);
+  EXPECT_EQ(*oss.real("feed_forward.swiglu_alpha"), 1.702);
+  const auto next =
+      good("qwen3_next", R"("head_dim":256,"linear_num_value_heads":32,)"
+                         R"("linear_value_head_dim":128,"full_attention_interval":2)");
+  EXPECT_THAT(**next.integers("attention.recurrent_layers"), ElementsAre(1, 0, 1, 0));
+  EXPECT_EQ(*next.integer("rope.dimension_count"), 64);
+  const auto glm = good("glm4_moe", R"("head_dim":128,"use_qk_norm":false,"n_group":1)");
+  EXPECT_EQ(*glm.text("attention.qk_norm"), "none");
+  EXPECT_EQ(*glm.integer("rope.dimension_count"), 64);
+  const auto small =
+      good("smallthinker", R"("moe_primary_router_apply_softmax":true,"rope_layout":[1,1,1,1],)"
+                           R"("sliding_window_layout":[0,0,0,0],"sliding_window_size":4096)");
+  EXPECT_EQ(*small.text("router.score"), "softmax");
+  EXPECT_EQ(*small.integer("attention.sliding_window"), std::nullopt);
+  EXPECT_EQ(*small.integers("rope.layers"), std::nullopt);
+  // A nested part without a name of its own has the whole's.
+  folder_.write("config.json",
+                R"({"model_type":"qwen3_5_moe","text_config":{"num_hidden_layers":4,)"
+                R"("hidden_size":64,"num_attention_heads":4}})");
+  const auto nested = open_checkpoint(folder_.path(), CheckpointParts::kTokenizerOnly);
+  ASSERT_TRUE(nested.ok()) << nested.status().message();
+  EXPECT_EQ(nested->architecture, "qwen35moe");
+  EXPECT_EQ(*nested->boolean("attention.output_gate"), true);
+}
+
 TEST_F(ConfigTest, SamplingOnlyWhereTheModelSamples) {
   const auto samples =
       good("mixtral", "", R"({"do_sample":true,"temperature":0.5,"top_k":20,"top_p":0.9})");
@@ -212,6 +303,25 @@ TEST(HfNames, NumbersGoWhereTheyBelong) {
   ASSERT_TRUE(bias);
   EXPECT_EQ(bias->name, "blk.0.attn_q.bias");
   EXPECT_EQ(bias->expert, std::nullopt);
+  const std::pair<const char*, const char*> names[] = {
+      {"model.language_model.layers.2.linear_attn.A_log", "blk.2.ssm_a"},
+      {"language_model.model.layers.2.feed_forward.router.weight", "blk.2.ffn_gate_inp.weight"},
+      {"language_model.lm_head.weight", "output.weight"},
+      {"model.layers.2.self_attn.sinks", "blk.2.attn_sinks.weight"},
+      {"model.layers.2.mlp.gate.e_score_correction_bias", "blk.2.exp_probs_b.bias"},
+      {"model.layers.2.self_attn.kv_b_proj.weight_scale_inv", "blk.2.attn_kv_b.weight_scale"},
+      {"model.layers.2.mlp.experts.gate_up_proj_scales", "blk.2.ffn_gate_up_exps.weight_scale"},
+      {"model.layers.2.block_sparse_moe.router.layer.weight", "blk.2.ffn_gate_inp.weight"},
+  };
+  for (const auto& [hf, gguf] : names) {
+    const auto name = translate_tensor_name(hf, "any");
+    ASSERT_TRUE(name) << hf;
+    EXPECT_EQ(name->name, gguf);
+    EXPECT_EQ(name->expert, std::nullopt);
+  }
+  const std::string norm = "model.layers.2.post_attention_layernorm.weight";
+  EXPECT_EQ(translate_tensor_name(norm, "gemma4")->name, "blk.2.post_attention_norm.weight");
+  EXPECT_EQ(translate_tensor_name(norm, "qwen3next")->name, "blk.2.ffn_norm.weight");
   EXPECT_TRUE(
       translate_tensor_name("model.layers.0.self_attn.rotary_emb.inv_freq", "llama")->name.empty());
   EXPECT_TRUE(translate_tensor_name("visual.patch_embed.weight", "llama")->name.empty());

@@ -3,6 +3,7 @@
 #include "tests/text/chat_template_support.h"
 #include "tests/text/expression_snippets.h"
 #include "tests/text/statement_snippets.h"
+#include "text/utf8.h"
 
 namespace sluice::test {
 namespace {
@@ -22,6 +23,32 @@ TEST(ChatTemplate, SnippetsAgreeWithJinja2) {
   for (const char* snippet : kStatementSnippets)
     cases.push_back({snippet, snippet_variables(), {}});
   ASSERT_GE(cases.size(), 300u);
+  ASSERT_NO_FATAL_FAILURE(ask_oracle(cases));
+  for (const OracleCase& one : cases) EXPECT_TRUE(agrees(one));
+}
+
+// All that has a case in Unicode's older blocks; newer ones depend on the version that each side
+// knows.
+TEST(ChatTemplate, CasesAreUnicodes) {
+  if (!has_python()) GTEST_SKIP() << "SLUICE_PYTHON is not set";
+  Json rows = Json::array();
+  for (char32_t c = 0x20; c < 0x2C00; c += 0x100) {
+    std::string row;
+    for (char32_t i = c; i < c + 0x100; ++i) {
+      append_utf8(row, i);
+      row += ' ';
+    }
+    rows.push_back(row);
+  }
+  std::vector<OracleCase> cases;
+  for (const char* mapping : {"upper", "lower", "title", "capitalize", "swapcase"}) {
+    for (const Json& row : rows) {
+      cases.push_back({std::string("{{ s.") + mapping + "() }} {% for c in s.split() %}{{ c." +
+                           mapping + "() }}{% endfor %}",
+                       {{"s", row}},
+                       {}});
+    }
+  }
   ASSERT_NO_FATAL_FAILURE(ask_oracle(cases));
   for (const OracleCase& one : cases) EXPECT_TRUE(agrees(one));
 }

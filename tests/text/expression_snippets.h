@@ -363,7 +363,15 @@ b' }})",
     "{% filter upper %}abc {{ 1 }}{% endfilter %}",
     "{% filter replace('a', 'b')|upper %}abc{% endfilter %}",
     "{{ l|sort()|first() }}",
+    "{{ 'ΑΣ ΑΣΑ Σ ΑΣ. Α\u0301Σ\u0301 ΣΑΣ'.lower() }} {{ 'ΌΣΟΣ'.title() }} {{ 'ΌΣ'|capitalize }} {{ "
+    "'ΌΣ όσ'|title }}",
+    "{{ 'ᾳ ŉ ΐ ﬗ ǆ ⅷ ⓐ ĸ'.upper() }} {{ 'ᾳ ǆa ﬁn ßa'.title() }} {{ 'ǅ ⅷ ĸ' is lower }} {{ 'ĸ' is "
+    "lower }} {{ 'ⅷ'.islower() }} {{ 'Ⅷ'.isupper() }}",
+    "{{ dict(a=1, a=2) }}",
+    "{{ dict(a=1, **{'a': 2}) }}",
+    "{% macro m(a) %}{% endmacro %}{{ m(a=1, **{'a': 2}) }}",
     // tojson.
+    "{{ '\x7f'|tojson(ensure_ascii=true) }}",
     "{{ d|tojson }} {{ l|tojson }} {{ 'é\"<>&\\'\\n\\t\\x01\\x7f\\u2028🙂'|tojson }} {{ "
     "none|tojson }} {{ true|tojson }} {{ 1.0|tojson }} {{ 1e20|tojson }} {{ (1, 2)|tojson }} {{ "
     "[]|tojson }} {{ {}|tojson }}",

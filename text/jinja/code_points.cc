@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "text/jinja/special_casing.h"
 #include "text/utf8.h"
 
 namespace sluice::jinja {
@@ -18,8 +19,16 @@ bool is_letter(char32_t c) {
   return found >= UTF8PROC_CATEGORY_LU && found <= UTF8PROC_CATEGORY_LO;
 }
 
-bool is_upper(char32_t c) { return utf8proc_isupper(static_cast<utf8proc_int32_t>(c)) != 0; }
-bool is_lower(char32_t c) { return utf8proc_islower(static_cast<utf8proc_int32_t>(c)) != 0; }
+// Letters by their category, and what has a counterpart in the other case without being one (Roman
+// numerals …).
+bool is_upper(char32_t c) {
+  return category(c) == UTF8PROC_CATEGORY_LU ||
+         (!is_letter(c) && utf8proc_isupper(static_cast<utf8proc_int32_t>(c)) != 0);
+}
+bool is_lower(char32_t c) {
+  return category(c) == UTF8PROC_CATEGORY_LL ||
+         (!is_letter(c) && utf8proc_islower(static_cast<utf8proc_int32_t>(c)) != 0);
+}
 bool is_cased(char32_t c) {
   return is_upper(c) || is_lower(c) || category(c) == UTF8PROC_CATEGORY_LT;
 }
@@ -29,55 +38,64 @@ bool is_superscript_digit(char32_t c) {
          (c >= 0x2080 && c <= 0x2089) || (c >= 0x2460 && c <= 0x2468);
 }
 
+void append_all(std::string& out, std::u32string_view characters) {
+  for (const char32_t c : characters) append_utf8(out, c);
+}
+
 void append_upper(std::string& out, char32_t c) {
-  switch (c) {  // the mappings to more than one character that texts have
-    case U'ß':
-      out += "SS";
-      return;
-    case U'ŉ':
-      out += "ʼN";
-      return;
-    case U'ǰ':
-      out += "J̌";
-      return;
-    case U'և':
-      out += "ԵՒ";
-      return;
-    case U'ﬀ':
-      out += "FF";
-      return;
-    case U'ﬁ':
-      out += "FI";
-      return;
-    case U'ﬂ':
-      out += "FL";
-      return;
-    case U'ﬃ':
-      out += "FFI";
-      return;
-    case U'ﬄ':
-      out += "FFL";
-      return;
-    case U'ﬅ':
-    case U'ﬆ':
-      out += "ST";
-      return;
-    default:
-      append_utf8(out, static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c))));
-  }
+  if (const SpecialCasing* special = special_casing(c)) return append_all(out, special->upper);
+  append_utf8(out, static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c))));
 }
 
 void append_title(std::string& out, char32_t c) {
-  if (c == U'ß') {
-    out += "Ss";
-  } else {
-    append_utf8(out, static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(c))));
+  if (const SpecialCasing* special = special_casing(c)) return append_all(out, special->title);
+  append_utf8(out, static_cast<char32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(c))));
+}
+
+/// Characters that do not count when what is around a sigma is looked at: marks, modifiers, and
+/// signs within words.
+bool is_case_ignorable(char32_t c) {
+  switch (category(c)) {
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_SK:
+      return true;
+    default:
+      return std::u32string_view(U"'.:\u00B7\u0387\u055F\u05F4\u2018\u2019\u2024\u2027").find(c) !=
+             std::u32string_view::npos;
   }
 }
 
-void append_lower(std::string& out, char32_t c) {
-  if (c == U'İ') {
-    out += "i̇";
+/// The sigma at `at` ends a word: there is a letter before it, and none after it.
+bool is_final_sigma(std::string_view text, std::size_t at) {
+  const auto near = [](char32_t c) { return !is_case_ignorable(c); };
+  bool before = false;
+  for (std::size_t end = at; end > 0;) {
+    const CodePoint c = code_point_before(text, end);
+    end -= c.length;
+    if (near(c.value)) {
+      before = is_cased(c.value);
+      break;
+    }
+  }
+  if (!before) return false;
+  for (std::size_t i = at + utf8_length(text[at]); i < text.size();) {
+    const CodePoint c = code_point_at(text, i);
+    i += c.length;
+    if (near(c.value)) return !is_cased(c.value);
+  }
+  return true;
+}
+
+/// The character at `at` of the text.
+void append_lower(std::string& out, std::string_view text, std::size_t at) {
+  const char32_t c = code_point_at(text, at).value;
+  if (c == U'\u0130') {  // a capital I with a dot keeps it
+    append_all(out, U"i\u0307");
+  } else if (c == U'\u03A3' && is_final_sigma(text, at)) {
+    append_utf8(out, U'\u03C2');
   } else {
     append_utf8(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
   }
@@ -87,7 +105,7 @@ template <typename Visitor>
 void for_each(std::string_view text, Visitor visit) {
   for (std::size_t i = 0; i < text.size();) {
     const CodePoint c = code_point_at(text, i);
-    visit(c.value);
+    visit(c.value, i);
     i += c.length;
   }
 }
@@ -204,29 +222,29 @@ bool is_identifier_part(char32_t c) {
 
 std::string upper(std::string_view text) {
   std::string out;
-  for_each(text, [&](char32_t c) { append_upper(out, c); });
+  for_each(text, [&](char32_t c, std::size_t) { append_upper(out, c); });
   return out;
 }
 
 std::string lower(std::string_view text) {
   std::string out;
-  for_each(text, [&](char32_t c) { append_lower(out, c); });
+  for_each(text, [&](char32_t, std::size_t at) { append_lower(out, text, at); });
   return out;
 }
 
 std::string capitalize(std::string_view text) {
-  if (text.empty()) return {};
-  const CodePoint first = code_point_at(text, 0);
   std::string out;
-  append_title(out, first.value);
-  return out + lower(text.substr(first.length));
+  for_each(text, [&](char32_t c, std::size_t at) {
+    at == 0 ? append_title(out, c) : append_lower(out, text, at);
+  });
+  return out;
 }
 
 std::string title(std::string_view text) {
   std::string out;
   bool in_word = false;
-  for_each(text, [&](char32_t c) {
-    in_word ? append_lower(out, c) : append_title(out, c);
+  for_each(text, [&](char32_t c, std::size_t at) {
+    in_word ? append_lower(out, text, at) : append_title(out, c);
     in_word = is_cased(c);
   });
   return out;
@@ -234,14 +252,16 @@ std::string title(std::string_view text) {
 
 std::string swap_case(std::string_view text) {
   std::string out;
-  for_each(text, [&](char32_t c) { is_upper(c) ? append_lower(out, c) : append_upper(out, c); });
+  for_each(text, [&](char32_t c, std::size_t at) {
+    is_upper(c) ? append_lower(out, text, at) : append_upper(out, c);
+  });
   return out;
 }
 
 bool is_all(TextClass text_class, std::string_view text) {
   bool all = true;
   bool cased = false;
-  for_each(text, [&](char32_t c) {
+  for_each(text, [&](char32_t c, std::size_t) {
     all = all && is_of(text_class, c);
     cased = cased || is_cased(c);
   });

@@ -33,8 +33,7 @@ bool is_printable(char32_t code_point);  // as repr() has it
 bool is_identifier_start(char32_t code_point);
 bool is_identifier_part(char32_t code_point);
 
-/// Case mappings: one character to one, as Unicode's simple mappings have it, and the well-known
-/// few that become two.
+/// Case mappings as Unicode has them in full, the final sigma included.
 std::string upper(std::string_view text);
 std::string lower(std::string_view text);
 std::string capitalize(std::string_view text);

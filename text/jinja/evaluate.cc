@@ -124,6 +124,10 @@ Arguments Interpreter::evaluate_arguments(const CallSyntax& call) {
         state_.fail("keywords must be strings");
         return arguments;
       }
+      for (const auto& [known, given] : arguments.named) {
+        if (known == key.text())
+          state_.fail("got multiple values for keyword argument '" + known + "'");
+      }
       arguments.named.emplace_back(key.text(), value);
     }
   }

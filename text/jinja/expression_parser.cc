@@ -399,6 +399,9 @@ CallSyntax Parser::call_arguments() {
       ensure(call.more_named == nullptr);
       std::string name = next().text;
       next();
+      for (const auto& [known, argument] : call.named) {
+        if (known == name) fail("keyword argument repeated: " + name);
+      }
       call.named.emplace_back(std::move(name), expression());
     } else {
       ensure(call.more_positional == nullptr && call.more_named == nullptr && call.named.empty());

@@ -41,7 +41,7 @@ std::string quoted(std::string_view text, bool ascii) {
         out += "\\b";
         break;
       default:
-        if (c.value < 0x20 || (ascii && c.value >= 0x7F && c.value < 0x10000 && c.value != 0x7F)) {
+        if (c.value < 0x20 || (ascii && c.value >= 0x7F && c.value < 0x10000)) {
           append_escape(out, c.value);
         } else if (ascii && c.value >= 0x10000) {
           append_escape(out, 0xD800 + ((c.value - 0x10000) >> 10));

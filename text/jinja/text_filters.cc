@@ -30,14 +30,18 @@ Value mapped(RenderState& state, const Value& input, const Arguments& arguments)
 /// signs.
 std::string title_words(std::string_view text) {
   std::string out;
-  bool begins = true;
-  for (const auto character : characters(text)) {
-    const char32_t c = code_point_at(character, 0).value;
-    const bool divides =
-        is_space(c) || (c < 0x80 && std::string_view("-({[<").find(static_cast<char>(c)) !=
-                                        std::string_view::npos);
-    out += divides ? std::string(character) : begins ? upper(character) : lower(character);
-    begins = divides;
+  const auto divides = [&](std::size_t at) {
+    const char32_t c = code_point_at(text, at).value;
+    return is_space(c) || (c < 0x80 && std::string_view("-({[<").find(static_cast<char>(c)) !=
+                                           std::string_view::npos);
+  };
+  for (std::size_t at = 0; at < text.size();) {
+    std::size_t end = at;
+    while (end < text.size() && divides(end) == divides(at)) end += code_point_at(text, end).length;
+    const std::string_view part = text.substr(at, end - at);
+    const std::size_t first = code_point_at(part, 0).length;
+    out += upper(part.substr(0, first)) + lower(part.substr(first));
+    at = end;
   }
   return out;
 }
@@ -45,7 +49,7 @@ std::string title_words(std::string_view text) {
 Value title_filter(RenderState& state, const Value& input, const Arguments& arguments) {
   const Parameters parameters(state, "title", arguments, {});
   const Value text = soft_text(state, input);
-  if (state.failed() || !state.can_hold(text.text().size() * sizeof(std::string_view))) return {};
+  if (!state.spend_bytes(text.text().size() * 4)) return {};
   return state.text(title_words(text.text()));
 }
 
