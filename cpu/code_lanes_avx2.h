@@ -17,6 +17,7 @@ struct Words {
   __m256i low, high;
 };
 
+constexpr std::size_t kFewRows = 2;
 constexpr std::size_t kRegisterStrips = 1;
 constexpr std::size_t kRegisterRows = 2;
 

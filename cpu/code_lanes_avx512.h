@@ -17,6 +17,7 @@ struct Words {
   __m512i v;
 };
 
+constexpr std::size_t kFewRows = 4;
 constexpr std::size_t kRegisterStrips = 2;
 constexpr std::size_t kRegisterRows = 4;
 

@@ -19,6 +19,8 @@ struct Words {
   std::uint32_t v[16];
 };
 
+/// Up to so many activation rows meet codes as they are unpacked; more of them meet a panel.
+constexpr std::size_t kFewRows = 1;
 /// Strips of weight rows and activation rows that a register tile of the prefill holds.
 constexpr std::size_t kRegisterStrips = 1;
 constexpr std::size_t kRegisterRows = 4;

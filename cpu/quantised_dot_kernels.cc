@@ -18,8 +18,6 @@ namespace sluice::SLUICE_ISA {
 namespace {
 
 constexpr std::size_t kStrips = kTileWeightRows / kStripRows;
-/// Up to here codes are multiplied as they are unpacked. Measured.
-constexpr std::size_t kFewRows = 4;
 /// So many segments of a strip are taken on end.
 constexpr std::size_t kRunSegments = 8;
 

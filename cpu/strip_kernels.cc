@@ -95,16 +95,17 @@ void multiply_rows(const std::byte* strip, std::size_t elements, const Activatio
   for (std::size_t r = 0; r < kRows; ++r) lanes_store(totals[r], total[r]);
 }
 
-template <typename Block>
+template <typename Block, std::size_t kRows = kFewRows>
 void multiply(const std::byte* strip, std::size_t elements, const ActivationSegment* x,
               std::size_t n_rows, float (*totals)[16]) {
+  if constexpr (kRows > 1) {
+    if (n_rows < kRows) return multiply<Block, kRows / 2>(strip, elements, x, n_rows, totals);
+  }
   std::size_t r = 0;
-  for (; r + 4 <= n_rows; r += 4) {
-    multiply_rows<Block, 4>(strip, elements, x + r, n_rows, totals + r);
+  for (; r + kRows <= n_rows; r += kRows) {
+    multiply_rows<Block, kRows>(strip, elements, x + r, n_rows, totals + r);
   }
-  for (; r + 2 <= n_rows; r += 2) {
-    multiply_rows<Block, 2>(strip, elements, x + r, n_rows, totals + r);
-  }
+  // What is left takes its turn alone.
   for (; r < n_rows; ++r) multiply_rows<Block, 1>(strip, elements, x + r, n_rows, totals + r);
 }
 
