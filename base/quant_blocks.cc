@@ -175,4 +175,27 @@ void unpack(const IQ4_XSBlock& block, std::int8_t* codes, float* scales, float* 
   }
 }
 
+void unpack(const TQ1_0Block& block, std::int8_t* codes, float* scales, float* mins) {
+  const auto put = [&](int first_byte, int bytes, int digits) {
+    for (int digit = 0, power = 1; digit < digits; ++digit, power *= 3) {
+      for (int i = 0; i < bytes; ++i) {
+        // The fraction byte / 256 times a power of three: its next digit stands before the point.
+        const int fraction = block.digits[first_byte + i] * power & 255;
+        *codes++ = code((fraction * 3 >> 8) - 1);
+      }
+    }
+  };
+  put(0, 32, 5);
+  put(32, 16, 5);
+  put(48, 4, 4);
+  std::fill_n(scales, 8, block.scale.value());
+  std::fill_n(mins, 8, 0.0f);
+}
+
+void unpack(const TQ2_0Block& block, std::int8_t* codes, float* scales, float* mins) {
+  for_each_pair(block.pairs, [&](int element, int pair) { codes[element] = code(pair - 1); });
+  std::fill_n(scales, 8, block.scale.value());
+  std::fill_n(mins, 8, 0.0f);
+}
+
 }  // namespace sluice

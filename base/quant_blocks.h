@@ -1,6 +1,6 @@
 #pragma once
-// How each quantised format packs a block, byte for byte, and how a block comes apart into codes,
-// scales and mins.
+// How quantised formats pack a block, byte for byte (those with codebooks are in
+// codebook_blocks.h), and how a block comes apart into codes, scales and mins.
 //
 // The structs are made of bytes alone, so a block may lie at any address. Multi-byte fields are
 // little-endian, as are the machines that Sluice runs on. Natural order is the order of the row's
@@ -147,11 +147,31 @@ struct IQ4_XSBlock {  // code = kIq4Values[nibble]; scale = scale * (six bits - 
   std::uint8_t nibbles[128];    // element 32g + 16s + i is nibble s of byte 16g + i
 };
 
+// Ternary: one scale for a whole block.
+
+struct TQ1_0Block {  // code = digit - 1; digits of base 3, the highest first, are those of byte /
+                     // 256
+  static constexpr std::uint32_t kElements = 256, kGroup = 32;
+  static constexpr bool kHasMin = false;
+  // Element e < 160 is digit e / 32 of byte e % 32; element 160 + e, e < 80, digit e / 16 of byte
+  // 32
+  // + e % 16; element 240 + e digit e / 4 of byte 48 + e % 4.
+  std::uint8_t digits[52];
+  StoredHalf scale;
+};
+
+struct TQ2_0Block {  // code = two bits - 1
+  static constexpr std::uint32_t kElements = 256, kGroup = 32;
+  static constexpr bool kHasMin = false;
+  std::uint8_t pairs[64];  // as in Q2_K
+  StoredHalf scale;
+};
+
 static_assert(sizeof(Q4_0Block) == 18 && sizeof(Q4_1Block) == 20 && sizeof(Q5_0Block) == 22 &&
               sizeof(Q5_1Block) == 24 && sizeof(Q8_0Block) == 34 && sizeof(IQ4_NLBlock) == 18 &&
               sizeof(MXFP4Block) == 17 && sizeof(Q2_KBlock) == 84 && sizeof(Q3_KBlock) == 110 &&
               sizeof(Q4_KBlock) == 144 && sizeof(Q5_KBlock) == 176 && sizeof(Q6_KBlock) == 210 &&
-              sizeof(IQ4_XSBlock) == 136);
+              sizeof(IQ4_XSBlock) == 136 && sizeof(TQ1_0Block) == 54 && sizeof(TQ2_0Block) == 66);
 
 // One block → codes `[kElements]` in natural order, scales and mins `[kElements / kGroup]`; mins
 // are zero where the format has none. Total: any bytes are a block.
@@ -168,5 +188,7 @@ void unpack(const Q4_KBlock& block, std::int8_t* codes, float* scales, float* mi
 void unpack(const Q5_KBlock& block, std::int8_t* codes, float* scales, float* mins);
 void unpack(const Q6_KBlock& block, std::int8_t* codes, float* scales, float* mins);
 void unpack(const IQ4_XSBlock& block, std::int8_t* codes, float* scales, float* mins);
+void unpack(const TQ1_0Block& block, std::int8_t* codes, float* scales, float* mins);
+void unpack(const TQ2_0Block& block, std::int8_t* codes, float* scales, float* mins);
 
 }  // namespace sluice

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cstring>
 
+#include "base/codebook_blocks.h"
 #include "base/quant_blocks.h"
 
 namespace sluice {
@@ -38,13 +39,18 @@ void decode_f32(const std::byte* blocks, float* out, std::size_t elements) {
   if (elements != 0) std::memcpy(out, blocks, elements * sizeof(float));
 }
 
-template <float (*kToFloat)(std::uint16_t)>
-void decode_16_bits(const std::byte* blocks, float* out, std::size_t elements) {
+template <typename Stored, float (*kToFloat)(Stored)>
+void decode_each(const std::byte* blocks, float* out, std::size_t elements) {
   for (std::size_t i = 0; i < elements; ++i) {
-    std::uint16_t bits;
-    std::memcpy(&bits, blocks + i * sizeof(bits), sizeof(bits));
-    out[i] = kToFloat(bits);
+    Stored stored;
+    std::memcpy(&stored, blocks + i * sizeof(stored), sizeof(stored));
+    out[i] = kToFloat(stored);
   }
+}
+
+template <typename Number>
+float rounded(Number number) {
+  return static_cast<float>(number);
 }
 
 template <typename Block>
@@ -73,10 +79,21 @@ constexpr TensorFormat plain(TensorType type, std::string_view name, std::uint32
           .unpack = nullptr};
 }
 
+template <typename Stored, float (*kToFloat)(Stored) = rounded<Stored>>
+constexpr TensorFormat plain(TensorType type, std::string_view name) {
+  return plain(type, name, sizeof(Stored), decode_each<Stored, kToFloat>);
+}
+
 constexpr TensorFormat kFormats[] = {
     plain(TensorType::kF32, "F32", 4, decode_f32),
-    plain(TensorType::kF16, "F16", 2, decode_16_bits<half_to_float>),
-    plain(TensorType::kBF16, "BF16", 2, decode_16_bits<bf16_to_float>),
+    plain<std::uint16_t, half_to_float>(TensorType::kF16, "F16"),
+    plain<std::uint16_t, bf16_to_float>(TensorType::kBF16, "BF16"),
+    plain<std::uint8_t, f8_e4m3_to_float>(TensorType::kF8_E4M3, "F8_E4M3"),
+    plain<double>(TensorType::kF64, "F64"),
+    plain<std::int8_t>(TensorType::kI8, "I8"),
+    plain<std::int16_t>(TensorType::kI16, "I16"),
+    plain<std::int32_t>(TensorType::kI32, "I32"),
+    plain<std::int64_t>(TensorType::kI64, "I64"),
     quantised<Q4_0Block>(TensorType::kQ4_0, "Q4_0"),
     quantised<Q4_1Block>(TensorType::kQ4_1, "Q4_1"),
     quantised<Q5_0Block>(TensorType::kQ5_0, "Q5_0"),
@@ -90,6 +107,15 @@ constexpr TensorFormat kFormats[] = {
     quantised<IQ4_NLBlock>(TensorType::kIQ4_NL, "IQ4_NL"),
     quantised<IQ4_XSBlock>(TensorType::kIQ4_XS, "IQ4_XS"),
     quantised<MXFP4Block>(TensorType::kMXFP4, "MXFP4"),
+    quantised<IQ2_XXSBlock>(TensorType::kIQ2_XXS, "IQ2_XXS"),
+    quantised<IQ2_XSBlock>(TensorType::kIQ2_XS, "IQ2_XS"),
+    quantised<IQ2_SBlock>(TensorType::kIQ2_S, "IQ2_S"),
+    quantised<IQ3_XXSBlock>(TensorType::kIQ3_XXS, "IQ3_XXS"),
+    quantised<IQ3_SBlock>(TensorType::kIQ3_S, "IQ3_S"),
+    quantised<IQ1_SBlock>(TensorType::kIQ1_S, "IQ1_S"),
+    quantised<IQ1_MBlock>(TensorType::kIQ1_M, "IQ1_M"),
+    quantised<TQ1_0Block>(TensorType::kTQ1_0, "TQ1_0", /*scale_last=*/true),
+    quantised<TQ2_0Block>(TensorType::kTQ2_0, "TQ2_0", /*scale_last=*/true),
 };
 
 }  // namespace
@@ -99,6 +125,10 @@ std::span<const TensorFormat> tensor_formats() { return kFormats; }
 const TensorFormat* find_tensor_format(TensorType type) {
   const auto* row = std::ranges::find(kFormats, type, &TensorFormat::type);
   return row == std::end(kFormats) ? nullptr : row;
+}
+
+const TensorFormat* find_gguf_format(std::uint32_t number) {
+  return number < kFirstOwnType ? find_tensor_format(static_cast<TensorType>(number)) : nullptr;
 }
 
 const TensorFormat& tensor_format(TensorType type) {

@@ -20,7 +20,7 @@
 
 namespace sluice {
 
-/// Numbering as in GGUF files.
+/// Numbering as in GGUF files; what they lack is numbered from kFirstOwnType on.
 enum class TensorType : std::uint32_t {
   kF32 = 0,
   kF16 = 1,
@@ -34,25 +34,43 @@ enum class TensorType : std::uint32_t {
   kQ4_K = 12,
   kQ5_K = 13,
   kQ6_K = 14,
+  kIQ2_XXS = 16,
+  kIQ2_XS = 17,
+  kIQ3_XXS = 18,
+  kIQ1_S = 19,
   kIQ4_NL = 20,
+  kIQ3_S = 21,
+  kIQ2_S = 22,
   kIQ4_XS = 23,
+  kI8 = 24,
+  kI16 = 25,
+  kI32 = 26,
+  kI64 = 27,
+  kF64 = 28,
+  kIQ1_M = 29,
   kBF16 = 30,
+  kTQ1_0 = 34,
+  kTQ2_0 = 35,
   kMXFP4 = 39,
+  kF8_E4M3 = 0x10000,
 };
+
+inline constexpr std::uint32_t kFirstOwnType = 0x10000;
 
 /// One row of the table. Constant, statically allocated.
 struct TensorFormat {
   TensorType type;
   std::string_view name;         // as users write it: "Q4_K"
-  std::uint32_t block_elements;  // 1 for the float formats
+  std::uint32_t block_elements;  // 1 for plain numbers, formats that are not quantised
   std::uint32_t block_bytes;
-  std::uint32_t group;  // codes that share a scale: 16 or 32; 0 for the float formats
+  std::uint32_t group;  // codes that share a scale: 16 or 32; 0 for plain numbers
   bool has_min;
   bool scale_last;  // a block's bytes beyond whole 32-bit words are its last, not its first
-  /// `blocks` → float32 `[elements]`; REQUIRES: elements is a multiple of block_elements.
+  /// `blocks` → float32 `[elements]`, rounded to nearest where a plain number is none; REQUIRES:
+  /// elements is a multiple of block_elements.
   void (*decode)(const std::byte* blocks, float* out, std::size_t elements);
-  /// One block → codes `[block_elements]`, scales and mins `[block_elements / group]`; null for the
-  /// float formats. mins is written (with zeros) even where has_min is false.
+  /// One block → codes `[block_elements]`, scales and mins `[block_elements / group]`; null for
+  /// plain numbers. mins is written (with zeros) even where has_min is false.
   void (*unpack)(const std::byte* block, std::int8_t* codes, float* scales, float* mins);
 
   bool quantised() const { return group != 0; }
@@ -62,8 +80,10 @@ struct TensorFormat {
 
 /// All rows.
 std::span<const TensorFormat> tensor_formats();
-/// The row of a type, or null for a number that is not in the table (a file may hold any).
+/// The row of a type, or null for a number that is not in the table.
 const TensorFormat* find_tensor_format(TensorType type);
+/// The row of a GGUF file's number (which may be any), or null where there is none.
+const TensorFormat* find_gguf_format(std::uint32_t number);
 /// REQUIRES: the type is in the table.
 const TensorFormat& tensor_format(TensorType type);
 

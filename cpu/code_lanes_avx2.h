@@ -68,18 +68,48 @@ inline ByteTable byte_table(const std::int8_t (&values)[16], int offset) {
 inline Words look_up(ByteTable table, Words a) {
   return {_mm256_shuffle_epi8(table.v, a.low), _mm256_shuffle_epi8(table.v, a.high)};
 }
+/// Four of a row's bits, from bit kFirst on, one to a byte: all ones where it is set.
 template <int kFirst>
-inline Words sixteens(Words bits) {
+inline Words bits_to_bytes(Words bits) {
   constexpr int kByte = kFirst / 8 * 0x01010101;
   const __m256i order = in_every_lane(
       _mm_setr_epi32(kByte, kByte + 0x04040404, kByte + 0x08080808, kByte + 0x0c0c0c0c));
   constexpr auto kBits = static_cast<std::int32_t>(kFirst % 8 == 0 ? 0x08040201u : 0x80402010u);
   const __m256i bit = _mm256_set1_epi32(kBits);
   const auto eight = [&](__m256i rows) {
-    const __m256i set = _mm256_and_si256(_mm256_shuffle_epi8(rows, order), bit);
-    return _mm256_and_si256(_mm256_cmpeq_epi8(set, bit), _mm256_set1_epi8(16));
+    return _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(rows, order), bit), bit);
   };
   return {eight(bits.low), eight(bits.high)};
+}
+template <int kFirst>
+inline Words sixteens(Words bits) {
+  return bits_to_bytes<kFirst>(bits) & words_set(0x10101010);
+}
+template <int kOffset, int kFirst>
+inline Words with_signs(Words magnitudes, Words signs) {
+  const Words minus = bits_to_bytes<kFirst>(signs);
+  const auto eight = [](__m256i magnitude, __m256i negative) {
+    // A byte's complement less -1 is the byte's negative.
+    const __m256i code = _mm256_sub_epi8(_mm256_xor_si256(magnitude, negative), negative);
+    return _mm256_add_epi8(code, _mm256_set1_epi8(kOffset));
+  };
+  return {eight(magnitudes.low, minus.low), eight(magnitudes.high, minus.high)};
+}
+template <int kSecond>
+inline Words words_load_of_pairs(const void* p) {
+  const auto eight = [](Words four_and_four) {
+    const __m256 mixed =
+        _mm256_shuffle_ps(_mm256_castsi256_ps(four_and_four.low),
+                          _mm256_castsi256_ps(four_and_four.high), kSecond == 0 ? 0x88 : 0xdd);
+    return _mm256_permute4x64_epi64(_mm256_castps_si256(mixed), 0xd8);
+  };
+  const auto* pairs = static_cast<const std::byte*>(p);
+  return {eight(words_load(pairs)), eight(words_load(pairs + 64))};
+}
+template <int kFactor>
+inline Words halves_times(Words a) {
+  const __m256i factor = _mm256_set1_epi16(kFactor);
+  return {_mm256_mullo_epi16(a.low, factor), _mm256_mullo_epi16(a.high, factor)};
 }
 template <int kByte>
 inline Ints unsigned_byte(Words a) {

@@ -50,15 +50,36 @@ inline ByteTable byte_table(const std::int8_t (&values)[16], int offset) {
   return {in_every_lane(_mm_add_epi8(bytes, _mm_set1_epi8(static_cast<char>(offset))))};
 }
 inline Words look_up(ByteTable table, Words a) { return {_mm512_shuffle_epi8(table.v, a.v)}; }
+/// A mask of bytes: four of each row's bits, from bit kFirst on.
 template <int kFirst>
-inline Words sixteens(Words bits) {
+inline auto bits_to_bytes(Words bits) {
   constexpr int kByte = kFirst / 8 * 0x01010101;
   const __m512i spread = _mm512_shuffle_epi8(
       bits.v, in_every_lane(_mm_setr_epi32(kByte, kByte + 0x04040404, kByte + 0x08080808,
                                            kByte + 0x0c0c0c0c)));
   constexpr auto kBits = static_cast<std::int32_t>(kFirst % 8 == 0 ? 0x08040201u : 0x80402010u);
-  const auto set = _mm512_test_epi8_mask(spread, _mm512_set1_epi32(kBits));
-  return {_mm512_maskz_mov_epi8(set, _mm512_set1_epi8(16))};
+  return _mm512_test_epi8_mask(spread, _mm512_set1_epi32(kBits));
+}
+template <int kFirst>
+inline Words sixteens(Words bits) {
+  return {_mm512_maskz_mov_epi8(bits_to_bytes<kFirst>(bits), _mm512_set1_epi8(16))};
+}
+template <int kOffset, int kFirst>
+inline Words with_signs(Words magnitudes, Words signs) {
+  const __m512i offset = _mm512_set1_epi8(kOffset);
+  const __m512i plus = _mm512_add_epi8(offset, magnitudes.v);
+  return {_mm512_mask_sub_epi8(plus, bits_to_bytes<kFirst>(signs), offset, magnitudes.v)};
+}
+template <int kSecond>
+inline Words words_load_of_pairs(const void* p) {
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const __m512i order = kSecond == 0 ? even : _mm512_add_epi32(even, _mm512_set1_epi32(1));
+  const auto* pairs = static_cast<const std::byte*>(p);
+  return {_mm512_permutex2var_epi32(words_load(pairs).v, order, words_load(pairs + 64).v)};
+}
+template <int kFactor>
+inline Words halves_times(Words a) {
+  return {_mm512_mullo_epi16(a.v, _mm512_set1_epi16(kFactor))};
 }
 template <int kByte>
 inline Ints unsigned_byte(Words a) {

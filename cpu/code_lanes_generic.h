@@ -112,6 +112,42 @@ inline Words sixteens(const Words& bits) {
   }
   return r;
 }
+/// Sixteen pairs of words, a row's side by side → the first or the second of each.
+template <int kSecond>
+inline Words words_load_of_pairs(const void* p) {
+  std::uint32_t pairs[16][2];
+  std::memcpy(pairs, p, sizeof(pairs));
+  Words r;
+  for (int i = 0; i < 16; ++i) r.v[i] = pairs[i][kSecond];
+  return r;
+}
+/// kOffset plus each byte, or minus it where its bit of the row's `signs` is set: four bits from
+/// bit kFirst on, a multiple of four. REQUIRES: bytes are at most kOffset, and twice kOffset below
+/// 256.
+template <int kOffset, int kFirst>
+inline Words with_signs(const Words& magnitudes, const Words& signs) {
+  Words r;
+  for (int i = 0; i < 16; ++i) {
+    r.v[i] = 0;
+    for (int byte = 0; byte < 4; ++byte) {
+      const auto magnitude = static_cast<int>(magnitudes.v[i] >> (8 * byte) & 255);
+      const bool minus = (signs.v[i] >> (kFirst + byte) & 1) != 0;
+      r.v[i] |= static_cast<std::uint32_t>(minus ? kOffset - magnitude : kOffset + magnitude)
+                << (8 * byte);
+    }
+  }
+  return r;
+}
+/// The 16-bit halves of each row times kFactor, modulo 2^16.
+template <int kFactor>
+inline Words halves_times(const Words& a) {
+  Words r;
+  for (int i = 0; i < 16; ++i) {
+    r.v[i] = (a.v[i] & 0xffff) * kFactor & 0xffff;
+    r.v[i] |= (a.v[i] >> 16) * kFactor << 16;
+  }
+  return r;
+}
 /// One byte of each row, as it is or with its sign.
 template <int kByte>
 inline Ints unsigned_byte(const Words& a) {

@@ -72,12 +72,14 @@ void in_float32(const DotTile& tile, std::size_t first_row, std::size_t rows, st
   for (std::size_t row = 0; row < rows; ++row, from += tile.row_bytes) {
     prefetch(from + kStripRows * tile.row_bytes, format.bytes(elements));
     weights[row] = scratch.weights[row];
-    if (format.type == TensorType::kF32) weights[row] = reinterpret_cast<const float*>(from);
-    if (format.type == TensorType::kF16) {
+    if (format.type == TensorType::kF32) {
+      weights[row] = reinterpret_cast<const float*>(from);
+    } else if (format.type == TensorType::kF16) {
       widen<lanes_load_half>(from, elements, scratch.weights[row]);
-    }
-    if (format.type == TensorType::kBF16) {
+    } else if (format.type == TensorType::kBF16) {
       widen<lanes_load_bf16>(from, elements, scratch.weights[row]);
+    } else {  // nothing that large matrices come in
+      format.decode(from, scratch.weights[row], elements);
     }
   }
 }

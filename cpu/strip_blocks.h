@@ -1,6 +1,7 @@
 #pragma once
-// What each format's block says once sixteen rows of it lie side by side (base/strip_layout.h): one
-// type a format, built on the block's place in a strip, that gives
+// What each format's block says (those with codebooks: codebook_strips.h) once sixteen rows of it
+// lie side by side (base/strip_layout.h): one type a format, built on the block's place in a strip,
+// that gives
 //     codes<G, W>()  bytes `code + kOffset` of columns 4W … 4W + 3 of group G, of each row
 //     scale<G>()     the group's scale, of each row, and where kMin is set
 //     min<G>()       its minimum
@@ -301,6 +302,54 @@ struct IQ4_XSStrip : StripBlockOf<IQ4_XSBlock> {
     return shift_right<4 * static_cast<int>(G)>(a) & words_set(15);
   }
   Lanes scale_;
+};
+
+/// Ternary codes, with an offset of one.
+struct TQ1_0Strip : StripBlockOf<TQ1_0Block> {
+  static constexpr int kOffset = 1;
+  explicit TQ1_0Strip(const std::byte* block) : StripBlockOf(block) {}
+  template <std::size_t G, std::size_t W>
+  Words codes() const {
+    constexpr std::size_t kSixteen = 2 * G + W / 4;  // of columns
+    if constexpr (kSixteen < 10) {
+      return digits<G>(word(W));
+    } else if constexpr (kSixteen < 15) {
+      return digits<kSixteen - 10>(word(8 + W % 4));
+    } else {
+      return digits<W % 4>(word(12));
+    }
+  }
+  template <std::size_t>
+  Lanes scale() const {
+    return lanes_load_half(rest());
+  }
+
+ private:
+  static constexpr int kPowersOf3[] = {1, 3, 9, 27, 81};
+  /// Digit D of each byte, as TQ1_0Block has it: bytes are computed with in halves of 16 bits,
+  /// every other one at a time.
+  template <std::size_t D>
+  static Words digits(Words bytes) {
+    const auto every_other = [](Words a) {
+      const Words fractions = halves_times<kPowersOf3[D]>(a) & words_set(0x00ff00ff);
+      return halves_times<3>(fractions) & words_set(0x03000300);
+    };
+    return shift_right<8>(every_other(bytes & words_set(0x00ff00ff))) |
+           every_other(shift_right<8>(bytes) & words_set(0x00ff00ff));
+  }
+};
+
+struct TQ2_0Strip : StripBlockOf<TQ2_0Block> {
+  static constexpr int kOffset = 1;
+  explicit TQ2_0Strip(const std::byte* block) : StripBlockOf(block) {}
+  template <std::size_t G, std::size_t W>
+  Words codes() const {
+    return pairs<G % 4>(word(8 * (G / 4) + W));
+  }
+  template <std::size_t>
+  Lanes scale() const {
+    return lanes_load_half(rest());
+  }
 };
 
 }  // namespace

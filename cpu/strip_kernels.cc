@@ -7,26 +7,13 @@
 #include <cstring>
 
 #include "base/strip_layout.h"
+#include "cpu/codebook_strips.h"
 #include "cpu/dot_kernels.h"
 #include "cpu/strip_blocks.h"
+#include "cpu/unroll.h"
 
 namespace sluice::SLUICE_ISA {
 namespace {
-
-/// A number that the compiler knows.
-template <std::size_t kNumber>
-struct Index {
-  static constexpr std::size_t kValue = kNumber;
-};
-
-/// use(Index<0>), …, use(Index<kEnd - 1>).
-template <std::size_t kEnd, typename Use, std::size_t kFirst = 0>
-inline void unroll(const Use& use) {
-  if constexpr (kFirst < kEnd) {
-    use(Index<kFirst>{});
-    unroll<kEnd, Use, kFirst + 1>(use);
-  }
-}
 
 /// use(group, block, Index<group in its block>) for the groups of `elements` columns.
 template <typename Block, typename Use>
@@ -256,9 +243,33 @@ const StripFormat& strip_format(const TensorFormat& format) {
       return kStripFormat<IQ4_XSStrip>;
     case TensorType::kMXFP4:
       return kStripFormat<MXFP4Strip>;
+    case TensorType::kIQ2_XXS:
+      return kStripFormat<IQ2_XXSStrip>;
+    case TensorType::kIQ2_XS:
+      return kStripFormat<IQ2_XSStrip>;
+    case TensorType::kIQ2_S:
+      return kStripFormat<IQ2_SStrip>;
+    case TensorType::kIQ3_XXS:
+      return kStripFormat<IQ3_XXSStrip>;
+    case TensorType::kIQ3_S:
+      return kStripFormat<IQ3_SStrip>;
+    case TensorType::kIQ1_S:
+      return kStripFormat<IQ1_SStrip>;
+    case TensorType::kIQ1_M:
+      return kStripFormat<IQ1_MStrip>;
+    case TensorType::kTQ1_0:
+      return kStripFormat<TQ1_0Strip>;
+    case TensorType::kTQ2_0:
+      return kStripFormat<TQ2_0Strip>;
     case TensorType::kF32:
     case TensorType::kF16:
     case TensorType::kBF16:
+    case TensorType::kF8_E4M3:
+    case TensorType::kF64:
+    case TensorType::kI8:
+    case TensorType::kI16:
+    case TensorType::kI32:
+    case TensorType::kI64:
       break;
   }
   return kNone;

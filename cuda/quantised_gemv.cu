@@ -65,9 +65,7 @@ cudaError_t launch_gemv(const GemvLaunch& launch, const GemvTile& tile, const Ge
       return launch_format<IQ4_XSUnit>(launch, tile, tasks, stream);
     case TensorType::kMXFP4:
       return launch_format<MXFP4Unit>(launch, tile, tasks, stream);
-    case TensorType::kF32:
-    case TensorType::kF16:
-    case TensorType::kBF16:
+    default:  // no kernel for it
       break;
   }
   return cudaErrorInvalidValue;

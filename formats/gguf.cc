@@ -26,7 +26,7 @@ constexpr std::uint64_t kLongestTensorName = 255;
 constexpr std::uint32_t kMostDimensions = 4;
 constexpr std::int64_t kMostParts = 99999;  // five digits in the names of a split set
 
-/// Formats that ggml has and our table may lack, so that such a tensor is known by name and refused
+/// Formats that ggml has and our table lacks, so that such a tensor is known by name and refused
 /// only when it is needed.
 struct ForeignFormat {
   std::uint32_t number;
@@ -35,20 +35,6 @@ struct ForeignFormat {
 constexpr auto kForeignFormats = std::to_array<ForeignFormat>({
     {9, "Q8_1"},
     {15, "Q8_K"},
-    {16, "IQ2_XXS"},
-    {17, "IQ2_XS"},
-    {18, "IQ3_XXS"},
-    {19, "IQ1_S"},
-    {21, "IQ3_S"},
-    {22, "IQ2_S"},
-    {24, "I8"},
-    {25, "I16"},
-    {26, "I32"},
-    {27, "I64"},
-    {28, "F64"},
-    {29, "IQ1_M"},
-    {34, "TQ1_0"},
-    {35, "TQ2_0"},
     {40, "NVFP4"},
     {41, "Q1_0"},
 });
@@ -124,11 +110,10 @@ Result<TensorEntry> read_tensor_entry(HeaderReader& reader, std::uint64_t alignm
     if (info.shape[dimensions - 1 - i] == 0) return reader.corrupt(field + "extent", "is 0");
   }
   SLUICE_ASSIGN(const auto number, reader.read<std::uint32_t>(field + "format"));
-  const auto type = static_cast<TensorType>(number);
-  const TensorFormat* format = find_tensor_format(type);
+  const TensorFormat* format = find_gguf_format(number);
   std::uint64_t bytes = 0;
   if (format != nullptr) {
-    info.type = type;
+    info.type = format->type;
     auto size = checked_tensor_bytes(*format, info.shape);
     if (!size.ok()) return reader.corrupt(field + "extents", size.status().message());
     bytes = *size;

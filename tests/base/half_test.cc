@@ -153,5 +153,21 @@ TEST(HalfOracleTest, AgreesWithNumpyAndGguf) {
   }
 }
 
+TEST(HalfTest, E4m3IsWhatItsDefinitionSays) {
+  for (int bits = 0; bits < 256; ++bits) {
+    const float value = f8_e4m3_to_float(static_cast<std::uint8_t>(bits));
+    const int exponent = bits >> 3 & 15, mantissa = bits & 7;
+    EXPECT_EQ(std::signbit(value), bits >= 128) << bits;
+    if (exponent == 15 && mantissa == 7) {
+      EXPECT_TRUE(std::isnan(value)) << bits;
+      continue;
+    }
+    const double magnitude = exponent == 0 ? std::ldexp(mantissa, 1 - 7 - 3)
+                                           : std::ldexp(mantissa + 8, exponent - 7 - 3);
+    EXPECT_EQ(static_cast<double>(std::fabs(value)), magnitude) << bits;
+  }
+  EXPECT_EQ(f8_e4m3_to_float(0x7e), 448.0f);  // the largest
+}
+
 }  // namespace
 }  // namespace sluice

@@ -106,10 +106,15 @@ TEST(TensorFormatTest, LooksUpByNumber) {
     EXPECT_EQ(find_tensor_format(format.type), &format);
     EXPECT_EQ(&tensor_format(format.type), &format);
   }
-  EXPECT_EQ(types.size(), 16u);
+  EXPECT_EQ(types.size(), 31u);
   EXPECT_EQ(tensor_format(static_cast<TensorType>(12)).name, "Q4_K");
   EXPECT_EQ(find_tensor_format(static_cast<TensorType>(4)), nullptr);
   EXPECT_EQ(find_tensor_format(static_cast<TensorType>(0xffffffffu)), nullptr);
+  EXPECT_EQ(find_gguf_format(12), &tensor_format(TensorType::kQ4_K));
+  EXPECT_EQ(find_gguf_format(4), nullptr);
+  EXPECT_EQ(find_gguf_format(0xffffffffu), nullptr);
+  // A format that GGUF lacks is not to be had by writing its number into a file.
+  EXPECT_EQ(find_gguf_format(static_cast<std::uint32_t>(TensorType::kF8_E4M3)), nullptr);
 }
 
 }  // namespace

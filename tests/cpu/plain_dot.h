@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <random>
+#include <string_view>
 #include <vector>
 
 #include "base/canonical.h"
@@ -24,7 +25,8 @@ inline void store_half(std::byte* at, float value) {
   at[1] = static_cast<std::byte>(half >> 8);
 }
 
-/// Where a block's halves lie; the rest of a block may be any bytes.
+/// Where a block's halves lie, of those that lie in one piece; the rest of a block may be any
+/// bytes.
 inline std::vector<std::size_t> half_offsets(TensorType type) {
   switch (type) {
     case TensorType::kQ4_1:
@@ -38,7 +40,12 @@ inline std::vector<std::size_t> half_offsets(TensorType type) {
       return {108};
     case TensorType::kQ6_K:
       return {208};
+    case TensorType::kTQ1_0:
+      return {52};
+    case TensorType::kTQ2_0:
+      return {64};
     case TensorType::kMXFP4:
+    case TensorType::kIQ1_M:
       return {};
     default:
       return {0};
@@ -70,6 +77,15 @@ inline OwnedMatrix random_matrix(const TensorFormat& format, std::size_t rows, s
         const std::uint16_t bits = float_to_bf16(value);
         std::memcpy(at, &bits, sizeof(bits));
       }
+      if (format.type == TensorType::kF64) {
+        const double wide = value;
+        std::memcpy(at, &wide, sizeof(wide));
+      }
+      if (format.type == TensorType::kF8_E4M3) *at = static_cast<std::byte>(random() % 127);
+    }
+    const std::string_view name = format.name;
+    for (std::byte& byte : owned.bytes) {
+      if (name.starts_with('I')) byte = static_cast<std::byte>(random() & 0xff);
     }
     return owned;
   }
@@ -83,6 +99,13 @@ inline OwnedMatrix random_matrix(const TensorFormat& format, std::size_t rows, s
     }
     if (format.type == TensorType::kMXFP4) {
       owned.bytes[at] = static_cast<std::byte>(100 + random() % 30);
+    }
+    if (format.type == TensorType::kIQ1_M) {
+      const std::uint16_t half = float_to_half(uniform(random) * 0.1f);
+      for (std::size_t nibble = 0; nibble < 4; ++nibble) {
+        std::byte& byte = owned.bytes[at + 49 + 2 * nibble];
+        byte = (byte & std::byte{15}) | static_cast<std::byte>((half >> (4 * nibble) & 15) << 4);
+      }
     }
   }
   return owned;

@@ -32,10 +32,15 @@ struct Shape {
   std::uint32_t rows, columns, n_rows;
 };
 
+/// The formats that have a kernel.
 std::vector<const TensorFormat*> quantised_formats() {
   std::vector<const TensorFormat*> formats;
-  for (const TensorFormat& format : tensor_formats()) {
-    if (format.quantised()) formats.push_back(&format);
+  for (const TensorType type :
+       {TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ5_0, TensorType::kQ5_1,
+        TensorType::kQ8_0, TensorType::kQ2_K, TensorType::kQ3_K, TensorType::kQ4_K,
+        TensorType::kQ5_K, TensorType::kQ6_K, TensorType::kIQ4_NL, TensorType::kIQ4_XS,
+        TensorType::kMXFP4}) {
+    formats.push_back(&tensor_format(type));
   }
   return formats;
 }

@@ -136,14 +136,35 @@ TEST_F(GgufTest, ExpertsThatAnOldFileKeepsApartBecomeOneTensor) {
 
 TEST_F(GgufTest, AFormatThatTheBuildLacksIsNamedWhereTheTensorIsNeeded) {
   GgufBuilder builder;
-  builder.tensor("blk.0.attn_q.weight", {256, 2}, 16, 132);
+  builder.tensor("blk.0.attn_q.weight", {256, 2}, 40, 288);
   const auto file = open(builder);
   ASSERT_TRUE(file.ok()) << file.status().message();
   EXPECT_EQ(file->find("blk.0.attn_q.weight"), nullptr);
   const auto tensor = file->require("blk.0.attn_q.weight");
   EXPECT_EQ(tensor.status().code(), ErrorCode::kUnsupported);
-  EXPECT_THAT(tensor.status().message(), HasSubstr("IQ2_XXS"));
+  EXPECT_THAT(tensor.status().message(), HasSubstr("NVFP4"));
   EXPECT_EQ(file->require("blk.0.attn_k.weight").status().code(), ErrorCode::kNotFound);
+}
+
+TEST_F(GgufTest, TakesEveryFormatOfTheTable) {
+  GgufBuilder builder;
+  for (const TensorFormat& format : tensor_formats()) {
+    if (find_gguf_format(static_cast<std::uint32_t>(format.type)) == nullptr) continue;
+    builder.tensor(format.name, {2 * format.block_elements, 3},
+                   static_cast<std::uint32_t>(format.type), 6 * format.block_bytes);
+  }
+  ASSERT_GT(builder.tensors.size(), 29u);
+  const auto file = open(builder);
+  ASSERT_TRUE(file.ok()) << file.status().message();
+  EXPECT_TRUE(file->unreadable.empty());
+  for (const GgufBuilder::Tensor& tensor : builder.tensors) {
+    SCOPED_TRACE(tensor.name);
+    const TensorInfo* found = file->find(tensor.name);
+    ASSERT_NE(found, nullptr);
+    const auto type = static_cast<TensorType>(tensor.type);
+    EXPECT_EQ(found->type, type);
+    EXPECT_EQ(found->bytes(), 6 * tensor_format(type).block_bytes);
+  }
 }
 
 GgufBuilder plain() {
