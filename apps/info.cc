@@ -71,10 +71,10 @@ Status add_needs(const CommonOptions& common, const ModelOutline& outline, nlohm
   json["expert_bytes"] = outline.catalogue.total_bytes();
   json["expert_count"] = outline.catalogue.total_experts();
   json["min_ram"] = needs.minimum;
-  json["plan"] = {{"ram", runtime->ram()},    {"fits", plan.ok()},
-                  {"context", needs.context}, {"kv", needs.kv},
-                  {"scratch", needs.scratch}, {"expert_cache", needs.cache},
-                  {"rows", needs.rows},       {"process", needs.process}};
+  json["plan"] = {
+      {"ram", runtime->ram()}, {"fits", plan.ok()},        {"context", needs.context},
+      {"kv", needs.kv},        {"scratch", needs.scratch}, {"expert_cache", needs.cache},
+      {"rows", needs.rows},    {"process", needs.process}, {"threads", needs.threads}};
   json["reader"] = {{"name", reader.name},
                     {"why", reader.why},
                     {"direct", reader.direct},

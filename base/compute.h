@@ -118,6 +118,9 @@ class Compute {
 
   /// Which implementation, for people: "AVX-512 VNNI, 2 threads".
   virtual std::string_view name() const = 0;
+  /// Calls from now on keep no more than `most` of its threads at work, and touch no more than so
+  /// many threads' working memory: a small budget has no room for many. 0 is taken as 1.
+  virtual void limit_threads(unsigned most) = 0;
 
   /// out[r, :] = x[r, :] / sqrt(mean(x²) + eps) * weight. The mean's sum is rule 3 of canonical.h.
   /// x may be out. `rows` rows of `columns` floats, `x_stride` and `out_stride` floats apart.
@@ -139,11 +142,12 @@ class Compute {
   virtual void store_kv(const AttentionShape& shape, std::span<const AttentionRow> rows,
                         const float* keys, std::size_t key_stride, const float* values,
                         std::size_t value_stride) = 0;
-  /// Working memory for `attention` over sequences of at most `positions`.
-  virtual std::size_t attention_bytes(const AttentionShape& shape, std::size_t positions) const = 0;
+  /// Working memory for `attention` over sequences of at most `positions` by `threads` threads.
+  virtual std::size_t attention_bytes(const AttentionShape& shape, std::size_t positions,
+                                      unsigned threads) const = 0;
   /// out `[rows, heads, value_dim]` = softmax(scale · q·Kᵀ) · V for q `[rows, heads, head_dim]`.
-  /// REQUIRES: `memory` is 64-byte aligned and holds attention_bytes of the shape and of the rows'
-  /// sequences.
+  /// REQUIRES: `memory` is 64-byte aligned and holds attention_bytes of the shape, of the rows'
+  /// sequences and of the threads that the limit leaves.
   virtual void attention(const AttentionShape& shape, std::span<const AttentionRow> rows,
                          const float* q, std::size_t q_stride, float* out, std::size_t out_stride,
                          std::span<std::byte> memory) = 0;

@@ -88,14 +88,15 @@ AttentionRun attention_run(const AttentionShape& shape, std::span<const Attentio
   return {0, n, n * (rows[n - 1].position + 1 - front.first)};
 }
 
-std::size_t CpuCompute::attention_bytes(const AttentionShape& shape, std::size_t positions) const {
+std::size_t CpuCompute::attention_bytes(const AttentionShape& shape, std::size_t positions,
+                                        unsigned threads) const {
   const std::size_t group = shape.heads / shape.kv_heads;
   const std::size_t rows = std::max<std::size_t>(1, kMaxQueries / group);
   // A run of several rows stays under kMaxScoreBytes; a single row takes what its positions need.
   const std::size_t last = positions + kKvBlock;
   const std::size_t one_row = group * score_stride(0, last) * sizeof(float);
-  return workers_.count() * (AttentionScratch::bytes(shape, rows, 0, 0) +
-                             round_up(std::max(kMaxScoreBytes, one_row), kAlignment));
+  return threads * (AttentionScratch::bytes(shape, rows, 0, 0) +
+                    round_up(std::max(kMaxScoreBytes, one_row), kAlignment));
 }
 
 void CpuCompute::attention(const AttentionShape& shape, std::span<const AttentionRow> rows,
@@ -103,7 +104,7 @@ void CpuCompute::attention(const AttentionShape& shape, std::span<const Attentio
                            std::span<std::byte> memory) {
   // Runs short enough that every worker gets an item or two.
   const std::size_t max_rows =
-      std::max<std::size_t>(1, rows.size() * shape.kv_heads / (2 * workers_.count()));
+      std::max<std::size_t>(1, rows.size() * shape.kv_heads / (2 * workers_.active()));
   attention_runs_.clear();
   for (std::size_t begin = 0; begin < rows.size();) {
     AttentionRun run = attention_run(shape, rows.subspan(begin), max_rows);
@@ -113,7 +114,7 @@ void CpuCompute::attention(const AttentionShape& shape, std::span<const Attentio
   }
   std::sort(attention_runs_.begin(), attention_runs_.end(),
             [](const AttentionRun& a, const AttentionRun& b) { return a.work > b.work; });
-  const std::size_t worker_bytes = memory.size() / workers_.count() / kAlignment * kAlignment;
+  const std::size_t worker_bytes = memory.size() / workers_.active() / kAlignment * kAlignment;
 
   workers_.for_each(attention_runs_.size() * shape.kv_heads, [&](std::size_t index,
                                                                  unsigned worker) {

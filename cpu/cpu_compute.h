@@ -30,6 +30,7 @@ class CpuCompute final : public Compute {
   CpuCompute(unsigned threads, Isa isa, AlignedBuffer scratch);
 
   std::string_view name() const override { return name_; }
+  void limit_threads(unsigned most) override { workers_.limit(most); }
 
   // cpu_compute.cc
   void quantise(const Activations& activations, std::size_t rows) override;
@@ -43,7 +44,8 @@ class CpuCompute final : public Compute {
   // attention.cc
   void store_kv(const AttentionShape& shape, std::span<const AttentionRow> rows, const float* keys,
                 std::size_t key_stride, const float* values, std::size_t value_stride) override;
-  std::size_t attention_bytes(const AttentionShape& shape, std::size_t positions) const override;
+  std::size_t attention_bytes(const AttentionShape& shape, std::size_t positions,
+                              unsigned threads) const override;
   void attention(const AttentionShape& shape, std::span<const AttentionRow> rows, const float* q,
                  std::size_t q_stride, float* out, std::size_t out_stride,
                  std::span<std::byte> memory) override;

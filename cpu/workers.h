@@ -27,13 +27,16 @@ class Workers {
   }
 
   unsigned count() const { return count_; }
+  /// Of count(), those that loops use.
+  unsigned active() const { return active_; }
+  void limit(unsigned most) { active_ = std::clamp(most, 1u, count_); }
 
-  /// body(item, worker) for every item in [0, items), worker in [0, count()). Items are taken in
+  /// body(item, worker) for every item in [0, items), worker in [0, active()). Items are taken in
   /// order by whichever worker is free, so the caller lists long ones first; no two calls share a
   /// worker number at a time.
   template <typename Body>
   void for_each(std::size_t items, const Body& body) {
-    const std::size_t shares = std::min<std::size_t>(items, count_);
+    const std::size_t shares = std::min<std::size_t>(items, active_);
     if (shares <= 1) {
       for (std::size_t item = 0; item < items; ++item) body(item, 0u);
       return;
@@ -56,6 +59,7 @@ class Workers {
 
  private:
   unsigned count_;
+  unsigned active_ = count_;
   std::optional<tbb::global_control> limit_;
   tbb::task_arena arena_;
 };

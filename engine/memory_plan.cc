@@ -15,9 +15,12 @@ namespace {
 
 constexpr std::uint64_t kMiB = 1 << 20;
 /// Program text and libraries as resident pages, thread stacks, allocator slack, reader rings and
-/// buffers: measured at 20 to 24 MiB on Debian 12 (tests/engine checks that a run stays inside).
-constexpr std::uint64_t kProcess = 28 * kMiB;
+/// buffers: measured at 9 to 16 MiB on Debian 12 (tests of the command line check that a run stays
+/// inside).
+constexpr std::uint64_t kProcess = 20 * kMiB;
 constexpr std::uint64_t kThread = kMiB / 2;  // stack, a worker's scratch
+/// The smallest budget has room for the working memory of so many threads.
+constexpr unsigned kLeastThreads = 4;
 constexpr std::uint32_t kDefaultContext = 8192;
 constexpr std::uint32_t kLeastContext = 512;
 /// A pass of more rows reads each expert for more tokens, but its scratch takes memory from the
@@ -37,26 +40,32 @@ class Costs {
         kv_(kv_shape(model, request.kv_type)),
         least_cache(ExpertStore::minimum_capacity(catalogue, reader, model.router.top_k)),
         full_cache(ExpertStore::full_capacity(catalogue, reader)),
-        process(kProcess + request.threads * kThread + request.tokenizer_bytes) {}
+        least_threads(std::min(request.threads, kLeastThreads)) {}
 
   std::uint64_t kv(std::uint64_t context) const {
     return KvShape::blocks(context) * kv_.block_bytes() * request_.sequences;
   }
-  std::uint64_t scratch(std::uint32_t rows, std::uint64_t context) const {
+  std::uint64_t process(unsigned threads) const {
+    return kProcess + threads * kThread + request_.tokenizer_bytes;
+  }
+  std::uint64_t scratch(std::uint32_t rows, std::uint64_t context, unsigned threads) const {
     const AttentionShape shape = attention_shape(model_, request_.kv_type);
-    return Scratch::bytes(model_, {.rows = rows,
-                                   .eight_bit = request_.eight_bit,
-                                   .attention_bytes = compute_.attention_bytes(shape, context)});
+    return Scratch::bytes(model_,
+                          {.rows = rows,
+                           .eight_bit = request_.eight_bit,
+                           .attention_bytes = compute_.attention_bytes(shape, context, threads)});
   }
   /// The most rows whose scratch is modest.
   std::uint32_t least_rows() const {
-    const auto modest = [&](std::uint32_t rows) { return scratch(rows, 0) <= kLeastScratch; };
+    const auto modest = [&](std::uint32_t rows) {
+      return scratch(rows, 0, least_threads) <= kLeastScratch;
+    };
     const auto found = std::find_if(kRows.begin(), kRows.end(), modest);
     return found != kRows.end() ? *found : kRows.back();
   }
   std::uint64_t minimum(std::uint64_t context) const {
-    const std::uint64_t bytes =
-        process + request_.dense_bytes + kv(context) + scratch(least_rows(), context) + least_cache;
+    const std::uint64_t bytes = process(least_threads) + request_.dense_bytes + kv(context) +
+                                scratch(least_rows(), context, least_threads) + least_cache;
     // The kernel's tables for mapped pages are charged to a control group too: 8 bytes for each
     // page of 4096.
     return bytes + bytes / 512;
@@ -71,7 +80,7 @@ class Costs {
  public:
   const std::uint64_t least_cache;
   const std::uint64_t full_cache;
-  const std::uint64_t process;
+  const unsigned least_threads;
 };
 
 /// Unasked, a context costs at most an eighth of the budget, and shrinks before the budget is
@@ -85,12 +94,29 @@ std::uint32_t affordable_context(const Costs& costs, std::uint64_t ram, std::uin
   return context;
 }
 
+/// What `threads` need beyond the fewest.
+std::uint64_t extra_of(const Costs& costs, std::uint32_t context, unsigned threads) {
+  const std::uint32_t rows = costs.least_rows();
+  return costs.process(threads) + costs.scratch(rows, context, threads) -
+         costs.process(costs.least_threads) - costs.scratch(rows, context, costs.least_threads);
+}
+
+/// Threads beyond the fewest cost at most a quarter of what is spare.
+unsigned affordable_threads(const Costs& costs, std::uint32_t context, unsigned most,
+                            std::uint64_t spare) {
+  unsigned threads = most;
+  while (threads > costs.least_threads && extra_of(costs, context, threads) > spare / 4) --threads;
+  return threads;
+}
+
 /// At most a quarter of what is spare goes into wider passes, unless every expert fits anyway.
-std::uint32_t affordable_rows(const Costs& costs, std::uint32_t context, std::uint64_t spare) {
+std::uint32_t affordable_rows(const Costs& costs, std::uint32_t context, unsigned threads,
+                              std::uint64_t spare) {
   const std::uint32_t least = costs.least_rows();
   for (const std::uint32_t rows : kRows) {
     if (rows <= least) break;
-    const std::uint64_t extra = costs.scratch(rows, context) - costs.scratch(least, context);
+    const std::uint64_t extra =
+        costs.scratch(rows, context, threads) - costs.scratch(least, context, threads);
     const bool all_fit = extra <= spare && costs.least_cache + spare - extra >= costs.full_cache;
     if (extra <= spare / 4 || all_fit) return rows;
   }
@@ -109,7 +135,6 @@ Result<MemoryPlan> MemoryPlan::make(const ModelDescription& model, const ExpertC
       request.context != 0 ? request.context : std::min(most_context, kLeastContext);
 
   MemoryPlan plan;
-  plan.process = costs.process;
   plan.dense = request.dense_bytes;
   plan.minimum = costs.minimum(least_context);
   const std::uint64_t ram = request.ram == 0 ? plan.minimum : request.ram;
@@ -127,11 +152,14 @@ Result<MemoryPlan> MemoryPlan::make(const ModelDescription& model, const ExpertC
   }
   plan.context = affordable_context(costs, ram, most_context, least_context);
   plan.kv = costs.kv(plan.context);
-  const std::uint64_t spare = (ram - costs.minimum(plan.context)) / 513 * 512;
-  plan.rows = affordable_rows(costs, plan.context, spare);
-  plan.scratch = costs.scratch(plan.rows, plan.context);
-  const std::uint64_t extra = plan.scratch - costs.scratch(costs.least_rows(), plan.context);
-  plan.cache = std::min(costs.full_cache, costs.least_cache + spare - extra);
+  std::uint64_t spare = (ram - costs.minimum(plan.context)) / 513 * 512;
+  plan.threads = affordable_threads(costs, plan.context, request.threads, spare);
+  plan.process = costs.process(plan.threads);
+  spare -= extra_of(costs, plan.context, plan.threads);
+  plan.rows = affordable_rows(costs, plan.context, plan.threads, spare);
+  plan.scratch = costs.scratch(plan.rows, plan.context, plan.threads);
+  spare -= plan.scratch - costs.scratch(costs.least_rows(), plan.context, plan.threads);
+  plan.cache = std::min(costs.full_cache, costs.least_cache + spare);
   return plan;
 }
 

@@ -18,7 +18,7 @@ struct MemoryRequest {
   std::uint32_t sequences = 1;
   KvType kv_type = KvType::kF16;
   bool eight_bit = true;
-  unsigned threads = 1;
+  unsigned threads = 1;               // at most
   std::uint64_t tokenizer_bytes = 0;  // what the vocabulary holds
   std::uint64_t dense_bytes = 0;
 };
@@ -33,6 +33,7 @@ struct MemoryPlan {
   std::uint64_t minimum = 0;  // the smallest ram that works for this context
   std::uint32_t context = 0;  // positions
   std::uint32_t rows = 0;     // in a pass
+  unsigned threads = 0;       // that compute
 
   std::uint64_t total() const { return process + dense + kv + scratch + cache; }
 

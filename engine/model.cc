@@ -11,7 +11,7 @@ namespace {
 
 /// What a tokenizer keeps for `data`: the texts, and hash tables over tokens and merges.
 std::uint64_t estimate_tokenizer_bytes(const TokenizerData& data) {
-  constexpr std::uint64_t kTokenBytes = 56, kMergeBytes = 64;
+  constexpr std::uint64_t kTokenBytes = 36, kMergeBytes = 28;
   return data.tokens.size() * kTokenBytes + data.merges.size() * kMergeBytes;
 }
 
@@ -134,13 +134,14 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, const std::string& 
                 KvPool::create(kv_shape(description, options.kv_type),
                                KvShape::blocks(model->plan_.context) * options.sequences));
   const AttentionShape attention = attention_shape(description, options.kv_type);
-  SLUICE_ASSIGN(
-      model->pass_,
-      ForwardPass::create(
-          description, model->weights_, runtime.compute(), *model->store_, options.kv_type,
-          {.rows = model->plan_.rows,
-           .eight_bit = !options.compute_f32,
-           .attention_bytes = runtime.compute().attention_bytes(attention, model->plan_.context)}));
+  SLUICE_ASSIGN(model->pass_,
+                ForwardPass::create(description, model->weights_, runtime.compute(), *model->store_,
+                                    options.kv_type,
+                                    {.rows = model->plan_.rows,
+                                     .eight_bit = !options.compute_f32,
+                                     .attention_bytes = runtime.compute().attention_bytes(
+                                         attention, model->plan_.context, model->plan_.threads)}));
+  runtime.compute().limit_threads(model->plan_.threads);
   return model;
 }
 

@@ -40,6 +40,24 @@ TEST_F(MemoryPlanTest, TheMinimumIsWhatThePromiseAllows) {
   }
 }
 
+TEST_F(MemoryPlanTest, ManyThreadsWaitForMoreMemory) {
+  auto many = Runtime::create({.threads = 64, .reader = ReaderKind::kPread});
+  ASSERT_TRUE(many.ok());
+  const auto smallest = outline_->plan(0, **many, {.context = 512});
+  ASSERT_TRUE(smallest.ok());
+  EXPECT_LE(smallest->minimum, plan(0, {.context = 512})->minimum + 8 * kMiB);
+  EXPECT_LT(smallest->threads, 64u);
+  unsigned before = 0;
+  for (std::uint64_t ram = smallest->minimum; before < 64; ram += 16 * kMiB) {
+    ASSERT_LT(ram, std::uint64_t{4} << 30) << "never all threads";
+    const auto made = outline_->plan(ram, **many, {.context = 512});
+    ASSERT_TRUE(made.ok());
+    EXPECT_LE(made->total() + made->total() / 512, ram);
+    EXPECT_GE(made->threads, before);
+    before = made->threads;
+  }
+}
+
 TEST_F(MemoryPlanTest, NoPlanExceedsItsBudget) {
   const std::uint64_t least = plan(0)->minimum;
   for (std::uint64_t ram = least; ram < least + 64 * kMiB; ram += 700 * 1024 + 13) {

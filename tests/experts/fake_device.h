@@ -27,6 +27,7 @@ class FakeDevice final : public Compute {
   }
 
   std::string_view name() const override { return "fake"; }
+  void limit_threads(unsigned) override {}
   void rms_norm(const float*, std::size_t, const float*, float, float*, std::size_t, std::size_t,
                 std::size_t) override {}
   void quantise(const Activations&, std::size_t) override {}
@@ -35,7 +36,9 @@ class FakeDevice final : public Compute {
   void rope(const RopeTask&) override {}
   void store_kv(const AttentionShape&, std::span<const AttentionRow>, const float*, std::size_t,
                 const float*, std::size_t) override {}
-  std::size_t attention_bytes(const AttentionShape&, std::size_t) const override { return 0; }
+  std::size_t attention_bytes(const AttentionShape&, std::size_t, unsigned) const override {
+    return 0;
+  }
   void attention(const AttentionShape&, std::span<const AttentionRow>, const float*, std::size_t,
                  float*, std::size_t, std::span<std::byte>) override {}
 };
