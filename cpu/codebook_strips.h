@@ -1,16 +1,15 @@
 #pragma once
 // What strip_blocks.h has, for the formats with codebooks (base/codebook_blocks.h).
 //
-// No instruction set looks up a table of kilobytes for sixteen rows at once as fast as plain loads
-// do it one by one. So a block first has all its rows' entries loaded and stored side by side;
-// signs and scales are then taken for all rows at once, as in any format.
+// A block first has the entries of all its rows looked up and put side by side; signs and scales
+// are then taken for all rows at once, as in any format.
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 #include "base/codebook_blocks.h"
 #include "base/codebooks.h"
+#include "cpu/codebook_entries.h"
 #include "cpu/strip_blocks.h"
 #include "cpu/unroll.h"
 
@@ -45,48 +44,43 @@ inline Words signs_of_28_bits(Words a) {
                            field<21, 7, 24>(a));
 }
 
+/// 16-bit indices for a block, to be made by vector code and read one by one.
+template <typename Block, typename Entry>
+struct BlockIndices {
+  static constexpr std::size_t kWords = Block::kElements / sizeof(Entry) / 2;
+  alignas(64) std::byte bytes[64 * kWords];
+
+  /// Of four runs: their low bits are the bytes of `low`; kBits more of each are in `high`, from
+  /// bit kFrom on, kStride apart.
+  template <int kFrom, int kBits, int kStride>
+  void store(std::size_t run, Words low, Words high) {
+    words_store(bytes + 32 * run, field<0, 8, 0>(low) | field<8, 8, 16>(low) |
+                                      field<kFrom, kBits, 8>(high) |
+                                      field<kFrom + kStride, kBits, 24>(high));
+    words_store(bytes + 32 * run + 64, field<16, 8, 0>(low) | field<24, 8, 16>(low) |
+                                           field<kFrom + 2 * kStride, kBits, 8>(high) |
+                                           field<kFrom + 3 * kStride, kBits, 24>(high));
+  }
+};
+
 /// A block whose entries are chosen when it is built.
 template <typename Block, typename Entry>
 class CodebookBlock : public StripBlockOf<Block> {
  protected:
   using StripBlockOf<Block>::StripBlockOf;
+  using Indices = BlockIndices<Block, Entry>;
 
-  /// The entries of runs from `run` on; `indices` has one 32-bit word of each row.
+  /// Sets the entries of runs from `run` on, whose indices are `words` words of each row.
   template <typename Index, std::size_t kEntries>
-  void choose(const Codebook<Entry, kEntries>& book, const std::byte* indices, std::size_t run) {
-    for (std::size_t row = 0; row < 16; ++row) {
-      for (std::size_t i = 0; i < 4 / sizeof(Index); ++i) {
-        Index index;
-        std::memcpy(&index, indices + 4 * row + i * sizeof(Index), sizeof(Index));
-        chosen_[run + i][row] = book.entries[index];
-      }
-    }
-  }
-  /// The same where the indices are bits of registers.
-  template <typename Index, std::size_t kEntries>
-  void choose(const Codebook<Entry, kEntries>& book, Words indices, std::size_t run) {
-    alignas(64) std::byte bytes[64];
-    words_store(bytes, indices);
-    choose<Index>(book, bytes, run);
-  }
-  /// Four runs whose indices have their low bits in the bytes of `low`, and kBits more each in
-  /// `high`, from bit kFrom on, kStride apart.
-  template <int kFrom, int kBits, int kStride, std::size_t kEntries>
-  void choose_four(const Codebook<Entry, kEntries>& book, Words low, Words high, std::size_t run) {
-    choose<std::uint16_t>(book,
-                          field<0, 8, 0>(low) | field<8, 8, 16>(low) |
-                              field<kFrom, kBits, 8>(high) |
-                              field<kFrom + kStride, kBits, 24>(high),
-                          run);
-    choose<std::uint16_t>(book,
-                          field<16, 8, 0>(low) | field<24, 8, 16>(low) |
-                              field<kFrom + 2 * kStride, kBits, 8>(high) |
-                              field<kFrom + 3 * kStride, kBits, 24>(high),
-                          run + 2);
+  void choose(const Codebook<Entry, kEntries>& book, const std::byte* indices, std::size_t words,
+              std::size_t run = 0) {
+    choose_entries<Entry, Index>(book.entries, indices, words, chosen_ + run);
   }
 
-  template <std::size_t G, std::size_t W>
-  static constexpr std::size_t kColumn = G* Block::kGroup + 4 * W;
+  /// Of word `word` of group `group`.
+  static constexpr std::size_t first_column(std::size_t group, std::size_t word) {
+    return group * Block::kGroup + 4 * word;
+  }
 
   /// What was chosen for columns kAt … kAt + 3.
   template <std::size_t kAt>
@@ -111,14 +105,16 @@ class CodebookBlock : public StripBlockOf<Block> {
 struct IQ2_XXSStrip : CodebookBlock<IQ2_XXSBlock, std::uint64_t> {
   explicit IQ2_XXSStrip(const std::byte* block) : CodebookBlock(block) {
     for (std::size_t group = 0; group < 8; ++group) {
-      choose<std::uint8_t>(kIq2XxsCodebook, block + 64 * (2 * group), 4 * group);
+      choose<std::uint8_t>(kIq2XxsCodebook, block + 64 * (2 * group), 1, 4 * group);
+    }
+    for (std::size_t group = 0; group < 8; ++group) {
       signs_[group] = signs_of_28_bits(word(2 * group + 1));
     }
     scale_ = lanes_load_half(rest()) * lanes_set(0.125f);
   }
   template <std::size_t G, std::size_t W>
   Words codes() const {
-    return chosen_with<kColumn<G, W>>(signs_[G]);
+    return chosen_with<first_column(G, W)>(signs_[G]);
   }
   template <std::size_t G>
   Lanes scale() const {
@@ -132,18 +128,20 @@ struct IQ2_XXSStrip : CodebookBlock<IQ2_XXSBlock, std::uint64_t> {
 
 struct IQ2_XSStrip : CodebookBlock<IQ2_XSBlock, std::uint64_t> {
   explicit IQ2_XSStrip(const std::byte* block) : CodebookBlock(block) {
-    for (std::size_t half = 0; half < 8; ++half) {  // of 32 columns
-      const Words first = word(2 * half), second = word(2 * half + 1);
-      choose<std::uint16_t>(kIq2XsCodebook, first & words_set(0x01ff01ff), 4 * half);
-      choose<std::uint16_t>(kIq2XsCodebook, second & words_set(0x01ff01ff), 4 * half + 2);
-      signs_[half] = with_eighth_signs(field<9, 7, 0>(first) | field<25, 7, 8>(first) |
+    Indices indices;
+    for (std::size_t four = 0; four < 8; ++four) {  // runs
+      const Words first = word(2 * four), second = word(2 * four + 1);
+      words_store(indices.bytes + 128 * four, first & words_set(0x01ff01ff));
+      words_store(indices.bytes + 128 * four + 64, second & words_set(0x01ff01ff));
+      signs_[four] = with_eighth_signs(field<9, 7, 0>(first) | field<25, 7, 8>(first) |
                                        field<9, 7, 16>(second) | field<25, 7, 24>(second));
     }
+    choose<std::uint16_t>(kIq2XsCodebook, indices.bytes, Indices::kWords);
     scale_ = lanes_load_half(rest()) * lanes_set(0.125f);
   }
   template <std::size_t G, std::size_t W>
   Words codes() const {
-    return chosen_with<kColumn<G, W>>(signs_[G / 2]);
+    return chosen_with<first_column(G, W)>(signs_[G / 2]);
   }
   template <std::size_t G>
   Lanes scale() const {
@@ -157,15 +155,17 @@ struct IQ2_XSStrip : CodebookBlock<IQ2_XSBlock, std::uint64_t> {
 
 struct IQ2_SStrip : CodebookBlock<IQ2_SBlock, std::uint64_t> {
   explicit IQ2_SStrip(const std::byte* block) : CodebookBlock(block) {
+    Indices indices;
     unroll<8>([&](auto index) {
       constexpr std::size_t k = decltype(index)::kValue;
-      choose_four<8 * (k % 4), 2, 2>(kIq2SCodebook, word(k), word(16 + k / 4), 4 * k);
+      indices.store<8 * (k % 4), 2, 2>(4 * k, word(k), word(16 + k / 4));
     });
+    choose<std::uint16_t>(kIq2SCodebook, indices.bytes, Indices::kWords);
     scale_ = lanes_load_half(rest()) * lanes_set(0.125f);
   }
   template <std::size_t G, std::size_t W>
   Words codes() const {
-    return chosen_with<kColumn<G, W>>(word(8 + G / 2));
+    return chosen_with<first_column(G, W)>(word(8 + G / 2));
   }
   template <std::size_t G>
   Lanes scale() const {
@@ -178,9 +178,7 @@ struct IQ2_SStrip : CodebookBlock<IQ2_SBlock, std::uint64_t> {
 
 struct IQ3_XXSStrip : CodebookBlock<IQ3_XXSBlock, std::uint32_t> {
   explicit IQ3_XXSStrip(const std::byte* block) : CodebookBlock(block) {
-    for (std::size_t i = 0; i < 16; ++i) {
-      choose<std::uint8_t>(kIq3XxsCodebook, block + 64 * i, 4 * i);
-    }
+    choose<std::uint8_t>(kIq3XxsCodebook, block, 16);
     for (std::size_t group = 0; group < 8; ++group) {
       signs_[group] = signs_of_28_bits(word(16 + group));
     }
@@ -188,7 +186,7 @@ struct IQ3_XXSStrip : CodebookBlock<IQ3_XXSBlock, std::uint32_t> {
   }
   template <std::size_t G, std::size_t W>
   Words codes() const {
-    return chosen_with<kColumn<G, W>>(signs_[G]);
+    return chosen_with<first_column(G, W)>(signs_[G]);
   }
   template <std::size_t G>
   Lanes scale() const {
@@ -202,15 +200,17 @@ struct IQ3_XXSStrip : CodebookBlock<IQ3_XXSBlock, std::uint32_t> {
 
 struct IQ3_SStrip : CodebookBlock<IQ3_SBlock, std::uint32_t> {
   explicit IQ3_SStrip(const std::byte* block) : CodebookBlock(block) {
+    Indices indices;
     unroll<16>([&](auto index) {
       constexpr std::size_t k = decltype(index)::kValue;
-      choose_four<4 * (k % 8), 1, 1>(kIq3SCodebook, word(k), word(16 + k / 8), 4 * k);
+      indices.store<4 * (k % 8), 1, 1>(4 * k, word(k), word(16 + k / 8));
     });
+    choose<std::uint16_t>(kIq3SCodebook, indices.bytes, Indices::kWords);
     scale_ = lanes_load_half(rest());
   }
   template <std::size_t G, std::size_t W>
   Words codes() const {
-    return chosen_with<kColumn<G, W>>(word(18 + G));
+    return chosen_with<first_column(G, W)>(word(18 + G));
   }
   template <std::size_t G>
   Lanes scale() const {
@@ -231,15 +231,17 @@ inline Words two_less(Words codes, Words bit_1) {
 struct IQ1_SStrip : CodebookBlock<IQ1_SBlock, std::uint64_t> {
   static constexpr int kOffset = kIq1Offset;
   explicit IQ1_SStrip(const std::byte* block) : CodebookBlock(block) {
+    Indices indices;
     unroll<8>([&](auto index) {
       constexpr std::size_t k = decltype(index)::kValue;
-      choose_four<16 * (k % 2), 3, 3>(kIq1Codebook, word(k), word(8 + k / 2), 4 * k);
+      indices.store<16 * (k % 2), 3, 3>(4 * k, word(k), word(8 + k / 2));
     });
+    choose<std::uint16_t>(kIq1Codebook, indices.bytes, Indices::kWords);
     scale_ = lanes_load_half(rest()) * lanes_set(0.125f);
   }
   template <std::size_t G, std::size_t W>
   Words codes() const {
-    return two_less(chosen<kColumn<G, W>>(), field<15 + 16 * (G % 2), 1, 1>(word(8 + G / 2)));
+    return two_less(chosen<first_column(G, W)>(), field<15 + 16 * (G % 2), 1, 1>(word(8 + G / 2)));
   }
   template <std::size_t G>
   Lanes scale() const {
@@ -253,10 +255,12 @@ struct IQ1_SStrip : CodebookBlock<IQ1_SBlock, std::uint64_t> {
 struct IQ1_MStrip : CodebookBlock<IQ1_MBlock, std::uint64_t> {
   static constexpr int kOffset = kIq1Offset;
   explicit IQ1_MStrip(const std::byte* block) : CodebookBlock(block) {
+    Indices indices;
     unroll<8>([&](auto index) {
       constexpr std::size_t k = decltype(index)::kValue;
-      choose_four<16 * (k % 2), 3, 4>(kIq1Codebook, word(k), word(8 + k / 2), 4 * k);
+      indices.store<16 * (k % 2), 3, 4>(4 * k, word(k), word(8 + k / 2));
     });
+    choose<std::uint16_t>(kIq1Codebook, indices.bytes, Indices::kWords);
     const Words first = word(12), second = word(13);
     scale_ = low_halves(field<12, 4, 0>(first) | field<28, 4, 4>(first) | field<12, 4, 8>(second) |
                         field<28, 4, 12>(second)) *
@@ -264,8 +268,9 @@ struct IQ1_MStrip : CodebookBlock<IQ1_MBlock, std::uint64_t> {
   }
   template <std::size_t G, std::size_t W>
   Words codes() const {
-    constexpr std::size_t kRun = kColumn<G, W> / 8;
-    return two_less(chosen<kColumn<G, W>>(), field<4 * (kRun % 8) + 3, 1, 1>(word(8 + kRun / 8)));
+    constexpr std::size_t kRun = first_column(G, W) / 8;
+    return two_less(chosen<first_column(G, W)>(),
+                    field<4 * (kRun % 8) + 3, 1, 1>(word(8 + kRun / 8)));
   }
   template <std::size_t G>
   Lanes scale() const {
