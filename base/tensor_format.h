@@ -9,9 +9,9 @@
 //
 // Every quantised format that Sluice reads is such a row: what differs is how a block packs the
 // codes and from what the scale is made. In all of them scale, min and scale * code are exact in
-// float32 (a half times small integers of at most 12 bits together), so `unpack` loses nothing,
-// `decode` rounds once where there is a min and never where there is none, and a kernel may use
-// fma(scale, code, min) for the same bits.
+// float32 (a half times a power of two and small integers of at most 12 bits together), so `unpack`
+// loses nothing, `decode` rounds once where there is a min and never where there is none, and a
+// kernel may use fma(scale, code, min) for the same bits.
 
 #include <cstddef>
 #include <cstdint>

@@ -64,7 +64,7 @@ struct GemvLaunch {
 GemvTile gemv_tile(const GemvLaunch& launch);
 
 /// Runs tasks[0, n_tasks), an array in device memory (so that a captured graph may see other
-/// experts at each replay). cudaErrorInvalidValue where the format has no groups, or a size is out
+/// experts at each replay). cudaErrorInvalidValue where the format has no kernel, or a size is out
 /// of its bounds.
 cudaError_t launch_gemv(const GemvLaunch& launch, const GemvTile& tile, const GemvTask* tasks,
                         cudaStream_t stream);

@@ -3,7 +3,6 @@
 #include <array>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,20 +19,10 @@ Status corrupt(const TensorInfo& tensor, const std::string& what) {
   return Status(ErrorCode::kCorrupt, "tensor '" + tensor.name + "': " + what);
 }
 
-/// OCP FP8 E4M3: no infinities, and all ones is not a number.
-float f8_to_float(std::uint8_t code) {
-  const int exponent = (code >> 3) & 0xf;
-  const int mantissa = code & 0x7;
-  float magnitude = exponent == 0 ? std::ldexp(static_cast<float>(mantissa), -9)
-                                  : std::ldexp(static_cast<float>(8 + mantissa), exponent - 10);
-  if ((code & 0x7f) == 0x7f) magnitude = std::numeric_limits<float>::quiet_NaN();
-  return (code & 0x80) != 0 ? -magnitude : magnitude;
-}
-
 std::array<float, 256> f8_values() {
   std::array<float, 256> values{};
   for (int code = 0; code < 256; ++code)
-    values[code] = f8_to_float(static_cast<std::uint8_t>(code));
+    values[code] = f8_e4m3_to_float(static_cast<std::uint8_t>(code));
   return values;
 }
 
