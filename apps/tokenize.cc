@@ -40,11 +40,9 @@ Status print_ids(TokenSource source, bool json) {
 Status tokenize(const TokenizeOptions& options) {
   SLUICE_ASSIGN(Checkpoint checkpoint,
                 open_checkpoint(options.common.model, CheckpointParts::kTokenizerOnly));
-  if (checkpoint.tokenizer.model == TokenizerModel::kNone) {
-    return Status(ErrorCode::kUnsupported, options.common.model + ": carries no tokenizer");
-  }
-  SLUICE_ASSIGN(const std::unique_ptr<Tokenizer> tokenizer,
-                Tokenizer::create(std::move(checkpoint.tokenizer)));
+  const auto created = Tokenizer::create(std::move(checkpoint.tokenizer));
+  if (!created.ok()) return created.status().with_context(options.common.model);
+  const std::unique_ptr<Tokenizer>& tokenizer = *created;
   if (options.decode_given->count() != 0) {
     SLUICE_ASSIGN(const std::vector<TokenId> ids, parse_ids(options.ids));
     for (const TokenId id : ids) {

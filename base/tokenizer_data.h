@@ -39,6 +39,8 @@ enum class TokenizerModel : std::uint8_t {
   kNone,               // the checkpoint carries no vocabulary
   kByteLevelBpe,       // GPT-2's: bytes written as printable characters, ranked merges
   kSentencePieceBpe,   // SentencePiece BPE: "▁" for a space, byte fallback; merges ranked, or by score where the file has scores
+  kUnigram,            // SentencePiece Unigram: "▁" for a space; the likeliest way to cut the text into tokens
+  kRankedBytes,        // tiktoken's tables: tokens are plain bytes, and neighbours merge into the token of the lowest id
 };
 
 /// A token that is matched in the text before anything else.
@@ -52,10 +54,24 @@ struct AddedToken {
   bool normalized = false;  // matched in the normalised text
 };
 
+/// What happens to text before added tokens of normalised text are looked for in it, and before spaces are marked.
+struct NormalizeStep {
+  enum class Kind : std::uint8_t { kNfc, kNfd, kNfkc, kNfkd, kReplace, kStrip, kCharacterMap };
+  Kind kind = Kind::kNfc;
+  std::string pattern = {};      // kReplace: Oniguruma's syntax, or plain text
+  bool literal = false;
+  std::string content = {};      // kReplace: what a match becomes; kCharacterMap: SentencePiece's precompiled_charsmap
+  bool left = false;             // kStrip: white space at the beginning …
+  bool right = false;            // … and at the end
+  bool only_spaces = false;      // kStrip: no other white space
+  bool by_cluster = false;       // kCharacterMap: looked up for clusters, as the tokenizers package does, not for the
+                                 // longest text that it knows, as SentencePiece does
+};
+
 /// How text is cut before merging. `pattern`s are applied in turn, each to the pieces of the last.
 struct SplitStep {
   enum class Behaviour : std::uint8_t { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
-  std::string pattern;    // PCRE2, UTF + UCP
+  std::string pattern;    // Oniguruma's syntax
   bool literal = false;   // the pattern is plain text
   bool invert = false;
   Behaviour behaviour = Behaviour::kIsolated;
@@ -67,12 +83,13 @@ struct TokenizerData {
   StringTable tokens;                     // id → text, as the file writes it
   std::vector<TokenKind> kinds;           // by id; empty: all normal
   std::vector<float> scores;              // by id; empty where the model has merges
+  std::vector<double> log_probabilities;  // kUnigram, by id; ids past the end are added tokens that the model does not have
   StringTable merges;                     // "left right", best first
   std::vector<AddedToken> added;          // all are in `tokens` too; those of kind control, user-defined and unknown count
                                           // as added whether listed or not
   std::string pre_tokenizer;              // GGUF's tokenizer.ggml.pre; empty where `splits` comes from tokenizer.json
   std::vector<SplitStep> splits;          // from tokenizer.json
-  bool nfc = false;
+  std::vector<NormalizeStep> normalize;   // in turn
   bool add_space_prefix = false;          // SentencePiece: "▁" before the text
   bool space_prefix_once = false;         // that only at its start, not after each added token (Metaspace "first")
   bool space_prefix_unless_there = false; // and not where the text begins with a space itself (Metaspace)

@@ -9,10 +9,13 @@
 namespace sluice {
 namespace {
 
-/// What a tokenizer keeps for `data`: the texts, and hash tables over tokens and merges.
+/// What a tokenizer keeps for `data`: the texts, hash tables over tokens and merges, character
+/// maps.
 std::uint64_t estimate_tokenizer_bytes(const TokenizerData& data) {
   constexpr std::uint64_t kTokenBytes = 36, kMergeBytes = 28;
-  return data.tokens.size() * kTokenBytes + data.merges.size() * kMergeBytes;
+  std::uint64_t bytes = data.tokens.size() * kTokenBytes + data.merges.size() * kMergeBytes;
+  for (const NormalizeStep& step : data.normalize) bytes += step.content.size();
+  return bytes;
 }
 
 /// Scratch is sized by the settings and kernels go by the tensors: both must say the same.

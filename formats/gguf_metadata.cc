@@ -29,6 +29,7 @@ constexpr std::uint32_t kLastKind = 12;
 constexpr std::uint64_t kLongestKey = 65535;  // the format's own limit
 constexpr std::uint64_t kLongestText = std::uint64_t{1} << 20;
 constexpr std::uint64_t kLongestList = std::uint64_t{1} << 16;
+constexpr std::uint64_t kLargestCharacterMap = std::uint64_t{16} << 20;
 constexpr int kDeepestArray = 4;
 
 using Scalar = std::variant<bool, std::int64_t, double>;
@@ -178,6 +179,7 @@ class MetadataReader {
     }
     if (depth > 0) return reader_.skip(count * least_bytes(kind), key_);
     if (key_ == "tokenizer.ggml.scores") return read_scores(kind, count);
+    if (key_ == "tokenizer.ggml.precompiled_charsmap") return read_character_map(kind, count);
     return read_numbers(kind, count);
   }
 
@@ -207,6 +209,16 @@ class MetadataReader {
     if (kind != ValueKind::kF32) return reader_.corrupt(key_, "must be an array of float32");
     metadata_.scores.resize(static_cast<std::size_t>(count));
     return reader_.read(std::as_writable_bytes(std::span(metadata_.scores)), key_);
+  }
+
+  Status read_character_map(ValueKind kind, std::uint64_t count) {
+    if (kind != ValueKind::kU8 && kind != ValueKind::kI8) {
+      return reader_.corrupt(key_, "must be an array of bytes");
+    }
+    if (count > kLargestCharacterMap) {
+      return reader_.corrupt(key_, "an array of " + std::to_string(count) + " bytes");
+    }
+    return reader_.read_text(metadata_.character_map, count, key_);
   }
 
   Status read_numbers(ValueKind kind, std::uint64_t count) {

@@ -21,6 +21,7 @@ struct GgufMetadata {
   StringTable merges;
   std::vector<float> scores;
   std::vector<std::int64_t> token_types;
+  std::string character_map;  // tokenizer.ggml.precompiled_charsmap
 
   /// A value of kind T taken out of `values`; nullopt when there is none; kCorrupt when it is of
   /// another kind.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 #include <string>
 #include <utility>
@@ -49,6 +50,11 @@ Status take_vocabulary(GgufMetadata& metadata, TokenizerData& data) {
     return corrupt("tokenizer.ggml.scores has " + std::to_string(data.scores.size()) +
                    " values for " + std::to_string(size) + " tokens");
   }
+  for (std::size_t id = 0; id < data.scores.size(); ++id) {
+    if (!std::isfinite(data.scores[id])) {
+      return corrupt("tokenizer.ggml.scores of token " + std::to_string(id) + " is not finite");
+    }
+  }
   const std::vector<std::int64_t> types = std::move(metadata.token_types);
   if (!types.empty() && types.size() != size) {
     return corrupt("tokenizer.ggml.token_type has " + std::to_string(types.size()) +
@@ -80,6 +86,18 @@ void list_added_tokens(TokenizerData& data) {
   }
 }
 
+/// What SentencePiece does to text before a Unigram model sees it.
+void list_unigram_steps(std::string character_map, bool remove_extra, TokenizerData& data) {
+  using Kind = NormalizeStep::Kind;
+  if (!character_map.empty()) {
+    data.normalize.push_back({.kind = Kind::kCharacterMap, .content = std::move(character_map)});
+  }
+  if (!remove_extra) return;
+  data.normalize.push_back({.kind = Kind::kReplace, .pattern = " {2,}", .content = " "});
+  data.normalize.push_back(
+      {.kind = Kind::kStrip, .left = true, .right = true, .only_spaces = true});
+}
+
 Status take_special_ids(GgufMetadata& metadata, TokenizerData& data) {
   const std::size_t size = data.tokens.size();
   SLUICE_ASSIGN(data.bos, take_id(metadata, "bos", size));
@@ -93,6 +111,10 @@ Status take_special_ids(GgufMetadata& metadata, TokenizerData& data) {
   return {};
 }
 
+Status check_merges(const TokenizerData& data) {
+  return data.merges.size() > 0 ? Status() : corrupt("tokenizer.ggml.merges is missing or empty");
+}
+
 }  // namespace
 
 Result<TokenizerData> take_gguf_tokenizer(GgufMetadata& metadata) {
@@ -103,6 +125,8 @@ Result<TokenizerData> take_gguf_tokenizer(GgufMetadata& metadata) {
   SLUICE_ASSIGN(const auto add_bos, metadata.take<bool>("tokenizer.ggml.add_bos_token"));
   SLUICE_ASSIGN(const auto add_eos, metadata.take<bool>("tokenizer.ggml.add_eos_token"));
   SLUICE_ASSIGN(const auto prefix, metadata.take<bool>("tokenizer.ggml.add_space_prefix"));
+  SLUICE_ASSIGN(const auto remove_extra,
+                metadata.take<bool>("tokenizer.ggml.remove_extra_whitespaces"));
   SLUICE_TRY(take_vocabulary(metadata, data));
   SLUICE_TRY(take_special_ids(metadata, data));
   std::erase_if(metadata.values,
@@ -111,32 +135,52 @@ Result<TokenizerData> take_gguf_tokenizer(GgufMetadata& metadata) {
   if (chat_template) data.chat_template = std::move(*chat_template);
   data.pre_tokenizer = pre.value_or("default");
   const std::string name = model.value_or("none");
-  const bool sentence_piece = name == "llama";
-  if (sentence_piece) {
+  // Where the file is silent: what the model's own tokenizer does, for the files from before there
+  // were keys for it.
+  const auto assume = [&](std::optional<TokenId>& id, TokenId usual) {
+    if (!id && data.tokens.size() > 2) id = usual;
+  };
+  bool begins = false, ends = false, prefixes = false;
+  if (name == "llama") {
     data.model = TokenizerModel::kSentencePieceBpe;
     data.byte_fallback = true;
-    // What LLaMA's own tokenizer does, for the files from before these keys.
-    if (!data.bos && data.tokens.size() > 2) data.bos = 1;
-    if (!data.eos && data.tokens.size() > 2) data.eos = 2;
-    if (!data.unknown && data.tokens.size() > 2) data.unknown = 0;
+    begins = prefixes = true;
+    assume(data.bos, 1);
+    assume(data.eos, 2);
+    assume(data.unknown, 0);
+    if (data.scores.empty() && data.merges.size() == 0) {
+      return corrupt("tokenizer.ggml.scores is missing or empty");
+    }
+  } else if (name == "gemma4") {  // merges over characters, spaces as "▁"
+    data.model = TokenizerModel::kSentencePieceBpe;
+    data.byte_fallback = true;
+    begins = true;
+    data.scores.clear();
+    SLUICE_TRY(check_merges(data));
   } else if (name == "gpt2") {
     data.model = TokenizerModel::kByteLevelBpe;
-    data.ignore_merges = llama3_like(data.pre_tokenizer);
+    data.ignore_merges = begins = llama3_like(data.pre_tokenizer);
+    SLUICE_TRY(check_merges(data));
+  } else if (name == "t5") {
+    data.model = TokenizerModel::kUnigram;
+    data.byte_fallback = std::ranges::find(data.kinds, TokenKind::kByte) != data.kinds.end();
+    ends = prefixes = true;
+    assume(data.eos, 1);
+    assume(data.unknown, 2);
+    assume(data.padding, 0);
+    if (data.scores.empty()) return corrupt("tokenizer.ggml.scores is missing or empty");
+    data.log_probabilities.assign(data.scores.begin(), data.scores.end());
+    data.scores.clear();
+    list_unigram_steps(std::move(metadata.character_map), remove_extra.value_or(false), data);
   } else if (name != "none" && name != "no_vocab") {
     data.unusable = "tokenizer.ggml.model '" + name + "' is not supported";
   }
   if (data.model != TokenizerModel::kNone && data.tokens.size() == 0) {
     return corrupt("tokenizer.ggml.tokens is missing or empty");
   }
-  if (data.model == TokenizerModel::kByteLevelBpe && data.merges.size() == 0) {
-    return corrupt("tokenizer.ggml.merges is missing or empty");
-  }
-  if (sentence_piece && data.scores.empty() && data.merges.size() == 0) {
-    return corrupt("tokenizer.ggml.scores is missing or empty");
-  }
-  data.add_bos = add_bos.value_or(sentence_piece || data.ignore_merges);
-  data.add_eos = add_eos.value_or(false);
-  data.add_space_prefix = prefix.value_or(sentence_piece);
+  data.add_bos = add_bos.value_or(begins);
+  data.add_eos = add_eos.value_or(ends);
+  data.add_space_prefix = prefix.value_or(prefixes);
   list_added_tokens(data);
   complete_end_of_generation(data);
   return data;

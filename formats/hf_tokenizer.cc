@@ -11,6 +11,7 @@
 #include "formats/header_reader.h"
 #include "formats/hf_tokenizer_steps.h"
 #include "formats/json.h"
+#include "formats/tiktoken.h"
 #include "formats/tokenizer_json.h"
 
 namespace sluice {
@@ -20,7 +21,6 @@ using nlohmann::json;
 
 constexpr std::uint64_t kLargestConfig = std::uint64_t{16} << 20;
 constexpr std::uint64_t kLargestTemplate = std::uint64_t{1} << 20;
-constexpr std::size_t kMostGaps = 65536;  // ids that nobody uses, in all
 
 Status corrupt(std::string message) { return Status(ErrorCode::kCorrupt, std::move(message)); }
 
@@ -67,7 +67,9 @@ class TokenizerFolder {
         data_ = TokenizerData();
         data_.unusable = status.message();
       }
-    } else if (exists("tokenizer.model") || exists("vocab.json") || exists("tiktoken.model")) {
+    } else if (exists("tiktoken.model")) {
+      SLUICE_TRY(read_tiktoken(tokenizer_config));
+    } else if (exists("tokenizer.model") || exists("vocab.json")) {
       data_.unusable = folder_.string() + ": there is no tokenizer.json, only an older form of it";
     }
     if (const Status status = read_special_tokens(tokenizer_config); !status.ok()) {
@@ -97,24 +99,94 @@ class TokenizerFolder {
     const json* model = json_member(file.document, "model");
     if (model == nullptr) return corrupt("'model' is missing");
     SLUICE_ASSIGN(const auto type, json_value<std::string>(*model, "type"));
-    if (type.value_or("BPE") != "BPE") {
-      return Status(ErrorCode::kUnsupported,
-                    "tokenizer.json: model '" + *type + "' is not supported, only BPE is");
+    const bool unigram = type == "Unigram";
+    if (!unigram && type.value_or("BPE") != "BPE") {
+      return Status(ErrorCode::kUnsupported, "tokenizer.json: model '" + *type +
+                                                 "' is not supported, only BPE and Unigram are");
     }
     if (file.merges_ambiguous) {
       return Status(ErrorCode::kUnsupported,
                     "tokenizer.json: merges of texts that hold spaces are not supported");
     }
+    if (file.scores.empty() == unigram) {
+      return corrupt("'model.vocab' is not that of a " + type.value_or("BPE") + " model");
+    }
     SLUICE_TRY(read_model(*model));
     SLUICE_TRY(read_added_tokens(file.document, tokenizer_config));
-    data_.model = TokenizerModel::kSentencePieceBpe;
-    SLUICE_TRY(read_normalizer(json_member(file.document, "normalizer"), data_));
-    SLUICE_TRY(read_pre_tokenizer(json_member(file.document, "pre_tokenizer"), data_));
+    data_.model = unigram ? TokenizerModel::kUnigram : TokenizerModel::kSentencePieceBpe;
+    bool marks_spaces = false;
+    SLUICE_TRY(read_normalizer(json_member(file.document, "normalizer"), data_, marks_spaces));
+    SLUICE_TRY(
+        read_pre_tokenizer(json_member(file.document, "pre_tokenizer"), data_, marks_spaces));
+    const bool byte_level = data_.model == TokenizerModel::kByteLevelBpe;
+    if (byte_level == marks_spaces) {
+      return Status(ErrorCode::kUnsupported,
+                    byte_level ? "tokenizer.json: spaces as ▁ before ByteLevel are not supported"
+                               : "tokenizer.json: a vocabulary that is neither byte-level nor "
+                                 "marks spaces as ▁ is not supported");
+    }
+    if (byte_level && unigram) {
+      return Status(ErrorCode::kUnsupported,
+                    "tokenizer.json: a byte-level Unigram model is not supported");
+    }
     SLUICE_TRY(read_post_processor(json_member(file.document, "post_processor"), data_));
     SLUICE_TRY(arrange_vocabulary(file));
     data_.merges = std::move(file.merges);
-    SLUICE_ASSIGN(const auto unknown, json_value<std::string>(*model, "unk_token"));
-    if (unknown) data_.unknown = find_token(*unknown);
+    data_.log_probabilities = std::move(file.scores);
+    if (unigram) {
+      SLUICE_ASSIGN(const auto unknown, json_value<std::int64_t>(*model, "unk_id"));
+      if (unknown && !valid(*unknown)) {
+        return corrupt("'unk_id' " + std::to_string(*unknown) + " is not in the vocabulary");
+      }
+      if (unknown) data_.unknown = static_cast<TokenId>(*unknown);
+    } else {
+      SLUICE_ASSIGN(const auto unknown, json_value<std::string>(*model, "unk_token"));
+      if (unknown) data_.unknown = find_token(*unknown);
+    }
+    set_kinds();
+    return {};
+  }
+
+  /// tiktoken.model beside tokenizer_config.json. How text is split stands in the model's Python
+  /// file only: it is known by the name of the class.
+  Status read_tiktoken(const json& tokenizer_config) {
+    auto name = json_value<std::string>(tokenizer_config, "tokenizer_class");
+    if (!name.ok()) return name.status().with_context(path("tokenizer_config.json"));
+    if (*name != "TikTokenTokenizer") {
+      data_.unusable = path("tiktoken.model") + ": how a tokenizer of class '" +
+                       name->value_or("") + "' splits text is not known";
+      return {};
+    }
+    data_.model = TokenizerModel::kRankedBytes;
+    data_.pre_tokenizer = "kimi-k2";
+    SLUICE_ASSIGN(data_.tokens, read_tiktoken_table(path("tiktoken.model")));
+    data_.kinds.assign(data_.tokens.size(), TokenKind::kNormal);
+    for (std::size_t id = 0; id < data_.tokens.size(); ++id) {
+      if (data_.tokens[id].empty()) data_.kinds[id] = TokenKind::kUnused;
+    }
+    Status status = read_added_tokens(json::object(), tokenizer_config);
+    if (status.ok()) status = append_added_tokens();
+    return status.ok() ? status : status.with_context(path("tokenizer_config.json"));
+  }
+
+  /// Added tokens stand behind the table, not within it.
+  Status append_added_tokens() {
+    std::ranges::sort(data_.added, {}, &AddedToken::id);
+    const std::size_t limit = data_.tokens.size() + data_.added.size() + kMostIdGaps;
+    for (const AddedToken& token : data_.added) {
+      const auto id = static_cast<std::size_t>(token.id);
+      if (id < data_.tokens.size()) {
+        return corrupt("id " + std::to_string(id) + " belongs to two tokens");
+      }
+      if (id >= limit) {
+        return corrupt("added token " + std::to_string(id) + " though there are only " +
+                       std::to_string(limit - kMostIdGaps) + " tokens");
+      }
+      while (data_.tokens.size() < id) data_.tokens.push_back({});
+      data_.kinds.resize(id, TokenKind::kUnused);
+      data_.tokens.push_back(token.text);
+      data_.kinds.push_back(TokenKind::kNormal);
+    }
     set_kinds();
     return {};
   }
@@ -167,7 +239,7 @@ class TokenizerFolder {
     for (const AddedToken& token : data_.added) {
       size = std::max(size, static_cast<std::size_t>(token.id) + 1);
     }
-    if (size > entries + kMostGaps) {
+    if (size > entries + kMostIdGaps) {
       return corrupt("ids reach " + std::to_string(size - 1) + " though there are only " +
                      std::to_string(entries) + " tokens");
     }

@@ -2,10 +2,12 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "formats/base64.h"
 #include "formats/json.h"
 
 namespace sluice {
@@ -18,6 +20,8 @@ constexpr std::string_view kSpaceMark = "\xe2\x96\x81";  // "▁"
 // What the tokenizers package's named pre-tokenizers cut at.
 constexpr std::string_view kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+constexpr std::string_view kWhiteSpace = R"(\s+)";
+constexpr std::string_view kWhiteSpaceBeforeMark = R"(\s+(?=▁))";
 constexpr std::string_view kPunctuation = R"([\p{P}!-/:-@\[-`{-~])";
 
 Status unsupported(std::string_view part, std::string_view what) {
@@ -78,6 +82,54 @@ Result<SplitStep::Behaviour> read_behaviour(const json& node) {
   return unsupported("split behaviour", *name);
 }
 
+using Kind = NormalizeStep::Kind;
+
+void add_replace(Pattern pattern, std::string content, TokenizerData& data) {
+  data.normalize.push_back({.kind = Kind::kReplace,
+                            .pattern = std::move(pattern.text),
+                            .literal = pattern.literal,
+                            .content = std::move(content)});
+}
+
+std::optional<Kind> normal_form(std::string_view type) {
+  if (type == "NFC") return Kind::kNfc;
+  if (type == "NFD") return Kind::kNfd;
+  if (type == "NFKC") return Kind::kNfkc;
+  if (type == "NFKD") return Kind::kNfkd;
+  return std::nullopt;
+}
+
+/// What marking spaces means is left to the model, unless another step comes after it.
+Status read_replace(const json& node, TokenizerData& data, bool& marks_spaces) {
+  SLUICE_ASSIGN(Pattern pattern, read_pattern(node));
+  SLUICE_ASSIGN(auto content, json_value<std::string>(node, "content"));
+  if (!content) return Status(ErrorCode::kCorrupt, "a Replace without 'content'");
+  if (pattern.literal && pattern.text == " " && *content == kSpaceMark) {
+    marks_spaces = true;
+    return {};
+  }
+  add_replace(std::move(pattern), *std::move(content), data);
+  return {};
+}
+
+Status read_strip(const json& node, TokenizerData& data) {
+  SLUICE_ASSIGN(const auto left, json_value<bool>(node, "strip_left"));
+  SLUICE_ASSIGN(const auto right, json_value<bool>(node, "strip_right"));
+  data.normalize.push_back(
+      {.kind = Kind::kStrip, .left = left.value_or(false), .right = right.value_or(false)});
+  return {};
+}
+
+Status read_character_map(const json& node, TokenizerData& data) {
+  SLUICE_ASSIGN(const auto text, json_value<std::string>(node, "precompiled_charsmap"));
+  if (!text || text->empty()) return {};
+  auto map = decode_base64(*text);
+  if (!map) return Status(ErrorCode::kCorrupt, "'precompiled_charsmap' is not base64");
+  data.normalize.push_back(
+      {.kind = Kind::kCharacterMap, .content = *std::move(map), .by_cluster = true});
+  return {};
+}
+
 Status read_split(const json& node, TokenizerData& data) {
   SplitStep step;
   SLUICE_ASSIGN(Pattern pattern, read_pattern(node));
@@ -102,6 +154,15 @@ Status read_byte_level(const json& node, TokenizerData& data) {
   return {};
 }
 
+/// The step before was WhitespaceSplit: every word gets a "▁" that has none. The same as one space
+/// between words, none around them, and Metaspace over all.
+void take_words(TokenizerData& data) {
+  data.splits.clear();
+  add_replace({std::string(kWhiteSpaceBeforeMark)}, "", data);
+  add_replace({std::string(kWhiteSpace)}, " ", data);
+  data.normalize.push_back({.kind = Kind::kStrip, .left = true, .right = true});
+}
+
 Status read_metaspace(const json& node, TokenizerData& data) {
   SLUICE_ASSIGN(const auto mark, json_value<std::string>(node, "replacement"));
   if (mark && *mark != kSpaceMark) return unsupported("Metaspace replacement", *mark);
@@ -115,6 +176,12 @@ Status read_metaspace(const json& node, TokenizerData& data) {
     data.add_space_prefix = true;
     data.space_prefix_unless_there = true;
     data.space_prefix_once = prepend == "first";
+  }
+  if (!data.splits.empty()) {
+    const bool words = data.splits.size() == 1 && data.splits.front().pattern == kWhiteSpace;
+    if (!words || prepend != "always")
+      return unsupported("pre_tokenizer", "Metaspace after others");
+    take_words(data);
   }
   SLUICE_ASSIGN(const auto split, json_value<bool>(node, "split"));
   if (split.value_or(true)) {
@@ -174,15 +241,18 @@ Status read_template(const json& node, TokenizerData& data) {
 
 }  // namespace
 
-Status read_normalizer(const json* node, TokenizerData& data) {
+Status read_normalizer(const json* node, TokenizerData& data, bool& marks_spaces) {
   if (node == nullptr || node->is_null()) return {};
-  SLUICE_ASSIGN(const std::string type, type_of(*node));
+  SLUICE_ASSIGN(const std::string kind, type_of(*node));
+  const std::string_view type = kind;
   if (type == "Sequence") {
-    return for_each_step(*node, "normalizers",
-                         [&](const json* step) { return read_normalizer(step, data); });
+    return for_each_step(*node, "normalizers", [&](const json* step) {
+      return read_normalizer(step, data, marks_spaces);
+    });
   }
-  if (type == "NFC") {
-    data.nfc = true;
+  if (marks_spaces && type != "Prepend") return unsupported("normalizer", kind + " after ▁");
+  if (const auto form = normal_form(type)) {
+    data.normalize.push_back({.kind = *form});
     return {};
   }
   if (type == "Prepend") {
@@ -191,31 +261,30 @@ Status read_normalizer(const json* node, TokenizerData& data) {
     data.add_space_prefix = true;
     return {};
   }
-  if (type == "Replace") {
-    SLUICE_ASSIGN(const Pattern pattern, read_pattern(*node));
-    SLUICE_ASSIGN(const auto content, json_value<std::string>(*node, "content"));
-    if (!pattern.literal || pattern.text != " " || content != kSpaceMark) {
-      return unsupported("normalizer", "Replace of another text than a space");
-    }
-    return {};  // what kSentencePieceBpe means
-  }
+  if (type == "Replace") return read_replace(*node, data, marks_spaces);
+  if (type == "Strip") return read_strip(*node, data);
+  if (type == "Precompiled") return read_character_map(*node, data);
   return unsupported("normalizer", type);
 }
 
-Status read_pre_tokenizer(const json* node, TokenizerData& data) {
+Status read_pre_tokenizer(const json* node, TokenizerData& data, bool& marks_spaces) {
   if (node == nullptr || node->is_null()) return {};
   SLUICE_ASSIGN(const std::string type, type_of(*node));
   if (type == "Sequence") {
-    return for_each_step(*node, "pretokenizers",
-                         [&](const json* step) { return read_pre_tokenizer(step, data); });
+    return for_each_step(*node, "pretokenizers", [&](const json* step) {
+      return read_pre_tokenizer(step, data, marks_spaces);
+    });
   }
   if (type == "Split") return read_split(*node, data);
   if (type == "ByteLevel") return read_byte_level(*node, data);
-  if (type == "Metaspace") return read_metaspace(*node, data);
+  if (type == "Metaspace") {
+    marks_spaces = true;
+    return read_metaspace(*node, data);
+  }
   if (type == "Digits") return read_digits(*node, data);
   if (type == "Punctuation") return read_punctuation(*node, data);
   if (type == "WhitespaceSplit") {
-    data.splits.push_back({R"(\s+)", false, false, SplitStep::Behaviour::kRemoved});
+    data.splits.push_back({std::string(kWhiteSpace), false, false, SplitStep::Behaviour::kRemoved});
     return {};
   }
   if (type == "Whitespace") {

@@ -17,6 +17,7 @@ struct TokenizerJson {
   nlohmann::json document;         // everything but model.vocab and model.merges
   StringTable texts;               // model.vocab in the file's order …
   std::vector<std::uint32_t> ids;  // … and the id of each
+  std::vector<double> scores;      // likewise, where it is a list of texts and scores (Unigram)
   StringTable merges;              // "left right"
   std::size_t text_bytes = 0;      // of all texts together
   bool merges_ambiguous = false;   // a part of a merge holds a space itself

@@ -6,15 +6,10 @@
 #include <utility>
 
 #include "text/utf8.h"
+#include "text/white_space.h"
 
 namespace sluice {
 namespace {
-
-bool is_space(char32_t c) {
-  return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
-         c == 0x3000;
-}
 
 /// Symbols that Unicode counts as alphabetic: circled and squared letters.
 bool is_alphabetic_symbol(char32_t c) {
@@ -131,10 +126,10 @@ std::vector<Section> AddedTokens::advance(std::string_view text, bool special, b
     }
     std::size_t begin = at;
     std::size_t end = found.end;
-    while (token.lstrip && begin > done && is_before(text, begin, is_space)) {
+    while (token.lstrip && begin > done && is_before(text, begin, is_white_space)) {
       begin = character_before(text, begin);
     }
-    while (token.rstrip && is_after(text, end, is_space)) end += utf8_length(text[end]);
+    while (token.rstrip && is_after(text, end, is_white_space)) end += utf8_length(text[end]);
     if (token.rstrip && !final && end + kContext > text.size()) break;  // more space may follow
     begin = std::max(begin, done);
     add_text(begin);
@@ -148,7 +143,7 @@ std::vector<Section> AddedTokens::advance(std::string_view text, bool special, b
   }
   if (tokens_.empty()) at = text.size();
   std::size_t certain = character_floor(text, at);
-  while (strips_left_ && certain > done && is_before(text, certain, is_space)) {
+  while (strips_left_ && certain > done && is_before(text, certain, is_white_space)) {
     certain = character_before(text, certain);
   }
   add_text(certain);

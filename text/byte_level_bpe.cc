@@ -1,18 +1,19 @@
+#include <array>
+#include <optional>
 #include <string>
 #include <utility>
 
-#include "text/bpe_model.h"
 #include "text/byte_alphabet.h"
+#include "text/piece_model.h"
 
 namespace sluice {
 namespace {
 
-class ByteLevelBpe final : public BpeModel {
+class ByteLevelBpe final : public PieceModel {
  public:
-  ByteLevelBpe(const TokenizerData& data, const Vocabulary& vocabulary, MergeTable merges,
-               bool ignore_merges)
+  ByteLevelBpe(const TokenizerData& data, const Vocabulary& vocabulary, MergeTable merges)
       : merges_(std::move(merges)),
-        whole_pieces_(ignore_merges ? &vocabulary : nullptr),
+        whole_pieces_(data.ignore_merges ? &vocabulary : nullptr),
         unknown_(data.unknown) {
     for (unsigned byte = 0; byte < 256; ++byte) {
       byte_ids_[byte] =
@@ -20,8 +21,9 @@ class ByteLevelBpe final : public BpeModel {
     }
   }
 
-  void encode(std::string_view piece, PairMerging& merging,
+  void encode(std::string_view piece, PieceScratch& scratch,
               std::vector<TokenId>& ids) const override {
+    PairMerging& merging = scratch.merging;
     if (whole_pieces_ != nullptr) {
       if (const auto id = find_whole(piece)) {
         ids.push_back(*id);
@@ -60,12 +62,11 @@ class ByteLevelBpe final : public BpeModel {
 
 }  // namespace
 
-Result<std::unique_ptr<BpeModel>> create_byte_level_bpe(const TokenizerData& data,
-                                                        const Vocabulary& vocabulary,
-                                                        bool ignore_merges) {
+Result<std::unique_ptr<PieceModel>> create_byte_level_bpe(const TokenizerData& data,
+                                                          const Vocabulary& vocabulary) {
   SLUICE_ASSIGN(MergeTable merges, MergeTable::create(data.merges, vocabulary));
-  return std::unique_ptr<BpeModel>(
-      std::make_unique<ByteLevelBpe>(data, vocabulary, std::move(merges), ignore_merges));
+  return std::unique_ptr<PieceModel>(
+      std::make_unique<ByteLevelBpe>(data, vocabulary, std::move(merges)));
 }
 
 }  // namespace sluice

@@ -56,7 +56,8 @@ void Encoder::end(std::vector<TokenId>& ids) {
 }
 
 std::size_t Encoder::held() const {
-  return bytes_.size() + ill_formed_.size() + run_.size() + normalized_.size() + marked_.size();
+  return bytes_.size() + ill_formed_.size() + normalizing_.held() + normalized_.size() +
+         marked_.size();
 }
 
 void Encoder::take_bytes(std::string_view bytes, bool final) {
@@ -114,16 +115,13 @@ void Encoder::end_run() {
 }
 
 void Encoder::take_run(std::string_view text, bool final) {
-  if (!in_run_) run_prefix_ = mark_prefix_ = section_prefix_;
-  in_run_ = true;
-  text = run_.with(text);
-  const std::size_t settled = final ? text.size() : parts_.normalizer.settled(text);
-  if (settled > 0) {
-    const std::string normal = parts_.normalizer.normalize(text.substr(0, settled), run_prefix_);
-    run_prefix_ = false;
-    take_normalized(normal, false);
+  if (!in_run_) {
+    mark_prefix_ = section_prefix_;
+    normalizing_ = Normalizing(section_prefix_);
   }
-  run_.keep_from(settled);
+  in_run_ = true;
+  const std::string normal = parts_.normalizer.advance(text, final, normalizing_, scratch_);
+  if (!normal.empty()) take_normalized(normal, false);
   if (final) {
     take_normalized({}, true);
     in_run_ = false;
@@ -169,8 +167,7 @@ void Encoder::take_marked(std::string_view text, bool final) {
       progress_.drop(dropped);
     }
   } else {
-    if (!final) dropped = parts_.model.settled(text);
-    if (dropped > 0) merge(text.substr(0, dropped));
+    dropped = parts_.model.advance(text, final, pieces_, *ids_);
   }
   if (final) progress_ = {};
   marked_.keep_from(dropped);

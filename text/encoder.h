@@ -13,9 +13,9 @@
 
 #include "base/status.h"
 #include "text/added_tokens.h"
-#include "text/bpe_model.h"
 #include "text/held_text.h"
 #include "text/normalizer.h"
+#include "text/piece_model.h"
 #include "text/splitter.h"
 #include "text/tokenizer.h"
 
@@ -28,7 +28,7 @@ struct EncoderParts {
   const AddedTokens& added;             // matched in the text as it comes
   const AddedTokens& added_normalized;  // matched after normalising
   const Splitter& splitter;
-  const BpeModel& model;
+  const PieceModel& model;
 };
 
 class Encoder final : public TokenStream {
@@ -53,13 +53,13 @@ class Encoder final : public TokenStream {
   void end(std::vector<TokenId>& ids);
   void end_ill_formed();
   void end_run();
-  void merge(std::string_view piece) { parts_.model.encode(piece, merging_, *ids_); }
+  void merge(std::string_view piece) { parts_.model.encode(piece, pieces_, *ids_); }
   std::size_t held() const;
 
   const EncoderParts parts_;
   const Tokenizer::EncodeOptions options_;
   PatternScratch scratch_;
-  PairMerging merging_;
+  PieceScratch pieces_;
   std::vector<TokenId>* ids_ = nullptr;  // during a call
 
   bool begun_ = false;
@@ -72,8 +72,7 @@ class Encoder final : public TokenStream {
   std::string ill_formed_;       // a run of bytes that are not UTF-8
 
   bool in_run_ = false;
-  bool run_prefix_ = false;  // what is normalised next has the prefix
-  HeldText run_;
+  Normalizing normalizing_;
 
   bool mark_prefix_ = false;  // the next text between added tokens has it
   HeldText normalized_;

@@ -1,40 +1,50 @@
 #pragma once
 // What happens to text before it is cut and merged.
 
+#include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "base/status.h"
 #include "base/tokenizer_data.h"
+#include "text/normalize_stage.h"
 
 namespace sluice {
 
-/// Unicode's normal form C. Linear but for sorting runs of combining marks. REQUIRES: well-formed
-/// UTF-8.
-std::string to_nfc(std::string_view text);
+/// How far the text between two added tokens has been normalised.
+class Normalizing {
+ public:
+  /// `prefix`: it has the model's space prefix, where the model has one.
+  explicit Normalizing(bool prefix = false) : prefix_(prefix) {}
+  /// Bytes that wait for more text.
+  std::size_t held() const;
+
+ private:
+  friend class Normalizer;
+  bool prefix_;
+  std::vector<StageProgress> stages_;
+};
 
 class Normalizer {
  public:
-  explicit Normalizer(const TokenizerData& data)
-      : nfc_(data.nfc),
-        marks_spaces_(data.model == TokenizerModel::kSentencePieceBpe),
-        prefix_(data.add_space_prefix),
-        metaspace_(data.space_prefix_unless_there) {}
+  /// kUnsupported, kCorrupt: a step that cannot be done.
+  static Result<Normalizer> create(const TokenizerData& data);
 
-  /// How many bytes from the front can be normalised on their own, whatever follows: up to the last
-  /// character that never changes with what is before it. REQUIRES: well-formed UTF-8.
-  std::size_t settled(std::string_view text) const;
-  /// What added tokens that match in normalised text are looked for in: normal form C, spaces as
-  /// "▁" and with `prefix`, where the model has one, "▁" before the text. REQUIRES: well-formed
-  /// UTF-8.
-  std::string normalize(std::string_view text, bool prefix) const;
+  /// Of the text's next part, and what was held of those before, what added tokens that match in
+  /// normalised text are looked for in: the steps done, spaces as "▁" and "▁" before the text, as
+  /// far as that is certain; with `final`, the text ends. REQUIRES: well-formed UTF-8.
+  std::string advance(std::string_view text, bool final, Normalizing& progress,
+                      PatternScratch& scratch) const;
   /// What is left to do to the text between those tokens: pre-tokenizers mark or put spaces only
   /// there.
   std::string mark(std::string text, bool prefix) const;
 
  private:
+  explicit Normalizer(const TokenizerData& data);
   std::string with_marks(std::string_view text, bool prefix) const;
 
-  bool nfc_;
+  std::vector<std::unique_ptr<NormalizeStage>> stages_;
   bool marks_spaces_;
   bool prefix_;
   bool metaspace_;

@@ -5,36 +5,13 @@
 #include <unordered_map>
 #include <utility>
 
-#include "text/bpe_model.h"
+#include "text/byte_fallback.h"
 #include "text/normalizer.h"
+#include "text/piece_model.h"
 #include "text/utf8.h"
 
 namespace sluice {
 namespace {
-
-/// What characters that are no token become.
-class Fallback {
- public:
-  explicit Fallback(const TokenizerData& data) : unknown_(data.unknown) {
-    bytes_.fill(-1);
-    if (!data.byte_fallback) return;
-    for (std::size_t id = 0; id < data.tokens.size(); ++id) {
-      const auto byte = byte_of_token(data.tokens[id]);
-      if (byte && bytes_[*byte] < 0) bytes_[*byte] = static_cast<TokenId>(id);
-    }
-  }
-
-  /// All bytes of a character have tokens.
-  bool has_bytes(std::string_view text) const {
-    return std::all_of(text.begin(), text.end(), [&](char c) { return byte(c) >= 0; });
-  }
-  TokenId byte(char c) const { return bytes_[static_cast<unsigned char>(c)]; }
-  std::optional<TokenId> unknown() const { return unknown_; }
-
- private:
-  std::array<TokenId, 256> bytes_{};
-  std::optional<TokenId> unknown_;
-};
 
 /// The characters of `piece`, in turn; of ill-formed text single bytes.
 template <typename Take>
@@ -102,9 +79,11 @@ bool words_stay_apart(const TokenizerData& data, const Vocabulary& vocabulary) {
   return true;
 }
 
-class SentencePieceBpe : public BpeModel {
+class SentencePieceBpe : public PieceModel {
  public:
-  void encode(std::string_view piece, PairMerging& merging, std::vector<TokenId>& ids) const final {
+  void encode(std::string_view piece, PieceScratch& scratch,
+              std::vector<TokenId>& ids) const final {
+    PairMerging& merging = scratch.merging;
     while (words_apart_ && !piece.empty()) {
       std::size_t end = piece.find(kSpaceMark, 1);
       while (end != piece.npos && piece.substr(0, end).ends_with(kSpaceMark)) {
@@ -150,18 +129,8 @@ class SentencePieceBpe : public BpeModel {
     });
   }
 
-  void emit_unknown(std::string_view character, bool& after_unknown,
-                    std::vector<TokenId>& ids) const {
-    if (fallback_.has_bytes(character)) {
-      for (const char c : character) ids.push_back(fallback_.byte(c));
-      after_unknown = false;
-    } else if (fallback_.unknown() && !after_unknown) {
-      ids.push_back(*fallback_.unknown());
-      after_unknown = true;
-    }
-  }
-
   const Vocabulary& vocabulary_;
+  const ByteFallback fallback_;
 
  private:
   /// Neighbouring characters that no merging brings together, in any text.
@@ -176,7 +145,6 @@ class SentencePieceBpe : public BpeModel {
     return vocabulary_.find(character).has_value() || fallback_.has_bytes(character);
   }
 
-  Fallback fallback_;
   Neighbours neighbours_;
   bool words_apart_;
   bool characters_apart_;
@@ -206,7 +174,7 @@ class RankedSentencePieceBpe final : public SentencePieceBpe {
     for (const Symbol& symbol : merging.symbols()) {
       if (symbol.length == 0) continue;
       if (symbol.id == kNoToken) {
-        emit_unknown(piece.substr(symbol.begin, symbol.length), after_unknown, ids);
+        fallback_.emit(piece.substr(symbol.begin, symbol.length), after_unknown, ids);
       } else {
         ids.push_back(symbol.id);
         after_unknown = false;
@@ -267,7 +235,7 @@ class ScoredSentencePieceBpe final : public SentencePieceBpe {
   void emit(std::string_view text, TokenId id, const Halves& halves, bool& after_unknown,
             std::vector<TokenId>& ids) const {
     if (id == kNoToken) {
-      emit_unknown(text, after_unknown, ids);
+      fallback_.emit(text, after_unknown, ids);
       return;
     }
     const auto half = is_unused(id) ? halves.find(id) : halves.end();
@@ -287,23 +255,11 @@ class ScoredSentencePieceBpe final : public SentencePieceBpe {
 
 }  // namespace
 
-std::optional<unsigned char> byte_of_token(std::string_view text) {
-  if (text.size() != 6 || !text.starts_with("<0x") || text.back() != '>') return std::nullopt;
-  unsigned value = 0;
-  for (const char c : text.substr(3, 2)) {
-    const bool digit = c >= '0' && c <= '9';
-    const bool upper = c >= 'A' && c <= 'F';
-    if (!digit && !upper) return std::nullopt;
-    value = value * 16 + static_cast<unsigned>(digit ? c - '0' : c - 'A' + 10);
-  }
-  return static_cast<unsigned char>(value);
-}
-
-Result<std::unique_ptr<BpeModel>> create_sentencepiece_bpe(const TokenizerData& data,
-                                                           const Vocabulary& vocabulary) {
+Result<std::unique_ptr<PieceModel>> create_sentencepiece_bpe(const TokenizerData& data,
+                                                             const Vocabulary& vocabulary) {
   if (data.merges.size() > 0) {
     SLUICE_ASSIGN(MergeTable merges, MergeTable::create(data.merges, vocabulary));
-    return std::unique_ptr<BpeModel>(std::make_unique<RankedSentencePieceBpe>(
+    return std::unique_ptr<PieceModel>(std::make_unique<RankedSentencePieceBpe>(
         data, vocabulary, std::move(merges), data.ignore_merges));
   }
   if (data.scores.size() != data.tokens.size()) {
@@ -314,7 +270,7 @@ Result<std::unique_ptr<BpeModel>> create_sentencepiece_bpe(const TokenizerData& 
   if (std::any_of(data.scores.begin(), data.scores.end(), [](float s) { return std::isnan(s); })) {
     return Status(ErrorCode::kCorrupt, "tokenizer: a score is not a number");
   }
-  return std::unique_ptr<BpeModel>(std::make_unique<ScoredSentencePieceBpe>(data, vocabulary));
+  return std::unique_ptr<PieceModel>(std::make_unique<ScoredSentencePieceBpe>(data, vocabulary));
 }
 
 }  // namespace sluice

@@ -2,22 +2,14 @@
 // Cuts text into the pieces that are tokenised each for itself.
 
 #include <cstddef>
-#include <optional>
 #include <string_view>
 #include <vector>
 
 #include "base/status.h"
 #include "base/tokenizer_data.h"
-#include "text/pattern.h"
+#include "text/pattern_search.h"
 
 namespace sluice {
-
-/// A stretch of a step's input: a match, or what lies between two.
-struct SplitPart {
-  std::size_t begin;
-  std::size_t end;
-  bool matched;
-};
 
 /// How far a text that arrives in parts has been cut.
 class SplitProgress {
@@ -30,10 +22,8 @@ class SplitProgress {
  private:
   friend class Splitter;
   std::size_t taken_ = 0;
-  std::size_t from_ = 0;  // where the first step's search goes on
-  std::size_t done_ = 0;  // end of its last match
-  std::optional<std::size_t> last_match_end_;
-  std::vector<SplitPart> parts_;  // of the first step, not given out
+  PatternSearch search_;         // the first step's
+  std::vector<TextPart> parts_;  // of the first step, not given out
 };
 
 class Splitter {
@@ -55,13 +45,13 @@ class Splitter {
   std::size_t context() const { return steps_.empty() ? 0 : steps_.front().pattern.context(); }
 
  private:
-  static void find_parts(std::string_view text, const Pattern& pattern, bool invert, bool final,
-                         PatternScratch& scratch, SplitProgress& progress);
-
   struct Step {
     Pattern pattern;
     bool invert;
     SplitStep::Behaviour behaviour;
+
+    void find(std::string_view text, bool final, PatternScratch& scratch,
+              SplitProgress& progress) const;
   };
   std::vector<Step> steps_;
 };

@@ -5,11 +5,12 @@
 #include <utility>
 
 #include "text/added_tokens.h"
-#include "text/bpe_model.h"
 #include "text/byte_alphabet.h"
+#include "text/byte_fallback.h"
 #include "text/clean_spaces.h"
 #include "text/encoder.h"
 #include "text/normalizer.h"
+#include "text/piece_model.h"
 #include "text/pre_tokenizers.h"
 #include "text/splitter.h"
 #include "text/vocabulary.h"
@@ -30,20 +31,20 @@ std::string replace_marks(std::string_view text) {
   return result;
 }
 
-class BpeTokenizer final : public Tokenizer {
+class ModelTokenizer final : public Tokenizer {
  public:
-  explicit BpeTokenizer(TokenizerData data) : data_(std::move(data)), normalizer_(data_) {}
+  explicit ModelTokenizer(TokenizerData data) : data_(std::move(data)) {}
 
   Status prepare() {
     SLUICE_TRY(check());
-    if (is_byte_level() && !data_.pre_tokenizer.empty()) SLUICE_TRY(use_pre_tokenizer());
+    if (is_over_bytes() && !data_.pre_tokenizer.empty()) SLUICE_TRY(use_pre_tokenizer());
+    SLUICE_ASSIGN(Normalizer normalizer, Normalizer::create(data_));
+    normalizer_.emplace(std::move(normalizer));
     SLUICE_ASSIGN(splitter_, Splitter::create(data_.splits));
     collect_added_tokens();
-    vocabulary_.emplace(data_.tokens, mergeable());
-    SLUICE_ASSIGN(model_, is_byte_level()
-                              ? create_byte_level_bpe(data_, *vocabulary_, data_.ignore_merges)
-                              : create_sentencepiece_bpe(data_, *vocabulary_));
+    SLUICE_ASSIGN(model_, create_model());
     data_.merges = {};  // the model has them by id, in a third of the space
+    for (NormalizeStep& step : data_.normalize) step.content = {};
     return {};
   }
 
@@ -62,7 +63,8 @@ class BpeTokenizer final : public Tokenizer {
     const std::string_view text = data_.tokens[index];
     if (special_[index] && !show_special) return {};
     if (written_out_[index]) return std::string(text);
-    if (is_byte_level()) {
+    if (data_.model == TokenizerModel::kRankedBytes) return std::string(text);
+    if (data_.model == TokenizerModel::kByteLevelBpe) {
       std::string bytes;
       return bytes_of_letters(text, bytes) ? bytes : std::string(text);
     }
@@ -79,7 +81,7 @@ class BpeTokenizer final : public Tokenizer {
     return data_.clean_spaces ? clean_spaces(std::move(text)) : text;
   }
 
-  bool strips_first_space() const override { return !is_byte_level() && data_.add_space_prefix; }
+  bool strips_first_space() const override { return !is_over_bytes() && data_.add_space_prefix; }
   std::size_t size() const override { return data_.tokens.size(); }
   bool ends_generation(TokenId id) const override {
     return std::find(data_.end_of_generation.begin(), data_.end_of_generation.end(), id) !=
@@ -89,9 +91,13 @@ class BpeTokenizer final : public Tokenizer {
 
  private:
   EncoderParts parts() const {
-    return {data_, normalizer_, added_, added_normalized_, splitter_, *model_};
+    return {data_, *normalizer_, added_, added_normalized_, splitter_, *model_};
   }
-  bool is_byte_level() const { return data_.model == TokenizerModel::kByteLevelBpe; }
+  /// Any text is a text of bytes to the model, and spaces are not marked.
+  bool is_over_bytes() const {
+    return data_.model == TokenizerModel::kByteLevelBpe ||
+           data_.model == TokenizerModel::kRankedBytes;
+  }
   TokenKind kind(std::size_t id) const {
     return data_.kinds.empty() ? TokenKind::kNormal : data_.kinds[id];
   }
@@ -126,9 +132,18 @@ class BpeTokenizer final : public Tokenizer {
     SLUICE_ASSIGN(PreTokenizer row, sluice::pre_tokenizer(data_.pre_tokenizer));
     data_.splits = std::move(row.splits);
     data_.ignore_merges |= row.ignore_merges;
-    data_.nfc |= row.nfc;
-    normalizer_ = Normalizer(data_);
+    if (row.nfc) data_.normalize.push_back({NormalizeStep::Kind::kNfc});
     return {};
+  }
+
+  Result<std::unique_ptr<PieceModel>> create_model() {
+    if (data_.model == TokenizerModel::kUnigram) return create_unigram(data_, of_the_model());
+    vocabulary_.emplace(data_.tokens, mergeable());
+    if (data_.model == TokenizerModel::kByteLevelBpe) {
+      return create_byte_level_bpe(data_, *vocabulary_);
+    }
+    if (data_.model == TokenizerModel::kRankedBytes) return create_ranked_bytes_bpe(*vocabulary_);
+    return create_sentencepiece_bpe(data_, *vocabulary_);
   }
 
   void collect_added_tokens() {
@@ -142,7 +157,9 @@ class BpeTokenizer final : public Tokenizer {
     std::vector<AddedToken> raw, normalized;
     for (AddedToken token : data_.added) {
       if (token.normalized) {
-        token.text = normalizer_.normalize(token.text, true);
+        Normalizing progress(true);
+        PatternScratch scratch;
+        token.text = normalizer_->advance(token.text, true, progress, scratch);
         normalized.push_back(std::move(token));
       } else {
         raw.push_back(std::move(token));
@@ -161,7 +178,7 @@ class BpeTokenizer final : public Tokenizer {
       special_[id] = token.special;
       // SentencePiece writes a user-defined token's spaces as "▁" and matches it in text written
       // so.
-      token.normalized = !is_byte_level() && token.text.find(kSpaceMark) != std::string::npos;
+      token.normalized = !is_over_bytes() && token.text.find(kSpaceMark) != std::string::npos;
       written_out_[id] = !token.normalized;
       (token.normalized ? normalized : raw).push_back(std::move(token));
     }
@@ -169,27 +186,33 @@ class BpeTokenizer final : public Tokenizer {
     added_normalized_ = AddedTokens(std::move(normalized));
   }
 
-  /// Which tokens merging may find. By scores, any text may be found, so that texts with a meaning
-  /// of their own must not.
+  /// Which tokens merging may find. Where any text may be found, those with a meaning of their own
+  /// must not.
   std::vector<bool> mergeable() const {
+    const bool by_list = data_.model == TokenizerModel::kByteLevelBpe || data_.merges.size() > 0;
+    return by_list ? std::vector<bool>() : of_the_model();
+  }
+  std::vector<bool> of_the_model() const {
     std::vector<bool> included;
-    if (is_byte_level() || data_.merges.size() > 0 || data_.kinds.empty()) return included;
+    if (data_.kinds.empty()) return included;
+    const bool unused = data_.model == TokenizerModel::kSentencePieceBpe;  // on the way to others
+    const bool user_defined = data_.model != TokenizerModel::kRankedBytes;
     included.resize(size());
     for (std::size_t id = 0; id < size(); ++id) {
       const TokenKind of = kind(id);
-      included[id] =
-          of == TokenKind::kNormal || of == TokenKind::kUserDefined || of == TokenKind::kUnused;
+      included[id] = of == TokenKind::kNormal || (user_defined && of == TokenKind::kUserDefined) ||
+                     (unused && of == TokenKind::kUnused);
     }
     return included;
   }
 
   TokenizerData data_;
-  Normalizer normalizer_;
+  std::optional<Normalizer> normalizer_;
   Splitter splitter_;
   AddedTokens added_;             // matched in the text as it comes
   AddedTokens added_normalized_;  // matched after normalising
   std::optional<Vocabulary> vocabulary_;
-  std::unique_ptr<BpeModel> model_;
+  std::unique_ptr<PieceModel> model_;
   std::vector<bool> special_;      // by id: hidden unless asked for
   std::vector<bool> written_out_;  // by id: stands for its own text
 };
@@ -201,7 +224,7 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::create(TokenizerData data) {
     return Status(ErrorCode::kUnsupported,
                   data.unusable.empty() ? "the model carries no tokenizer" : data.unusable);
   }
-  auto tokenizer = std::make_unique<BpeTokenizer>(std::move(data));
+  auto tokenizer = std::make_unique<ModelTokenizer>(std::move(data));
   SLUICE_TRY(tokenizer->prepare());
   return std::unique_ptr<Tokenizer>(std::move(tokenizer));
 }

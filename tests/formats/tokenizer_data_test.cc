@@ -19,6 +19,14 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
+using Steps = std::vector<NormalizeStep::Kind>;
+
+Steps kinds_of(const TokenizerData& data) {
+  Steps kinds;
+  for (const NormalizeStep& step : data.normalize) kinds.push_back(step.kind);
+  return kinds;
+}
+
 Result<Checkpoint> open_tokenizer(const std::string& path) {
   return open_checkpoint(path, CheckpointParts::kTokenizerOnly);
 }
@@ -57,7 +65,7 @@ TEST(TokenizerPair, TalesSaysTheSameInBoth) {
   }
   EXPECT_EQ(a.pre_tokenizer, "qwen2");
   EXPECT_EQ(b.splits.size(), 1u);
-  EXPECT_TRUE(b.nfc);
+  EXPECT_EQ(kinds_of(b), Steps({NormalizeStep::Kind::kNfc}));
 }
 
 /// A published tokenizer.json beside a plain JSON reading of the same file.
@@ -102,7 +110,7 @@ TEST_F(PublishedTokenizer, Qwen3) {
   EXPECT_EQ(data_.tokens[151657], "<tool_call>");
   EXPECT_EQ(data_.kinds[151657], TokenKind::kUserDefined);
   EXPECT_EQ(data_.kinds[0], TokenKind::kNormal);
-  EXPECT_TRUE(data_.nfc);
+  EXPECT_EQ(kinds_of(data_), Steps({NormalizeStep::Kind::kNfc}));
   EXPECT_FALSE(data_.add_space_prefix);
   ASSERT_EQ(data_.splits.size(), 1u);
   EXPECT_EQ(data_.splits[0].pattern,
@@ -124,7 +132,7 @@ TEST_F(PublishedTokenizer, Llama2) {
   EXPECT_TRUE(data_.add_space_prefix);
   EXPECT_FALSE(data_.space_prefix_once);
   EXPECT_TRUE(data_.byte_fallback);
-  EXPECT_FALSE(data_.nfc);
+  EXPECT_TRUE(data_.normalize.empty());
   EXPECT_THAT(data_.splits, IsEmpty());
   EXPECT_EQ(data_.bos, 1);
   EXPECT_EQ(data_.eos, 2);
@@ -208,7 +216,7 @@ TEST_F(SmallTokenizer, StepsOfEveryKind) {
     {"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<e>"}},{"Sequence":{"id":"A"}}],
      "special_tokens":{"<e>":{"id":"<e>","ids":[4]}}}]})");
   const TokenizerData data = good(document);
-  EXPECT_TRUE(data.nfc);
+  EXPECT_EQ(kinds_of(data), Steps({NormalizeStep::Kind::kNfc}));
   EXPECT_TRUE(data.add_space_prefix);
   EXPECT_TRUE(data.add_bos);
   EXPECT_FALSE(data.add_eos);
@@ -246,10 +254,10 @@ TEST_F(SmallTokenizer, TheConfigNamesSpecialTokens) {
 
 TEST_F(SmallTokenizer, WhatIsNotSupportedIsToldButOpens) {
   const std::pair<const char*, const char*> cases[] = {
-      {R"({"normalizer":{"type":"NFKC"}})", "NFKC"},
+      {R"({"normalizer":{"type":"Lowercase"}})", "Lowercase"},
       {R"({"pre_tokenizer":{"type":"BertPreTokenizer"}})", "BertPreTokenizer"},
       {R"({"post_processor":{"type":"RobertaProcessing"}})", "RobertaProcessing"},
-      {R"({"model":{"type":"Unigram","vocab":[["a",-1.5],["b",[2,{"c":null}]]]}})", "Unigram"},
+      {R"({"model":{"type":"WordPiece","vocab":{"a":0}}})", "WordPiece"},
       {R"({"model":{"type":"BPE","vocab":{"a":0},"merges":[["a"," b"]]}})", "spaces"},
   };
   for (const auto& [patch, reason] : cases) {

@@ -47,7 +47,7 @@ std::unique_ptr<Tokenizer> byte_level(std::string_view pre_tokenizer, bool nfc) 
   TokenizerData data;
   data.model = TokenizerModel::kByteLevelBpe;
   data.pre_tokenizer = pre_tokenizer;
-  data.nfc = nfc;
+  if (nfc) data.normalize = {{NormalizeStep::Kind::kNfc}};
   data.add_space_prefix = nfc;
   for (unsigned byte = 0; byte < 256; ++byte) {
     data.tokens.push_back(letter_of_byte(static_cast<unsigned char>(byte)));
@@ -66,7 +66,7 @@ std::unique_ptr<Tokenizer> sentencepiece(bool words, bool once, bool nfc) {
   data.model = TokenizerModel::kSentencePieceBpe;
   data.add_space_prefix = true;
   data.space_prefix_once = once;
-  data.nfc = nfc;
+  if (nfc) data.normalize = {{NormalizeStep::Kind::kNfc}};
   data.unknown = 0;
   for (const char* token : {"<unk>", "▁", "a", "b", "ab", "▁a", "▁▁", "中", "文", "中文", "é", "h",
                             "e", "he", "1", "11", "<|x|>", "<|", "<y> "}) {

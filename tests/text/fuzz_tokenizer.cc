@@ -58,7 +58,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t siz
   }
   detokenizer.finish();
   const auto& data = tokenizer.data();
-  const bool lossless = data.model == sluice::TokenizerModel::kByteLevelBpe && !data.nfc;
+  const bool lossless =
+      data.model == sluice::TokenizerModel::kByteLevelBpe && data.normalize.empty();
   if (lossless && tokenizer.decode(ids, true) != text) std::abort();
   tokenizer.encode(text);
   return 0;

@@ -77,11 +77,11 @@ inline std::unique_ptr<Tokenizer> open_tokenizer(const std::filesystem::path& pa
   return make_tokenizer(open_tokenizer_data(plain.extension() == ".json" ? folder.path() : plain));
 }
 
-/// Lines of JSON that tests/text/tokenizer_vectors.py writes; empty after a failure.
-inline bool run_vectors_script(const std::string& arguments) {
-  const std::string script = std::string(SLUICE_SOURCE_DIR) + "/tests/text/tokenizer_vectors.py";
-  return run_command(std::string("'") + std::getenv("SLUICE_PYTHON") + "' '" + script + "' " +
-                     arguments);
+/// Runs a script of tests/text; false after a failure.
+inline bool run_script(const std::string& name, const std::string& arguments) {
+  const std::string script = std::string(SLUICE_SOURCE_DIR) + "/tests/text/" + name;
+  return run_command(std::string("PYTHONDONTWRITEBYTECODE=1 '") + std::getenv("SLUICE_PYTHON") +
+                     "' '" + script + "' " + arguments);
 }
 
 inline bool has_python() {

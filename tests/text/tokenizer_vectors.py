@@ -155,7 +155,8 @@ def pieces(patterns_path, out, count):
             file.write(json.dumps({"text": text, "pieces": cut}) + "\n")
 
 
-if sys.argv[1] == "texts":
-    texts(sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]))
-else:
-    pieces(sys.argv[2], sys.argv[3], int(sys.argv[4]))
+if __name__ == "__main__":
+    if sys.argv[1] == "texts":
+        texts(sys.argv[2], sys.argv[3], sys.argv[4], int(sys.argv[5]))
+    else:
+        pieces(sys.argv[2], sys.argv[3], int(sys.argv[4]))

@@ -136,8 +136,9 @@ TEST_P(TokenizersPackage, AgreesOnRandomTexts) {
   const auto source = test_data(GetParam().source);
   if (source.empty()) GTEST_SKIP() << "needs the whole data set";
   const ScratchFolder folder;
-  ASSERT_TRUE(run_vectors_script("texts '" + source.string() + "' " + GetParam().variant + " '" +
-                                 folder.path().string() + "' " + std::to_string(GetParam().count)));
+  ASSERT_TRUE(run_script("tokenizer_vectors.py",
+                         "texts '" + source.string() + "' " + GetParam().variant + " '" +
+                             folder.path().string() + "' " + std::to_string(GetParam().count)));
   const auto tokenizer = open_tokenizer(folder.path());
   ASSERT_NE(tokenizer, nullptr);
   std::ifstream lines(folder.path() / "vectors.jsonl");
@@ -238,7 +239,8 @@ TEST(PreTokenizerTable, CutsLikeTheTokenizersPackage) {
   const ScratchFolder folder;
   std::ofstream(folder.path() / "patterns.json") << rows.dump();
   const std::string base = folder.path().string();
-  ASSERT_TRUE(run_vectors_script("pieces '" + base + "/patterns.json' '" + base + "/out' 600"));
+  ASSERT_TRUE(run_script("tokenizer_vectors.py",
+                         "pieces '" + base + "/patterns.json' '" + base + "/out' 600"));
   std::ifstream lines(folder.path() / "out");
   PatternScratch scratch;
   int texts = 0;
