@@ -97,6 +97,8 @@ class CodebookBlock : public StripBlockOf<Block> {
  public:
   /// All magnitudes are below it.
   static constexpr int kOffset = 63;
+  /// Next to looking up, going through a panel costs little; it saves much code.
+  static constexpr std::size_t kFewRowsOfBlock = 1;
 
  private:
   alignas(64) Entry chosen_[Block::kElements / sizeof(Entry)][16];

@@ -116,7 +116,7 @@ void quantised_dot(const DotTile& tile, std::byte* scratch) {
   for (std::size_t strip = 0; strip < strips; ++strip) {
     std::memset(working.totals[strip], 0, tile.n_rows * sizeof(working.totals[0][0]));
   }
-  if (tile.n_rows <= kFewRows) {
+  if (tile.n_rows <= format.few_rows) {
     multiply_few(tile, format, strips, working);
   } else {
     multiply_many(tile, format, strips, working);

@@ -28,6 +28,7 @@ class StripBlockOf {
   // What most formats are.
   static constexpr int kOffset = 0;
   static constexpr bool kWide = false;
+  static constexpr std::size_t kFewRowsOfBlock = kFewRows;
 
  protected:
   explicit StripBlockOf(const std::byte* block) : block_(block) {}

@@ -82,7 +82,7 @@ void multiply_rows(const std::byte* strip, std::size_t elements, const Activatio
   for (std::size_t r = 0; r < kRows; ++r) lanes_store(totals[r], total[r]);
 }
 
-template <typename Block, std::size_t kRows = kFewRows>
+template <typename Block, std::size_t kRows = Block::kFewRowsOfBlock>
 void multiply(const std::byte* strip, std::size_t elements, const ActivationSegment* x,
               std::size_t n_rows, float (*totals)[16]) {
   if constexpr (kRows > 1) {
@@ -209,7 +209,7 @@ template <typename Block>
 constexpr StripFormat kStripFormat = {
     multiply<Block>, unpack<Block>,
     multiply_panels<PanelKind<Block::kGroup, (Block::kOffset != 0), Block::kMin, Block::kWide>>,
-    Block::kOffset};
+    Block::kOffset, Block::kFewRowsOfBlock};
 
 constexpr StripFormat kNone = {};
 

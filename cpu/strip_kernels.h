@@ -31,7 +31,7 @@ struct Panel {
 
 struct StripFormat {
   /// totals[r][16] += the products of `elements` columns of a strip and activation row r, of
-  /// n_rows <= kFewRows. `x` has n_rows for each segment.
+  /// n_rows <= few_rows. `x` has n_rows for each segment.
   void (*multiply)(const std::byte* strip, std::size_t elements, const ActivationSegment* x,
                    std::size_t n_rows, float (*totals)[16]);
   /// At most a segment of a strip.
@@ -40,7 +40,8 @@ struct StripFormat {
   void (*multiply_panels)(const Panel* panels, std::size_t n_panels, std::size_t elements,
                           const ActivationSegment* x, std::size_t n_rows,
                           float (*const* totals)[16]);
-  int offset;  // of the codes in a panel
+  int offset;            // of the codes in a panel
+  std::size_t few_rows;  // more activation rows than so many meet a panel
 };
 
 /// REQUIRES: the format is quantised.
