@@ -16,8 +16,9 @@ Status corrupt(std::string message) { return Status(ErrorCode::kCorrupt, std::mo
 
 /// Pre-tokenizers whose models begin every text with BOS and take a whole piece that is a token as
 /// it stands, where the file is silent (the files were written before there were keys for it).
-constexpr auto kLlama3Like = std::to_array<std::string_view>(
-    {"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"});
+constexpr auto kLlama3Like =
+    std::to_array<std::string_view>({"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1",
+                                     "pixtral", "midm-2.0", "lfm2", "tekken"});
 
 bool llama3_like(std::string_view pre_tokenizer) {
   return std::ranges::find(kLlama3Like, pre_tokenizer) != kLlama3Like.end();

@@ -3,6 +3,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "text/pattern.h"
 #include "text/unicode_additions.h"
@@ -13,7 +14,13 @@ namespace {
 // What Unicode calls White_Space. PCRE2's \s has U+180E too, which Unicode took off that list.
 constexpr std::string_view kWhiteSpace =
     R"(\t-\r\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
-constexpr std::string_view kWord = R"(\p{L}\p{M}\p{N}\p{Pc})";
+// Letters, circled and squared ones too, marks, numbers of letters, connectors: with digits, what
+// words are made of.
+constexpr std::string_view kWord =
+    R"(\p{L}\p{M}\p{Nl}\p{Pc}\x{24B6}-\x{24E9}\x{1F130}-\x{1F149}\x{1F150}-\x{1F169}\x{1F170}-\x{1F189})";
+
+// Oniguruma takes Latin-1's own word for these (superscripts and fractions), but in classes.
+constexpr std::string_view kWordOutsideClasses = R"(\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
 
 // Oniguruma's long names of general categories.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 12> kLongNames = {{
@@ -65,10 +72,9 @@ class Translator {
       } else if (c == '[') {
         SLUICE_TRY(open_class());
       } else if (c == ']' && in_class_) {
-        in_class_ = false;
-        take(1);
+        SLUICE_TRY(close_class());
       } else if (in_class_ && pattern_.substr(at_, 2) == "&&") {
-        return unsupported("an intersection of classes");
+        SLUICE_TRY(intersect());
       } else if (!in_class_ && (c == '^' || c == '$')) {
         // Ruby's anchors are those of lines.
         out_ += c == '^' ? "(?m:^)" : "(?m:$)";
@@ -105,10 +111,68 @@ class Translator {
       return {};
     }
     in_class_ = true;
+    operands_.clear();
+    negated_ = pattern_.substr(at_, 2) == "[^";
+    begin_operand();
+    return {};
+  }
+
+  /// At the bracket of a class.
+  void begin_operand() {
+    operand_begin_ = out_.size();
     take(1);
     if (at_ < pattern_.size() && pattern_[at_] == '^') take(1);
     if (at_ < pattern_.size() && pattern_[at_] == ']')
       take(1);  // a first bracket stands for itself
+  }
+  void end_operand() {
+    operands_.push_back(out_.substr(operand_begin_));
+    out_.resize(operand_begin_);
+  }
+
+  /// At "&&". PCRE2 knows no intersections, but it can look ahead: [a&&b] is (?:(?=[a])[b]).
+  Status intersect() {
+    if (negated_) return unsupported("the complement of an intersection");
+    if (!nested_done_) {
+      out_ += ']';
+      end_operand();
+    }
+    nested_done_ = false;
+    at_ += 2;
+    nested_ = pattern_.substr(at_, 1) == "[" && pattern_.substr(at_, 2) != "[:";
+    if (nested_) {
+      begin_operand();
+    } else {
+      operand_begin_ = out_.size();
+      out_ += '[';
+    }
+    return {};
+  }
+
+  Status close_class() {
+    if (nested_) {
+      take(1);
+      end_operand();
+      nested_ = false;
+      nested_done_ = true;
+      const bool ends = pattern_.substr(at_, 1) == "]" || pattern_.substr(at_, 2) == "&&";
+      return ends ? Status() : unsupported("a class within a class");
+    }
+    in_class_ = false;
+    if (operands_.empty()) {
+      take(1);
+      return {};
+    }
+    if (nested_done_) {
+      ++at_;
+    } else {
+      take(1);
+      end_operand();
+    }
+    nested_done_ = false;
+    out_ += "(?:";
+    for (std::size_t i = 0; i + 1 < operands_.size(); ++i) out_ += "(?=" + operands_[i] + ")";
+    out_ += operands_.back() + ")";
     return {};
   }
 
@@ -156,25 +220,12 @@ class Translator {
         return {};
       }
       case 'w':
+      case 'W':
       case 'd':
-      case 'h': {
-        at_ += 2;
-        const std::string set =
-            kind == 'w'   ? std::string(kWord) + additions("L") + additions("M") + additions("N")
-            : kind == 'd' ? "\\p{Nd}" + additions("Nd")
-                          : "0-9A-Fa-f";
-        if (in_class_) {
-          out_ += set;
-        } else {
-          emit_set(set, false);
-        }
-        return {};
-      }
+      case 'D':
+      case 'h':
       case 'H':
-        if (in_class_) return unsupported("\\H within a class");
-        at_ += 2;
-        emit_set("0-9A-Fa-f", true);
-        return {};
+        return shorthand(kind);
       case 'p':
       case 'P':
         return property(kind == 'P');
@@ -182,6 +233,24 @@ class Translator {
         take(2);
         return {};
     }
+  }
+
+  /// \w, \d, \h and, as capitals, what they do not match.
+  Status shorthand(char kind) {
+    const bool word = kind == 'w' || kind == 'W';
+    const bool hexadecimal = kind == 'h' || kind == 'H';
+    const bool negated = kind < 'a';
+    if (in_class_ && negated) return unsupported("\\" + std::string(1, kind) + " within a class");
+    std::string set = hexadecimal ? "0-9A-Fa-f" : "\\p{Nd}" + additions("Nd");
+    if (word) set += std::string(kWord) + additions("L") + additions("M");
+    if (word && !in_class_) set += kWordOutsideClasses;
+    at_ += 2;
+    if (in_class_) {
+      out_ += set;
+    } else {
+      emit_set(set, negated);
+    }
+    return {};
   }
 
   Status property(bool negated) {
@@ -216,8 +285,14 @@ class Translator {
 
   std::string_view pattern_;
   std::size_t at_ = 0;
-  bool in_class_ = false;
   std::string out_;
+
+  bool in_class_ = false;
+  bool negated_ = false;               // it begins with "^"
+  std::vector<std::string> operands_;  // of its intersection, so far
+  std::size_t operand_begin_ = 0;      // of the one that is read, in out_
+  bool nested_ = false;                // that is a class within the class …
+  bool nested_done_ = false;           // … or has just been one
 };
 
 }  // namespace

@@ -39,14 +39,12 @@ constexpr const char* kTekken =
     R"([^\r\n\p{L}\p{N}]?[)" UPPERCASE "]*[" LOWERCASE R"(]+|[^\r\n\p{L}\p{N}]?[)" UPPERCASE
     "]+[" LOWERCASE R"(]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*)" WHITE_SPACE;
 
-// As gpt-4o without Chinese in its words: PCRE2 has no intersection of classes, but it can look
-// ahead.
-#define NOT_HAN(classes) R"((?:(?!\p{Han})[)" classes "])"
-constexpr const char* kKimiK2 = R"([\p{Han}]+|[^\r\n\p{L}\p{N}]?)" NOT_HAN(UPPERCASE) "*" NOT_HAN(
-    LOWERCASE) "+" CONTRACTIONS
-               R"(?|[^\r\n\p{L}\p{N}]?)" NOT_HAN(UPPERCASE) "+" NOT_HAN(
-                   LOWERCASE) "*" CONTRACTIONS
-                              R"(?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)" WHITE_SPACE;
+// As gpt-4o without Chinese in its words.
+#define NOT_HAN R"(&&[^\p{Han}]])"
+constexpr const char* kKimiK2 =
+    R"([\p{Han}]+|[^\r\n\p{L}\p{N}]?[)" UPPERCASE NOT_HAN "*[" LOWERCASE NOT_HAN "+" CONTRACTIONS
+    R"(?|[^\r\n\p{L}\p{N}]?[)" UPPERCASE NOT_HAN "+[" LOWERCASE NOT_HAN "*" CONTRACTIONS
+    R"(?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)" WHITE_SPACE;
 
 constexpr const char* kNewline = R"([\r\n])";
 constexpr const char* kHanAndHangul = R"([\x{4E00}-\x{9FA5}\x{800}-\x{4E00}\x{AC00}-\x{D7FF}]+)";
@@ -115,24 +113,26 @@ constexpr Row kRows[] = {
     {{"llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"},
      {kLlama3},
      kIgnoreMerges},
-    {{"dbrx", "smaug-bpe", "glm4", "chatglm-bpe"}, {kLlama3}, kPlain},
-    {{"qwen2"}, {kQwen2}, kNfc},
+    {{"glm4", "glm5"}, {kLlama3}, kIgnoreMerges},
+    {{"dbrx", "smaug-bpe", "chatglm-bpe"}, {kLlama3}, kPlain},
+    {{"qwen2", "f2llmv2"}, {kQwen2}, kNfc},
     {{"deepseek-r1-qwen", "megrez", "hunyuan", "grok-2", "stablelm2", "solar-open", "kormo"},
      {kQwen2},
      kPlain},
     {{"qwen35"}, {kQwen35}, kNfc},
-    {{"gpt-4o", "llama4", "minimax-m2", "kanana2"}, {kGpt4o}, kPlain},
+    {{"gpt-4o", "llama4", "minimax-m2", "kanana2", "talkie"}, {kGpt4o}, kPlain},
     {{"tekken"}, {kTekken}, kIgnoreMerges},
     {{"kimi-k2"}, {kKimiK2}, kPlain},
     {{"deepseek-llm"},
      {kNewline, kDeepSeekLetters, kDeepSeekPunctuation, kTrailingSpace, kHanAndHangul, kDigit},
      kPlain},
     {{"deepseek-coder"}, {kNewline, R"(\s?\p{L}+)", R"(\s?\p{P}+)", kHanAndHangul, kDigit}, kPlain},
-    {{"deepseek-v3", "hunyuan-dense", "joyai-llm"},
+    {{"deepseek-v3", "hunyuan-dense", "hy_v4", "joyai-llm"},
      {kThreeDigits, kHanAndKana, kDeepSeekV3},
      kPlain},
     {{"bailingmoe", "bailingmoe2", "llada-moe"}, {kBailing}, kPlain},
     {{"seed-coder"}, {kSeedCoder}, kPlain},
+    {{"laguna"}, {R"([^\n]+|[\n]+)", kQwen2}, kPlain},
 };
 
 }  // namespace

@@ -249,8 +249,12 @@ TEST(TokenizerErrors, NameWhatIsWrong) {
   data.pre_tokenizer.clear();
   data.splits = {{.pattern = "(unclosed"}};
   expect_error(data, ErrorCode::kUnsupported, "(unclosed");
-  data.splits = {{.pattern = "[a&&b]"}};
+  data.splits = {{.pattern = "[^a&&b]"}};
   expect_error(data, ErrorCode::kUnsupported, "intersection");
+  data.splits = {{.pattern = "[a&&[b]c]"}};
+  expect_error(data, ErrorCode::kUnsupported, "class within");
+  data.splits = {{.pattern = "[a&&[b"}};
+  expect_error(data, ErrorCode::kUnsupported, "unfinished");
   data = byte_level_data();
   data.merges.push_back("q qq");
   expect_error(data, ErrorCode::kCorrupt, "q qq");
