@@ -22,21 +22,24 @@
 //    kSegment elements; missing elements of the last 16 are skipped. The 16 lanes are then reduced
 //    by halves: lane[i] + lane[i + 8], then + 4, + 2, + 1; segments' results are added in order as
 //    above.
-// 4. exp: canonical_exp below. silu(x) = x / (1 + exp(-x)).
+// 4. exp and activations: the functions below. All but clamped_swiglu are then multiplied by up.
 // 5. Attention of one row and head over positions [first, position]: score = scale * dot(q, k) with
 // rule 3 over head_dim; peak = max of the
 //    scores; p = exp(score - peak). Positions are taken in order inside segments that are the KV
 //    blocks (position / kKvBlock), each from zero: sum = sum + p, out[d] = fma(p, v[d], out[d]);
 //    segments' results are added in order; out[d] = total_out[d] / total_sum. Keys and values are
-//    the float32 of what the cache holds (Q8_0: scale * code, rounded once).
-// 6. RMS norm: sum of squares is rule 3's dot(x, x); out = x * (1 / sqrt(sum / n + eps)) * weight,
-// left to right.
+//    the float32 of what the cache holds (Q8_0: scale * code, rounded once). A head with a sink s:
+//    peak = max(peak of the scores, s), and total_sum starts from exp(s - peak) instead of zero.
+// 6. RMS norm: sum of squares is rule 3's dot(x, x); out = x * (1 / sqrt(sum / n + eps)) * weight +
+//    bias, left to right, rounded at every step; what is absent is no step. Layer norm: mean = sum
+//    of x in rule 3's order / n, then the RMS norm of d = x - mean.
 // 7. RoPE: (x0, x1) → (fma(x0, cos, -(x1 * sin)), fma(x1, cos, x0 * sin)).
 
 #include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 
 namespace sluice {
 
@@ -72,6 +75,50 @@ inline float canonical_exp(float x) {
 }
 
 inline float canonical_silu(float x) { return x / (1.0f + canonical_exp(-x)); }
+
+/// x / (1 + exp(-2u)) with u = sqrt(2 / pi) (x + 0.044715 x³): x (1 + tanh u) / 2 without its
+/// cancellation.
+inline constexpr float kGeluTanhLinear = 1.5957691216057308f;  // 2 sqrt(2 / pi)
+inline constexpr float kGeluTanhCubic = 0.07135481627159942f;  // times 0.044715
+inline float canonical_gelu_tanh(float x) {
+  const float slope = std::fma(x * x, kGeluTanhCubic, kGeluTanhLinear);
+  return x / (1.0f + canonical_exp(-(x * slope)));
+}
+
+/// x Phi(x), Phi being the standard normal distribution, within 7 units in the last place: max(x,
+/// 0) - t Phi(-t) for t = |x|, which loses nothing in the tail. Phi(-t) = exp(-t²/2) times a
+/// polynomial in y = 1 / (1 + kGeluScale t) without a constant, fitted to the least relative error
+/// (0.54 * 2^-24); what rounding takes from t²/2 is put back.
+inline constexpr float kGeluScale = 0.35f;
+inline constexpr float kGeluLast = 13.5f;  // from where exp(-t²/2) is zero
+inline constexpr float kGeluPolynomial[] = {-0.029114373f, 0.14381543f, -0.25538513f, 0.15879013f,
+                                            -0.022839189f, 0.10539043f, 0.11986351f,  0.1398575f,
+                                            0.13962166f};  // of y^9 to y
+inline float canonical_gelu(float x) {
+  const float magnitude = std::fabs(x);
+  const float t = kGeluLast < magnitude ? kGeluLast : magnitude;
+  const float y = 1.0f / std::fma(kGeluScale, t, 1.0f);
+  float p = kGeluPolynomial[0];
+  for (std::size_t i = 1; i < std::size(kGeluPolynomial); ++i) {
+    p = std::fma(p, y, kGeluPolynomial[i]);
+  }
+  const float half = 0.5f * t;
+  const float square = half * t;
+  const float lost = std::fma(half, t, -square);
+  const float bell = canonical_exp(-square);
+  const float tail = std::fma(-lost, bell, bell) * (p * y);
+  return std::fma(-t, tail, 0.0f > x ? 0.0f : x);
+}
+
+inline float canonical_relu(float x) { return 0.0f > x ? 0.0f : x; }
+
+/// gate sigmoid(alpha gate) (up + 1), gate limited from above and up both ways.
+inline float canonical_clamped_swiglu(float gate, float up, float alpha, float limit) {
+  const float g = limit < gate ? limit : gate;
+  const float below = limit < up ? limit : up;
+  const float u = -limit > below ? -limit : below;
+  return g / (1.0f + canonical_exp(-(alpha * g))) * (u + 1.0f);
+}
 
 /// Rule 3's last step.
 inline float reduce_lanes(float* lanes) {

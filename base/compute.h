@@ -62,12 +62,19 @@ struct MatmulTask {
   const float* bias = nullptr;    // [weight.rows] or null
 };
 
-enum class Activation : std::uint8_t { kSilu };
+/// How a gate's and an up projection's outputs become one: f(gate) * up, or gpt-oss's clamped form
+/// (base/canonical.h, rule 4).
+enum class Activation : std::uint8_t { kSilu, kGeluTanh, kGelu, kRelu, kClampedSwiglu };
 
-/// output[r, :] = down · (act(gate · x) ⊙ (up · x)), x = input[row_index ? row_index[r] : r].
+/// output[r, :] = down · act(gate · x + gate_bias, up · x + up_bias) + down_bias, with
+/// x = input[row_index ? row_index[r] : r].
 struct FfnTask {
   WeightMatrix gate, up, down;
   Activation activation = Activation::kSilu;
+  float alpha = 0, limit = 0;        // of kClampedSwiglu
+  const float* gate_bias = nullptr;  // [rows of that matrix] or null, as those below
+  const float* up_bias = nullptr;
+  const float* down_bias = nullptr;
   Activations input;
   const std::uint32_t* row_index = nullptr;
   std::size_t n_rows = 0;
@@ -101,6 +108,42 @@ struct AttentionShape {
   std::size_t heads = 0, kv_heads = 0, head_dim = 0, value_dim = 0;
   KvType kv_type = KvType::kF16;
   float scale = 0;
+  // Values are the first value_dim elements of the keys: store_kv stores keys alone, and no
+  // value_blocks are read. Latent attention keeps its compressed rows so. REQUIRES: value_dim <=
+  // head_dim.
+  bool value_in_key = false;
+};
+
+/// out `[rows, heads, value_dim]` = softmax(scale · q·Kᵀ, sink) · V for q `[rows, heads,
+/// head_dim]`, rows a stride of floats apart.
+struct AttentionTask {
+  AttentionShape shape;
+  std::span<const AttentionRow> rows;
+  const float* q = nullptr;
+  std::size_t q_stride = 0;
+  float* out = nullptr;
+  std::size_t out_stride = 0;
+  // [heads] or null: a logit of each head that takes part in the softmax and in nothing else.
+  const float* sinks = nullptr;
+  // 64-byte aligned; attention_bytes of the shape, of the rows' sequences and of the threads that
+  // the limit leaves.
+  std::span<std::byte> memory;
+};
+
+enum class NormKind : std::uint8_t { kRms, kLayer };
+
+/// kRms: out = x / sqrt(mean(x²) + epsilon) * weight + bias; kLayer: the same of x - mean(x).
+/// out may be x.
+struct NormTask {
+  NormKind kind = NormKind::kRms;
+  const float* x = nullptr;  // [rows, columns], x_stride floats apart
+  std::size_t x_stride = 0;
+  const float* weight = nullptr;  // [columns]; null: none
+  const float* bias = nullptr;    // [columns]; null: none
+  float epsilon = 0;
+  float* out = nullptr;  // [rows, columns], out_stride floats apart
+  std::size_t out_stride = 0;
+  std::size_t rows = 0, columns = 0;
 };
 
 /// Rotates pairs by angles whose cosine and sine the caller tabulated: `[rows, rotary_dim / 2]`.
@@ -122,11 +165,8 @@ class Compute {
   /// many threads' working memory: a small budget has no room for many. 0 is taken as 1.
   virtual void limit_threads(unsigned most) = 0;
 
-  /// out[r, :] = x[r, :] / sqrt(mean(x²) + eps) * weight. The mean's sum is rule 3 of canonical.h.
-  /// x may be out. `rows` rows of `columns` floats, `x_stride` and `out_stride` floats apart.
-  virtual void rms_norm(const float* x, std::size_t x_stride, const float* weight, float eps,
-                        float* out, std::size_t out_stride, std::size_t rows,
-                        std::size_t columns) = 0;
+  /// Norms of rows: rule 6 of canonical.h.
+  virtual void norm(const NormTask& task) = 0;
   /// Fills the 8-bit form of rows [0, rows) from `values`; nothing where `codes` is null.
   virtual void quantise(const Activations& activations, std::size_t rows) = 0;
   /// Brings matrices in the file's order into the one in which this device multiplies them with
@@ -138,19 +178,15 @@ class Compute {
   virtual void ffn(std::span<const FfnTask> tasks) = 0;
   virtual void rope(const RopeTask& task) = 0;
   /// Stores keys `[rows, kv_heads, head_dim]` and values `[rows, kv_heads, value_dim]` at each
-  /// row's position.
+  /// row's position; with shape.value_in_key keys alone.
   virtual void store_kv(const AttentionShape& shape, std::span<const AttentionRow> rows,
                         const float* keys, std::size_t key_stride, const float* values,
                         std::size_t value_stride) = 0;
   /// Working memory for `attention` over sequences of at most `positions` by `threads` threads.
   virtual std::size_t attention_bytes(const AttentionShape& shape, std::size_t positions,
                                       unsigned threads) const = 0;
-  /// out `[rows, heads, value_dim]` = softmax(scale · q·Kᵀ) · V for q `[rows, heads, head_dim]`.
-  /// REQUIRES: `memory` is 64-byte aligned and holds attention_bytes of the shape, of the rows'
-  /// sequences and of the threads that the limit leaves.
-  virtual void attention(const AttentionShape& shape, std::span<const AttentionRow> rows,
-                         const float* q, std::size_t q_stride, float* out, std::size_t out_stride,
-                         std::span<std::byte> memory) = 0;
+  /// Rule 5 of canonical.h.
+  virtual void attention(const AttentionTask& task) = 0;
 };
 
 }  // namespace sluice

@@ -1,10 +1,10 @@
 #pragma once
 // Attention over the blocks of the KV cache (base/canonical.h, rule 5).
 //
-// The unit of work is an *item*: one kv head of a *run* of rows that follow one another in the same
-// sequence. All query heads that share the kv head, of all rows of the run, meet each key and value
-// while it is near, converted to float32 once. Items are independent, so they are what the threads
-// share out.
+// The unit of work is an *item*: query heads that share a kv head, of a *run* of rows that follow
+// one another in the same sequence. They all meet each key and value while it is near, converted to
+// float32 once. Items are independent, so they are what the threads share out; where rows and kv
+// heads alone are too few, the query heads of a kv head are divided among several items.
 
 #include <cstddef>
 #include <span>
@@ -18,7 +18,7 @@ inline constexpr std::size_t kValueSlice =
     64;  // elements of the values that are converted at a time
 
 /// An item's working memory; every part starts on a cache line. `queries` = rows of the run × query
-/// heads of a kv head.
+/// heads of the item.
 struct AttentionScratch {
   float* queries = nullptr;  // [queries, head_dim rounded up to 16]
   float* keys = nullptr;     // [kKeyTile, head_dim rounded up to 16]
@@ -29,15 +29,16 @@ struct AttentionScratch {
       nullptr;  // [queries, score_stride]: of the positions from the first one's block on
   std::size_t score_stride = 0;
 
-  /// Bytes that `carve` needs for rows that together see positions [first, last].
-  static std::size_t bytes(const AttentionShape& shape, std::size_t rows, std::size_t first,
+  /// Bytes that `carve` needs for queries that together see positions [first, last].
+  static std::size_t bytes(const AttentionShape& shape, std::size_t queries, std::size_t first,
                            std::size_t last);
   /// REQUIRES: memory is 64-byte aligned and holds `bytes(…)`.
-  static AttentionScratch carve(std::byte* memory, const AttentionShape& shape, std::size_t rows,
+  static AttentionScratch carve(std::byte* memory, const AttentionShape& shape, std::size_t queries,
                                 std::size_t first, std::size_t last);
 };
 
-/// What a kernel computes: `out` of the query heads of `kv_head` for rows [0, n_rows).
+/// What a kernel computes: `out` of query heads [first_head, first_head + n_heads), which all use
+/// `kv_head`, for rows [0, n_rows).
 /// REQUIRES: rows share the sequence, each stands one position after the one before, and `first`
 /// never decreases.
 struct AttentionItem {
@@ -47,7 +48,9 @@ struct AttentionItem {
   const AttentionRow* rows = nullptr;
   std::size_t n_rows = 0;
   std::size_t kv_head = 0;
-  const float* q = nullptr;  // [n_rows, heads, head_dim], rows q_stride floats apart
+  std::size_t first_head = 0, n_heads = 0;
+  const float* sinks = nullptr;  // [heads] or null
+  const float* q = nullptr;      // [n_rows, heads, head_dim], rows q_stride floats apart
   std::size_t q_stride = 0;
   float* out = nullptr;  // [n_rows, heads, value_dim], rows out_stride floats apart
   std::size_t out_stride = 0;
@@ -61,9 +64,9 @@ struct AttentionRun {
   std::size_t work = 0;  // rows × positions
 };
 
-/// The run that starts at rows[0]: at most `max_rows`, and no more than keep the scores near a
-/// core. REQUIRES: neither is 0.
+/// The run that starts at rows[0] for items of n_heads query heads: at most `max_rows`, and no more
+/// than keep the scores near a core. REQUIRES: none is 0.
 AttentionRun attention_run(const AttentionShape& shape, std::span<const AttentionRow> rows,
-                           std::size_t max_rows);
+                           std::size_t n_heads, std::size_t max_rows);
 
 }  // namespace sluice

@@ -24,7 +24,7 @@ struct Range {
 /// An item's sizes, worked out once.
 struct Sizes {
   explicit Sizes(const AttentionItem& item)
-      : group(item.shape.heads / item.shape.kv_heads),
+      : group(item.n_heads),
         queries(item.n_rows * group),
         key_lanes(whole_lanes(item.shape.head_dim)),
         value_lanes(whole_lanes(item.shape.value_dim)),
@@ -37,7 +37,7 @@ struct Sizes {
     return {row.first - base, std::size_t{row.position} + 1 - base};
   }
 
-  std::size_t group;        // query heads of a kv head
+  std::size_t group;        // query heads of a row
   std::size_t queries;      // of the item
   std::size_t key_lanes;    // head_dim rounded up
   std::size_t value_lanes;  // value_dim rounded up
@@ -56,7 +56,7 @@ inline const std::byte* vector_at(std::byte* const* blocks, const AttentionItem&
 void pack_queries(const AttentionItem& item, const Sizes& sizes) {
   const std::size_t dim = item.shape.head_dim;
   for (std::size_t query = 0; query < sizes.queries; ++query) {
-    const std::size_t head = item.kv_head * sizes.group + query % sizes.group;
+    const std::size_t head = item.first_head + query % sizes.group;
     const float* from = item.q + query / sizes.group * item.q_stride + head * dim;
     float* to = item.scratch.queries + query * sizes.key_lanes;
     std::memcpy(to, from, dim * sizeof(float));
@@ -125,8 +125,10 @@ void score_keys(const AttentionItem& item, const Sizes& sizes) {
   }
 }
 
-/// scores → exp(score - peak). What lies beyond the range, up to whole lanes, may be overwritten.
-inline void softmax_weights(float* scores, Range seen) {
+/// scores → exp(score - peak), of which `sink`, where there is one, may be the peak. What lies
+/// beyond the range, up to whole lanes, may be overwritten. Returns what the sum of weights starts
+/// from.
+inline float softmax_weights(float* scores, Range seen, const float* sink) {
   float peak = scores[seen.begin];
   std::size_t i = seen.begin;
   if (seen.end - seen.begin >= kLanes) {
@@ -137,10 +139,15 @@ inline void softmax_weights(float* scores, Range seen) {
     peak = lanes_largest(largest);
   }
   for (; i < seen.end; ++i) peak = scores[i] > peak ? scores[i] : peak;
+  if (sink != nullptr && *sink > peak) peak = *sink;
   const Lanes peaks = lanes_set(peak);
   for (i = seen.begin; i < seen.end; i += kLanes) {
     lanes_store(scores + i, lanes_exp(lanes_load(scores + i) - peaks));
   }
+  if (sink == nullptr) return 0.0f;
+  float weights[kLanes];
+  lanes_store(weights, lanes_exp(lanes_set(*sink) - peaks));
+  return weights[0];
 }
 
 /// totals[q][d] += the sum over n positions of weights[q][i] * values[i][d], for Q queries and D
@@ -209,13 +216,15 @@ void add_segment(const AttentionItem& item, const Sizes& sizes, std::size_t bloc
     if (seen.end > high - sizes.base) seen.end = high - sizes.base;
     return seen;
   };
+  const bool in_key = item.shape.value_in_key;
+  std::byte* const* blocks = in_key ? item.rows[0].kv.key_blocks : item.rows[0].kv.value_blocks;
+  const std::size_t bytes = in_key ? item.key_bytes : item.value_bytes;
   for (std::size_t slice = 0; slice < item.shape.value_dim; slice += kValueSlice) {
     const std::size_t left = item.shape.value_dim - slice;
     const std::size_t dim = left < kValueSlice ? left : kValueSlice;
     for (std::size_t position = low; position < high; ++position) {
-      decode_kv_vector(item.shape.kv_type,
-                       vector_at(item.rows[0].kv.value_blocks, item, item.value_bytes, position),
-                       slice, dim, scratch.values + (position - low) * kValueSlice);
+      decode_kv_vector(item.shape.kv_type, vector_at(blocks, item, bytes, position), slice, dim,
+                       scratch.values + (position - low) * kValueSlice);
     }
     const auto weigh = [&]<int Q>(std::size_t query, Range seen) {
       weigh_slice<Q>(
@@ -245,7 +254,7 @@ void add_segment(const AttentionItem& item, const Sizes& sizes, std::size_t bloc
 void write_out(const AttentionItem& item, const Sizes& sizes) {
   const std::size_t dim = item.shape.value_dim;
   for (std::size_t query = 0; query < sizes.queries; ++query) {
-    const std::size_t head = item.kv_head * sizes.group + query % sizes.group;
+    const std::size_t head = item.first_head + query % sizes.group;
     float* out = item.out + query / sizes.group * item.out_stride + head * dim;
     const float* totals = item.scratch.totals + query * sizes.value_lanes;
     const Lanes sum = lanes_set(item.scratch.sums[query]);
@@ -263,10 +272,12 @@ void attention(const AttentionItem& item) {
   pack_queries(item, sizes);
   score_keys(item, sizes);
   for (std::size_t query = 0; query < sizes.queries; ++query) {
-    softmax_weights(scratch.scores + query * scratch.score_stride, sizes.seen_by(item, query));
+    const float* sink =
+        item.sinks == nullptr ? nullptr : item.sinks + item.first_head + query % sizes.group;
+    scratch.sums[query] = softmax_weights(scratch.scores + query * scratch.score_stride,
+                                          sizes.seen_by(item, query), sink);
   }
   std::memset(scratch.totals, 0, sizes.queries * sizes.value_lanes * sizeof(float));
-  std::memset(scratch.sums, 0, sizes.queries * sizeof(float));
   for (std::size_t block = sizes.first / kKvBlock; block * kKvBlock < sizes.end; ++block) {
     add_segment(item, sizes, block);
   }

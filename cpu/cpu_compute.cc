@@ -2,6 +2,7 @@
 
 #include <oneapi/tbb/info.h>
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "base/canonical.h"
@@ -49,6 +50,10 @@ DotTile tile_of(const WeightMatrix& weight, const Activations& input,
     }
   }
   return tile;
+}
+
+const float* bias_from(const float* bias, std::size_t first_weight_row) {
+  return bias == nullptr ? nullptr : bias + first_weight_row;
 }
 
 /// Which task an item belongs to, and its number within the task.
@@ -130,7 +135,7 @@ void CpuCompute::matmul(std::span<const MatmulTask> tasks) {
                                          first_weight_row, first_row);
                   tile.output = task.output + first_row * task.output_stride + first_weight_row;
                   tile.output_stride = task.output_stride;
-                  tile.bias = task.bias == nullptr ? nullptr : task.bias + first_weight_row;
+                  tile.bias = bias_from(task.bias, first_weight_row);
                   kernels_.dot(tile, scratch(worker));
                 });
 }
@@ -152,27 +157,30 @@ void CpuCompute::ffn(std::span<const FfnTask> tasks) {
                                          first_weight_row, first_row);
                   tile.output = task.output + first_row * task.down.rows + first_weight_row;
                   tile.output_stride = task.down.rows;
+                  tile.bias = bias_from(task.down_bias, first_weight_row);
                   kernels_.dot(tile, scratch(worker));
                 });
 }
 
-/// A tile of act(gate · x) ⊙ (up · x), in both forms.
+/// A tile of what the activation makes of gate · x and up · x, in both forms.
 void CpuCompute::make_hidden(const FfnTask& task, std::size_t first_weight_row,
                              std::size_t first_row, std::byte* scratch) {
   auto* const gate = reinterpret_cast<float*>(scratch + kDotScratchBytes);
   float* const up = gate + kTileActivationRows * kTileWeightRows;
   DotTile tile;
-  for (const auto& [weight, output] : {std::pair(&task.gate, gate), std::pair(&task.up, up)}) {
+  for (const auto& [weight, bias, output] :
+       {std::tuple(&task.gate, task.gate_bias, gate), std::tuple(&task.up, task.up_bias, up)}) {
     tile = tile_of(*weight, task.input, task.row_index, task.n_rows, first_weight_row, first_row);
     tile.output = output;
     tile.output_stride = kTileWeightRows;
+    tile.bias = bias_from(bias, first_weight_row);
     kernels_.dot(tile, scratch);
   }
   const Activations& hidden = task.hidden;
   for (std::size_t r = 0; r < tile.n_rows; ++r) {
     const std::size_t at = (first_row + r) * hidden.columns + first_weight_row;
-    kernels_.silu_multiply(gate + r * kTileWeightRows, up + r * kTileWeightRows, hidden.values + at,
-                           tile.weight_rows);
+    kernels_.activate(task.activation, task.alpha, task.limit, gate + r * kTileWeightRows,
+                      up + r * kTileWeightRows, hidden.values + at, tile.weight_rows);
     if (hidden.codes == nullptr) continue;
     kernels_.quantise(hidden.values + at, tile.weight_rows, hidden.codes + at,
                       hidden.scales + at / 32, hidden.sums + at / 16);

@@ -38,17 +38,14 @@ class CpuCompute final : public Compute {
   void matmul(std::span<const MatmulTask> tasks) override;
   void ffn(std::span<const FfnTask> tasks) override;
   // norm.cc, rope.cc
-  void rms_norm(const float* x, std::size_t x_stride, const float* weight, float eps, float* out,
-                std::size_t out_stride, std::size_t rows, std::size_t columns) override;
+  void norm(const NormTask& task) override;
   void rope(const RopeTask& task) override;
   // attention.cc
   void store_kv(const AttentionShape& shape, std::span<const AttentionRow> rows, const float* keys,
                 std::size_t key_stride, const float* values, std::size_t value_stride) override;
   std::size_t attention_bytes(const AttentionShape& shape, std::size_t positions,
                               unsigned threads) const override;
-  void attention(const AttentionShape& shape, std::span<const AttentionRow> rows, const float* q,
-                 std::size_t q_stride, float* out, std::size_t out_stride,
-                 std::span<std::byte> memory) override;
+  void attention(const AttentionTask& task) override;
 
   /// A worker's own memory for the length of one item: 64-byte aligned.
   static constexpr std::size_t kScratchBytes = 320 * 1024;

@@ -34,5 +34,19 @@ inline void lanes_store_part(float* p, Lanes a, std::size_t n) {
   std::memcpy(p, whole, n * sizeof(float));
 }
 
+/// out[i] = function(a[i], b[i]) for n elements, sixteen at a time. out may be a or b.
+template <typename Function>
+inline void lanes_combine(const float* a, const float* b, float* out, std::size_t n,
+                          const Function& function) {
+  std::size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    lanes_store(out + i, function(lanes_load(a + i), lanes_load(b + i)));
+  }
+  if (i < n) {
+    lanes_store_part(out + i,
+                     function(lanes_load_part(a + i, n - i), lanes_load_part(b + i, n - i)), n - i);
+  }
+}
+
 }  // namespace
 }  // namespace sluice::SLUICE_ISA

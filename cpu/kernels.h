@@ -63,10 +63,12 @@ struct Kernels {
   /// (base/strip_layout.h). Lanes from n_rows on repeat the last row.
   void (*to_strip)(const TensorFormat& format, const std::byte* rows, std::size_t row_bytes,
                    std::size_t n_rows, std::size_t n_blocks, std::byte* strip);
-  /// out[i] = silu(gate[i]) * up[i]; out may be gate or up.
-  void (*silu_multiply)(const float* gate, const float* up, float* out, std::size_t n);
-  /// One row: rule 6. out may be x.
-  void (*rms_norm)(const float* x, const float* weight, float eps, float* out, std::size_t columns);
+  /// out[i] = what the activation makes of gate[i] and up[i]: rule 4. alpha and limit are
+  /// kClampedSwiglu's. out may be gate or up.
+  void (*activate)(Activation activation, float alpha, float limit, const float* gate,
+                   const float* up, float* out, std::size_t n);
+  /// One row of a task's norm: rule 6. out may be x.
+  void (*norm)(const NormTask& task, const float* x, float* out);
   /// The heads of one row, head_dim floats apart, in place: rule 7. Cosines and sines are
   /// [rotary_dim / 2].
   void (*rope)(float* x, std::size_t heads, std::size_t head_dim, std::size_t rotary_dim,

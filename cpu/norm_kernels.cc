@@ -6,53 +6,64 @@
 namespace sluice::SLUICE_ISA {
 namespace {
 
-/// Adds the squares of `S` whole segments to `total`, in order; they run side by side because each
-/// is one chain of fma.
-template <int S>
-inline float add_segments(const float* x, float total) {
-  Lanes squares[S];
-  for (int s = 0; s < S; ++s) squares[s] = lanes_zero();
+/// What a sum is of: term(lanes of x, the sum so far), where zeros leave the sum as it is.
+struct Squares {
+  Lanes operator()(Lanes x, Lanes sum) const { return lanes_fma(x, x, sum); }
+};
+struct Values {
+  Lanes operator()(Lanes x, Lanes sum) const { return sum + x; }
+};
+
+/// Adds the terms of `S` whole segments to `total`, in order; they run side by side because each
+/// is one chain.
+template <int S, typename Term>
+inline float add_segments(const float* x, float total, const Term& term) {
+  Lanes sums[S];
+  for (int s = 0; s < S; ++s) sums[s] = lanes_zero();
   for (std::size_t i = 0; i < kSegment; i += kLanes) {
 #pragma GCC unroll 4
-    for (int s = 0; s < S; ++s) {
-      const Lanes part = lanes_load(x + s * kSegment + i);
-      squares[s] = lanes_fma(part, part, squares[s]);
-    }
+    for (int s = 0; s < S; ++s) sums[s] = term(lanes_load(x + s * kSegment + i), sums[s]);
   }
-  for (int s = 0; s < S; ++s) total += lanes_sum(squares[s]);
+  for (int s = 0; s < S; ++s) total += lanes_sum(sums[s]);
   return total;
 }
 
-/// dot(x, x) by rule 3.
-inline float sum_of_squares(const float* x, std::size_t n) {
+/// The sum of terms in rule 3's order.
+template <typename Term>
+inline float sum_of(const float* x, std::size_t n, const Term& term) {
   float total = 0.0f;
   std::size_t i = 0;
-  for (; i + 4 * kSegment <= n; i += 4 * kSegment) total = add_segments<4>(x + i, total);
-  for (; i + kSegment <= n; i += kSegment) total = add_segments<1>(x + i, total);
+  for (; i + 4 * kSegment <= n; i += 4 * kSegment) total = add_segments<4>(x + i, total, term);
+  for (; i + kSegment <= n; i += kSegment) total = add_segments<1>(x + i, total, term);
   if (i == n) return total;
-  Lanes squares = lanes_zero();
-  for (; i + kLanes <= n; i += kLanes) {
-    const Lanes part = lanes_load(x + i);
-    squares = lanes_fma(part, part, squares);
-  }
-  if (i < n) {
-    const Lanes part = lanes_load_part(x + i, n - i);  // the zeros leave their lanes as they are
-    squares = lanes_fma(part, part, squares);
-  }
-  return total + lanes_sum(squares);
+  Lanes sums = lanes_zero();
+  for (; i + kLanes <= n; i += kLanes) sums = term(lanes_load(x + i), sums);
+  if (i < n) sums = term(lanes_load_part(x + i, n - i), sums);
+  return total + lanes_sum(sums);
 }
 
 }  // namespace
 
-void rms_norm(const float* x, const float* weight, float eps, float* out, std::size_t columns) {
-  const float mean = sum_of_squares(x, columns) / static_cast<float>(columns);
-  const float inverse = 1.0f / __builtin_sqrtf(mean + eps);
-  const Lanes inverses = lanes_set(inverse);
-  std::size_t i = 0;
-  for (; i + kLanes <= columns; i += kLanes) {
-    lanes_store(out + i, lanes_load(x + i) * inverses * lanes_load(weight + i));
+void norm(const NormTask& task, const float* x, float* out) {
+  const std::size_t n = task.columns;
+  const auto columns = static_cast<float>(n);
+  if (task.kind == NormKind::kLayer) {
+    const float mean = sum_of(x, n, Values{}) / columns;
+    const Lanes means = lanes_set(mean);
+    lanes_combine(x, x, out, n, [&](Lanes value, Lanes) { return value - means; });
+    x = out;
   }
-  for (; i < columns; ++i) out[i] = x[i] * inverse * weight[i];
+  const float square = sum_of(x, n, Squares{}) / columns;
+  const Lanes inverse = lanes_set(1.0f / __builtin_sqrtf(square + task.epsilon));
+  if (task.weight != nullptr) {
+    lanes_combine(x, task.weight, out, n,
+                  [&](Lanes value, Lanes weight) { return value * inverse * weight; });
+  } else {
+    lanes_combine(x, x, out, n, [&](Lanes value, Lanes) { return value * inverse; });
+  }
+  if (task.bias != nullptr) {
+    lanes_combine(out, task.bias, out, n, [](Lanes value, Lanes bias) { return value + bias; });
+  }
 }
 
 }  // namespace sluice::SLUICE_ISA

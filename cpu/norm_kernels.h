@@ -1,13 +1,15 @@
 #pragma once
-// RMS norm and RoPE kernels, declared in the namespace of the instruction set that is being
+// Norm and RoPE kernels, declared in the namespace of the instruction set that is being
 // compiled (kernels.h).
 
 #include <cstddef>
 
+#include "base/compute.h"
+
 namespace sluice::SLUICE_ISA {
 
-/// One row: rule 6 of base/canonical.h. out may be x.
-void rms_norm(const float* x, const float* weight, float eps, float* out, std::size_t columns);
+/// One row of a task: rule 6 of base/canonical.h. out may be x.
+void norm(const NormTask& task, const float* x, float* out);
 
 /// The heads of one row, `head_dim` floats apart, in place: rule 7. Cosines and sines are
 /// [rotary_dim / 2].

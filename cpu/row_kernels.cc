@@ -13,6 +13,43 @@ inline Lanes round_to_even(Lanes x) {
   return (x + shift) - shift;
 }
 
+// Rule 4's activations, step by step as canonical.h has them.
+
+inline Lanes negative(Lanes x) { return lanes_zero() - x; }
+/// x / (1 + exp(-a)).
+inline Lanes times_sigmoid(Lanes x, Lanes a) {
+  return x / (lanes_set(1.0f) + lanes_exp(negative(a)));
+}
+inline Lanes silu(Lanes x) { return times_sigmoid(x, x); }
+inline Lanes gelu_tanh(Lanes x) {
+  return times_sigmoid(x,
+                       x * lanes_fma(x * x, lanes_set(kGeluTanhCubic), lanes_set(kGeluTanhLinear)));
+}
+// Where one operand of min and max may be NaN it is the second, which is the one that they give.
+inline Lanes relu(Lanes x) { return lanes_max(lanes_zero(), x); }
+inline Lanes gelu(Lanes x) {
+  const Lanes t = lanes_min(lanes_set(kGeluLast), lanes_abs(x));
+  const Lanes y = lanes_set(1.0f) / lanes_fma(lanes_set(kGeluScale), t, lanes_set(1.0f));
+  Lanes p = lanes_set(kGeluPolynomial[0]);
+  for (std::size_t i = 1; i < sizeof(kGeluPolynomial) / sizeof(float); ++i) {
+    p = lanes_fma(p, y, lanes_set(kGeluPolynomial[i]));
+  }
+  const Lanes half = lanes_set(0.5f) * t;
+  const Lanes square = half * t;
+  const Lanes lost = lanes_fma(half, t, negative(square));
+  const Lanes bell = lanes_exp(negative(square));
+  const Lanes tail = lanes_fma(negative(lost), bell, bell) * (p * y);
+  return lanes_fma(t, negative(tail), relu(x));  // -0 stays -0
+}
+struct ClampedSwiglu {
+  Lanes operator()(Lanes gate, Lanes up) const {
+    const Lanes g = lanes_min(limit, gate);
+    const Lanes u = lanes_max(lowest, lanes_min(limit, up));
+    return times_sigmoid(g, alpha * g) * (u + lanes_set(1.0f));
+  }
+  Lanes alpha, limit, lowest;
+};
+
 }  // namespace
 
 void quantise(const float* values, std::size_t columns, std::int8_t* codes, float* scales,
@@ -37,16 +74,23 @@ void quantise(const float* values, std::size_t columns, std::int8_t* codes, floa
   }
 }
 
-void silu_multiply(const float* gate, const float* up, float* out, std::size_t n) {
-  const Lanes one = lanes_set(1.0f);
-  const auto silu = [&](Lanes x) { return x / (one + lanes_exp(lanes_zero() - x)); };
-  std::size_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    lanes_store(out + i, silu(lanes_load(gate + i)) * lanes_load(up + i));
-  }
-  if (i < n) {
-    const Lanes x = lanes_load_part(gate + i, n - i);
-    lanes_store_part(out + i, silu(x) * lanes_load_part(up + i, n - i), n - i);
+void activate(Activation activation, float alpha, float limit, const float* gate, const float* up,
+              float* out, std::size_t n) {
+  const auto gated = [&](const auto& function) {
+    lanes_combine(gate, up, out, n, [&](Lanes g, Lanes u) { return function(g) * u; });
+  };
+  switch (activation) {
+    case Activation::kSilu:
+      return gated(silu);
+    case Activation::kGeluTanh:
+      return gated(gelu_tanh);
+    case Activation::kGelu:
+      return gated(gelu);
+    case Activation::kRelu:
+      return gated(relu);
+    case Activation::kClampedSwiglu:
+      return lanes_combine(gate, up, out, n,
+                           ClampedSwiglu{lanes_set(alpha), lanes_set(limit), lanes_set(-limit)});
   }
 }
 

@@ -5,10 +5,13 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/compute.h"
+
 namespace sluice::SLUICE_ISA {
 
 void quantise(const float* values, std::size_t columns, std::int8_t* codes, float* scales,
               std::int16_t* sums);
-void silu_multiply(const float* gate, const float* up, float* out, std::size_t n);
+void activate(Activation activation, float alpha, float limit, const float* gate, const float* up,
+              float* out, std::size_t n);
 
 }  // namespace sluice::SLUICE_ISA

@@ -86,6 +86,11 @@ inline Register simde_fmadd(Register a, Register b, Register c) {
   return c;
 }
 
+/// SIMDe's leaves -0.
+inline __m512 simde_abs_ps(__m512 a) {
+  return simde_convert<__m512, float, __m512, float>(a, [](float x) { return __builtin_fabsf(x); });
+}
+
 /// Its alias takes the masked form's arguments.
 inline __m512i simde_madd_epi16(__m512i a, __m512i b) {
   std::int16_t x[32], y[32];
@@ -104,9 +109,11 @@ inline __m512i simde_madd_epi16(__m512i a, __m512i b) {
 #undef _mm256_fmadd_ps
 #undef _mm512_fmadd_ps
 #undef _mm512_madd_epi16
+#undef _mm512_abs_ps
 #define _mm256_fmadd_ps(a, b, c) simde_fmadd(a, b, c)
 #define _mm512_fmadd_ps(a, b, c) simde_fmadd(a, b, c)
 #define _mm512_madd_epi16(a, b) simde_madd_epi16(a, b)
+#define _mm512_abs_ps(a) simde_abs_ps(a)
 #define _mm512_cvtepi8_epi32(a) simde_cvtepi8_epi32(a)
 #define _mm512_cvtepi16_epi32(a) simde_cvtepi16_epi32(a)
 #define _mm512_cvtepi32_epi8(a) simde_cvtepi32_epi8(a)

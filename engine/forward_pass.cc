@@ -123,8 +123,13 @@ void ForwardPass::attention(std::uint32_t layer, std::span<const Row> rows) {
   }
   const std::span<const AttentionRow> places(scratch_.attention_rows.data(), n);
   compute_.store_kv(shape_, places, scratch_.k, k_width, scratch_.v, v_width);
-  compute_.attention(shape_, places, scratch_.q, q_width, scratch_.attended.values,
-                     shape_.heads * shape_.value_dim, scratch_.attention_memory);
+  compute_.attention({.shape = shape_,
+                      .rows = places,
+                      .q = scratch_.q,
+                      .q_stride = q_width,
+                      .out = scratch_.attended.values,
+                      .out_stride = shape_.heads * shape_.value_dim,
+                      .memory = scratch_.attention_memory});
 
   compute_.quantise(scratch_.attended, n);
   const MatmulTask output{.weight = weights.output,
@@ -143,8 +148,14 @@ void ForwardPass::norm_queries_and_keys(const LayerWeights& weights, std::size_t
     const bool per_head = model_.attention.qk_norm == QkNorm::kHead;
     const std::size_t columns = per_head ? shape_.head_dim : heads * shape_.head_dim;
     const std::size_t vectors = per_head ? rows * heads : rows;
-    compute_.rms_norm(values, columns, weight, model_.norm_epsilon, values, columns, vectors,
-                      columns);
+    compute_.norm({.x = values,
+                   .x_stride = columns,
+                   .weight = weight,
+                   .epsilon = model_.norm_epsilon,
+                   .out = values,
+                   .out_stride = columns,
+                   .rows = vectors,
+                   .columns = columns});
   };
   norm_heads(scratch_.q, weights.q_norm, shape_.heads);
   norm_heads(scratch_.k, weights.k_norm, shape_.kv_heads);
@@ -171,8 +182,14 @@ void ForwardPass::add_to_residual(std::size_t rows) {
 
 void ForwardPass::norm(const float* weight, std::size_t rows) {
   const std::size_t hidden = model_.hidden;
-  compute_.rms_norm(scratch_.residual, hidden, weight, model_.norm_epsilon, scratch_.normed.values,
-                    hidden, rows, hidden);
+  compute_.norm({.x = scratch_.residual,
+                 .x_stride = hidden,
+                 .weight = weight,
+                 .epsilon = model_.norm_epsilon,
+                 .out = scratch_.normed.values,
+                 .out_stride = hidden,
+                 .rows = rows,
+                 .columns = hidden});
   compute_.quantise(scratch_.normed, rows);
 }
 

@@ -71,6 +71,56 @@ TEST(CanonicalSiluTest, FollowsItsDefinition) {
   EXPECT_EQ(canonical_silu(100.0f), 100.0f);
 }
 
+TEST(CanonicalGeluTest, FollowsItsDefinitionIntoTheTail) {
+  double worst = 0;
+  for (float x = -12.5f; x <= 12.5f; x += 0.000213f) {
+    const double expected = x * 0.5 * std::erfc(-static_cast<double>(x) / std::sqrt(2.0));
+    const double error = error_in_ulps(canonical_gelu(x), expected);
+    ASSERT_LE(error, 7.0) << x;
+    worst = std::max(worst, error);
+  }
+  EXPECT_GT(worst, 0.5);
+  EXPECT_EQ(canonical_gelu(0.0f), 0.0f);
+  EXPECT_TRUE(std::signbit(canonical_gelu(-0.0f)));
+  EXPECT_EQ(canonical_gelu(1e30f), 1e30f);
+  EXPECT_EQ(canonical_gelu(HUGE_VALF), HUGE_VALF);
+  EXPECT_EQ(canonical_gelu(-HUGE_VALF), 0.0f);
+  EXPECT_TRUE(std::isnan(canonical_gelu(NAN)));
+}
+
+TEST(CanonicalGeluTest, TanhFormFollowsItsDefinition) {
+  for (float x = -12.5f; x <= 12.5f; x += 0.000213f) {
+    const double u = std::sqrt(2.0 / M_PI) * (x + 0.044715 * std::pow(x, 3.0));
+    const double expected = x / (1.0 + std::exp(-2.0 * u));  // 0.5 x (1 + tanh u)
+    if (x > -4.0f) {
+      ASSERT_NEAR(expected, 0.5 * x * (1.0 + std::tanh(u)), 1e-14);
+    }
+    if (2.0 * u < -87.0) continue;  // exp's end
+    // Roundings of the argument are of its size.
+    ASSERT_LE(error_in_ulps(canonical_gelu_tanh(x), expected), 4.0 + 4.0 * std::fabs(u)) << x;
+  }
+  EXPECT_EQ(canonical_gelu_tanh(1e30f), 1e30f);
+  EXPECT_EQ(canonical_gelu_tanh(-1e30f), 0.0f);
+  EXPECT_TRUE(std::isnan(canonical_gelu_tanh(NAN)));
+}
+
+TEST(CanonicalActivationTest, ReluAndClampedSwiglu) {
+  EXPECT_EQ(canonical_relu(-2.0f), 0.0f);
+  EXPECT_EQ(canonical_relu(2.0f), 2.0f);
+  EXPECT_TRUE(std::isnan(canonical_relu(NAN)));
+  for (float gate = -12.0f; gate <= 12.0f; gate += 0.37f) {
+    for (float up = -12.0f; up <= 12.0f; up += 0.41f) {
+      const double g = std::min(double{gate}, 7.0);
+      const double expected =
+          g / (1.0 + std::exp(-double{1.702f} * g)) * (std::clamp(double{up}, -7.0, 7.0) + 1.0);
+      ASSERT_NEAR(canonical_clamped_swiglu(gate, up, 1.702f, 7.0f), expected,
+                  0x1p-24 * (8.0 + 2.0 * std::fabs(g)) * (std::fabs(expected) + std::fabs(g)));
+    }
+  }
+  EXPECT_TRUE(std::isnan(canonical_clamped_swiglu(NAN, 1.0f, 1.0f, 7.0f)));
+  EXPECT_TRUE(std::isnan(canonical_clamped_swiglu(1.0f, NAN, 1.0f, 7.0f)));
+}
+
 TEST(ReduceLanesTest, AddsByHalves) {
   float lanes[kFloatLanes];
   // 2^24 + 1 is not a float32, so another order gives another sum: here each 1 meets another 1

@@ -24,13 +24,16 @@ struct Sequence {
         q(random_floats(positions * shape.heads * shape.head_dim, spread, seed)),
         keys(random_floats(positions * shape.kv_heads * shape.head_dim, spread, seed + 1)),
         values(random_floats(positions * shape.kv_heads * shape.value_dim, 1.0f, seed + 2)),
+        sinks(random_floats(shape.heads, 2.0f * spread, seed + 3)),
         cache(shape, positions) {
+    KvView view = cache.view();
+    if (shape.value_in_key) view.value_blocks = nullptr;
     for (std::size_t i = 0; i < positions; ++i) {
-      rows.push_back({cache.view(), static_cast<std::uint32_t>(i), 0});
+      rows.push_back({view, static_cast<std::uint32_t>(i), 0});
     }
     compute_with(Isa::kGeneric, 1)
-        ->store_kv(shape, rows, keys.data(), q_kv_stride(shape.head_dim), values.data(),
-                   q_kv_stride(shape.value_dim));
+        ->store_kv(shape, rows, keys.data(), q_kv_stride(shape.head_dim),
+                   shape.value_in_key ? nullptr : values.data(), q_kv_stride(shape.value_dim));
   }
   std::size_t q_kv_stride(std::size_t dim) const { return shape.kv_heads * dim; }
   std::size_t q_stride() const { return shape.heads * shape.head_dim; }
@@ -43,11 +46,17 @@ struct Sequence {
   void attend(Compute& compute, std::size_t begin, std::size_t n, float* out) const {
     test::run_attention(compute, shape, std::span(rows).subspan(begin, n),
                         q.data() + begin * q_stride(), q_stride(), out + begin * out_stride(),
-                        out_stride());
+                        out_stride(), sinks_or_null());
+  }
+  const float* sinks_or_null() const { return with_sinks ? sinks.data() : nullptr; }
+  /// A position's value, or the key that has it.
+  const std::byte* value(std::size_t kv_head, std::size_t position) const {
+    return shape.value_in_key ? cache.key(kv_head, position) : cache.value(kv_head, position);
   }
 
   AttentionShape shape;
-  std::vector<float> q, keys, values;
+  std::vector<float> q, keys, values, sinks;
+  bool with_sinks = false;
   KvCache cache;
   std::vector<AttentionRow> rows;
 };
@@ -84,8 +93,9 @@ std::vector<float> canonical_attention(const Sequence& sequence, std::size_t row
     const auto key = decoded(shape.kv_type, sequence.cache.key(kv_head, i), shape.head_dim);
     scores.push_back(shape.scale * canonical_dot(key, q));
   }
-  const float peak = *std::max_element(scores.begin(), scores.end());
-  float total_sum = 0.0f;
+  float peak = *std::max_element(scores.begin(), scores.end());
+  if (sequence.with_sinks) peak = std::max(peak, sequence.sinks[head]);
+  float total_sum = sequence.with_sinks ? canonical_exp(sequence.sinks[head] - peak) : 0.0f;
   std::vector<float> total(shape.value_dim, 0.0f);
   for (std::size_t i = first; i <= position;) {
     float sum = 0.0f;
@@ -93,7 +103,7 @@ std::vector<float> canonical_attention(const Sequence& sequence, std::size_t row
     const std::size_t end = std::min(position + 1, (i / kKvBlock + 1) * kKvBlock);
     for (; i < end; ++i) {
       const float p = canonical_exp(scores[i - first] - peak);
-      const auto value = decoded(shape.kv_type, sequence.cache.value(kv_head, i), shape.value_dim);
+      const auto value = decoded(shape.kv_type, sequence.value(kv_head, i), shape.value_dim);
       sum += p;
       for (std::size_t d = 0; d < shape.value_dim; ++d) out[d] = std::fma(p, value[d], out[d]);
     }
@@ -129,13 +139,18 @@ void expect_near_double(const Sequence& sequence, std::size_t row, std::size_t h
     scores.push_back(double{shape.scale} * dot);
     magnitude = std::max(magnitude, double{shape.scale} * absolute);
   }
-  const double peak = *std::max_element(scores.begin(), scores.end());
-  const double lowest = *std::min_element(scores.begin(), scores.end());
+  double peak = *std::max_element(scores.begin(), scores.end());
+  double lowest = *std::min_element(scores.begin(), scores.end());
   double sum = 0.0;
+  if (sequence.with_sinks) {
+    peak = std::max(peak, double{sequence.sinks[head]});
+    lowest = std::min(lowest, double{sequence.sinks[head]});
+    sum = std::exp(double{sequence.sinks[head]} - peak);
+  }
   std::vector<double> expected(shape.value_dim, 0.0), absolute(shape.value_dim, 0.0);
   for (std::size_t i = first; i <= position; ++i) {
     const double p = std::exp(scores[i - first] - peak);
-    const auto value = decoded(shape.kv_type, sequence.cache.value(kv_head, i), shape.value_dim);
+    const auto value = decoded(shape.kv_type, sequence.value(kv_head, i), shape.value_dim);
     sum += p;
     for (std::size_t d = 0; d < shape.value_dim; ++d) {
       expected[d] += p * double{value[d]};
@@ -165,11 +180,14 @@ struct Case {
   std::size_t positions;
   std::uint32_t window;  // 0: everything
   float spread;
+  bool sinks = false;
+  bool value_in_key = false;
 };
 
 AttentionShape shape_of(const Case& c) {
-  return {c.heads,     c.kv_heads, c.head_dim,
-          c.value_dim, c.kv_type,  1.0f / std::sqrt(static_cast<float>(c.head_dim))};
+  return {c.heads,       c.kv_heads, c.head_dim,
+          c.value_dim,   c.kv_type,  1.0f / std::sqrt(static_cast<float>(c.head_dim)),
+          c.value_in_key};
 }
 
 class AttentionCases : public testing::TestWithParam<Case> {};
@@ -178,6 +196,7 @@ TEST_P(AttentionCases, EveryInstructionSetFollowsTheCanonicalOrder) {
   const Case& c = GetParam();
   Sequence sequence(shape_of(c), c.positions, c.spread, 7);
   if (c.window != 0) sequence.set_window(c.window);
+  sequence.with_sinks = c.sinks;
   const std::size_t rows = c.positions;
   std::vector<float> expected(rows * sequence.out_stride());
   for (std::size_t row = 0; row < rows; ++row) {
@@ -216,7 +235,14 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"long_heads", 4, 1, 576, 512, KvType::kF16, 70, 0, 1.0f},
                     Case{"window_f16", 8, 2, 64, 64, KvType::kF16, 260, 100, 1.0f},
                     Case{"small_window_q8", 2, 2, 32, 32, KvType::kQ8_0, 260, 5, 1.0f},
-                    Case{"large_scores", 4, 2, 64, 64, KvType::kF32, 150, 0, 30.0f}),
+                    Case{"large_scores", 4, 2, 64, 64, KvType::kF32, 150, 0, 30.0f},
+                    Case{"sinks", 8, 2, 64, 64, KvType::kF16, 150, 0, 1.0f, true},
+                    Case{"sinks_window", 6, 2, 64, 48, KvType::kF32, 150, 9, 3.0f, true},
+                    Case{"large_sinks", 4, 2, 64, 64, KvType::kF32, 70, 0, 30.0f, true},
+                    Case{"latent_f16", 16, 1, 576, 512, KvType::kF16, 66, 0, 1.0f, false, true},
+                    Case{"latent_q8", 6, 1, 96, 64, KvType::kQ8_0, 140, 0, 1.0f, true, true},
+                    Case{"latent_heads", 2, 2, 40, 23, KvType::kF32, 140, 0, 1.0f, false, true},
+                    Case{"many_heads", 130, 1, 48, 32, KvType::kF16, 70, 0, 1.0f, true, true}),
     [](const auto& param_info) { return std::string(param_info.param.name); });
 
 TEST(Attention, LongContext) {

@@ -167,14 +167,23 @@ struct Expert {
   OwnedActivations input;
   std::vector<std::uint32_t> index;
   AlignedBuffer hidden;
+  std::vector<float> gate_bias, up_bias, down_bias;
   std::vector<float> output, want;
   FfnTask task;
 };
 
-/// down · (silu(gate · x) ⊙ (up · x)), one element after another.
+/// down · (silu(gate · x) ⊙ (up · x)), one element after another; or the clamped form with biases.
 Expert make_expert(TensorType type, TensorType down_type, std::size_t hidden, std::size_t ffn,
-                   std::size_t n_rows, bool with_codes, std::mt19937& random) {
+                   std::size_t n_rows, bool with_codes, std::mt19937& random,
+                   bool clamped = false) {
+  constexpr float kAlpha = 1.702f, kLimit = 1.5f;
   Expert e;
+  const auto biases = [&](std::size_t n) {
+    return clamped ? random_activations(1, n, false, random).values : std::vector<float>(n, 0.0f);
+  };
+  e.gate_bias = biases(ffn);
+  e.up_bias = biases(ffn);
+  e.down_bias = biases(hidden);
   e.gate = random_matrix(tensor_format(type), ffn, hidden, random);
   e.up = random_matrix(tensor_format(type), ffn, hidden, random);
   e.down = random_matrix(tensor_format(down_type), hidden, ffn, random);
@@ -188,13 +197,16 @@ Expert make_expert(TensorType type, TensorType down_type, std::size_t hidden, st
   for (std::size_t r = 0; r < n_rows; ++r) {
     OwnedActivations inner = random_activations(1, ffn, with_codes, random);
     for (std::size_t i = 0; i < ffn; ++i) {
+      const float gate =
+          plain_dot(e.gate.matrix, i, e.input.view, e.index[r]).canonical + e.gate_bias[i];
+      const float up = plain_dot(e.up.matrix, i, e.input.view, e.index[r]).canonical + e.up_bias[i];
       inner.values[i] =
-          canonical_silu(plain_dot(e.gate.matrix, i, e.input.view, e.index[r]).canonical) *
-          plain_dot(e.up.matrix, i, e.input.view, e.index[r]).canonical;
+          clamped ? canonical_clamped_swiglu(gate, up, kAlpha, kLimit) : canonical_silu(gate) * up;
     }
     if (with_codes) quantise_plainly(inner);
     for (std::size_t i = 0; i < hidden; ++i) {
-      e.want[r * hidden + i] = plain_dot(e.down.matrix, i, inner.view, 0).canonical;
+      e.want[r * hidden + i] =
+          plain_dot(e.down.matrix, i, inner.view, 0).canonical + e.down_bias[i];
     }
   }
   e.task = {.gate = e.gate.matrix,
@@ -205,6 +217,14 @@ Expert make_expert(TensorType type, TensorType down_type, std::size_t hidden, st
             .n_rows = n_rows,
             .hidden = Activations::carve(e.hidden.data(), n_rows, ffn, with_codes),
             .output = e.output.data()};
+  if (clamped) {
+    e.task.activation = Activation::kClampedSwiglu;
+    e.task.alpha = kAlpha;
+    e.task.limit = kLimit;
+    e.task.gate_bias = e.gate_bias.data();
+    e.task.up_bias = e.up_bias.data();
+    e.task.down_bias = e.down_bias.data();
+  }
   return e;
 }
 
@@ -215,6 +235,10 @@ TEST(CpuCompute, RunsExpertsTogether) {
   experts.push_back(make_expert(TensorType::kQ4_K, TensorType::kQ6_K, 256, 256, 6, true, random));
   experts.push_back(make_expert(TensorType::kF16, TensorType::kF16, 40, 72, 2, false, random));
   experts.push_back(make_expert(TensorType::kQ8_0, TensorType::kQ8_0, 64, 160, 3, false, random));
+  experts.push_back(
+      make_expert(TensorType::kMXFP4, TensorType::kMXFP4, 96, 160, 3, true, random, true));
+  experts.push_back(
+      make_expert(TensorType::kBF16, TensorType::kBF16, 77, 70, 9, false, random, true));
   std::vector<FfnTask> tasks;
   for (const Expert& expert : experts) tasks.push_back(expert.task);
   for_each_compute([&](Compute& compute) {

@@ -1,9 +1,11 @@
-// Quantisation and SiLU of every instruction set: bit for bit what base/canonical.h spells out.
+// Quantisation, activations and norms of every instruction set: bit for bit what base/canonical.h
+// spells out.
 
 #include <gtest/gtest.h>
 
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "tests/cpu/plain_dot.h"
@@ -65,28 +67,77 @@ TEST(RowKernels, QuantiseTiesZerosAndExtremes) {
   }
 }
 
-TEST(RowKernels, SiluIsCanonicalAndNearTheTruth) {
+// Near the truth is for canonical_test.cc to say.
+TEST(RowKernels, ActivationsAreCanonical) {
+  struct Case {
+    const char* name;
+    Activation activation;
+    float (*of)(float gate, float up);
+  };
+  const Case cases[] = {
+      {"silu", Activation::kSilu, [](float g, float u) { return canonical_silu(g) * u; }},
+      {"gelu_tanh", Activation::kGeluTanh,
+       [](float g, float u) { return canonical_gelu_tanh(g) * u; }},
+      {"gelu", Activation::kGelu, [](float g, float u) { return canonical_gelu(g) * u; }},
+      {"relu", Activation::kRelu, [](float g, float u) { return canonical_relu(g) * u; }},
+      {"clamped_swiglu", Activation::kClampedSwiglu,
+       [](float g, float u) { return canonical_clamped_swiglu(g, u, 1.702f, 7.0f); }}};
   std::vector<float> gate, up;
   for (int i = -3000; i <= 3000; ++i) {
-    gate.push_back(static_cast<float>(i) * 0.04f);
-    up.push_back(1.0f + static_cast<float>(i % 7));
+    gate.push_back(static_cast<float>(i) * (i % 3 == 0 ? 0.04f : 0.0031f));
+    up.push_back(static_cast<float>(i % 7) * 3.3f - 9.0f);
   }
-  gate.push_back(std::numeric_limits<float>::infinity());
-  gate.push_back(-0.0f);
-  gate.push_back(1e30f);
-  gate.push_back(-1e30f);
+  for (const float edge : {std::numeric_limits<float>::infinity(), 0.0f, -0.0f, 1e30f, -1e30f,
+                           13.5f, -13.5f, 1e-40f, std::numeric_limits<float>::quiet_NaN()}) {
+    gate.push_back(edge);
+  }
   up.resize(gate.size(), 1.0f);
-  for (const TestedKernels& tested : tested_kernels()) {
-    SCOPED_TRACE(tested.name);
-    std::vector<float> out(gate.size());
-    tested.kernels->silu_multiply(gate.data(), up.data(), out.data(), gate.size());
-    for (std::size_t i = 0; i < gate.size(); ++i) {
-      const float want = canonical_silu(gate[i]) * up[i];
-      ASSERT_EQ(std::bit_cast<std::uint32_t>(out[i]), std::bit_cast<std::uint32_t>(want))
-          << gate[i];
-      if (std::fabs(gate[i]) > 80.0f) continue;
-      const double exact = double{gate[i]} / (1.0 + std::exp(-double{gate[i]})) * double{up[i]};
-      ASSERT_NEAR(static_cast<double>(out[i]), exact, std::fabs(exact) * 0x1p-20) << gate[i];
+  for (const Case& c : cases) {
+    for (const TestedKernels& tested : tested_kernels()) {
+      SCOPED_TRACE(std::string(c.name) + ", " + tested.name);
+      std::vector<float> out(gate.size());
+      tested.kernels->activate(c.activation, 1.702f, 7.0f, gate.data(), up.data(), out.data(),
+                               gate.size());
+      for (std::size_t i = 0; i < gate.size(); ++i) {
+        const float want = c.of(gate[i], up[i]);
+        if (std::isnan(want)) {
+          ASSERT_TRUE(std::isnan(out[i])) << gate[i];
+        } else {
+          ASSERT_EQ(std::bit_cast<std::uint32_t>(out[i]), std::bit_cast<std::uint32_t>(want))
+              << gate[i] << ", " << up[i];
+        }
+      }
+    }
+  }
+}
+
+// norm_test.cc compares plain code's norms with the rule and with double precision.
+TEST(RowKernels, NormsAgree) {
+  std::mt19937 random(6);
+  std::normal_distribution<float> normal(0.5f);
+  const auto floats = [&](std::size_t n) {
+    std::vector<float> values(n);
+    for (float& value : values) value = normal(random);
+    return values;
+  };
+  for (const std::size_t columns : {1, 37, 512, 2880}) {
+    const auto x = floats(columns), weight = floats(columns), bias = floats(columns);
+    for (const NormKind kind : {NormKind::kRms, NormKind::kLayer}) {
+      for (const bool plain : {true, false}) {
+        const NormTask task{.kind = kind,
+                            .weight = plain ? nullptr : weight.data(),
+                            .bias = plain ? nullptr : bias.data(),
+                            .epsilon = 1e-5f,
+                            .columns = columns};
+        std::vector<float> want(columns);
+        kernels_of(Isa::kGeneric).norm(task, x.data(), want.data());
+        for (const TestedKernels& tested : tested_kernels()) {
+          std::vector<float> out = x;
+          tested.kernels->norm(task, out.data(), out.data());
+          EXPECT_EQ(std::memcmp(out.data(), want.data(), columns * sizeof(float)), 0)
+              << tested.name << ", " << columns;
+        }
+      }
     }
   }
 }

@@ -28,8 +28,7 @@ class FakeDevice final : public Compute {
 
   std::string_view name() const override { return "fake"; }
   void limit_threads(unsigned) override {}
-  void rms_norm(const float*, std::size_t, const float*, float, float*, std::size_t, std::size_t,
-                std::size_t) override {}
+  void norm(const NormTask&) override {}
   void quantise(const Activations&, std::size_t) override {}
   void matmul(std::span<const MatmulTask>) override {}
   void ffn(std::span<const FfnTask>) override {}
@@ -39,8 +38,7 @@ class FakeDevice final : public Compute {
   std::size_t attention_bytes(const AttentionShape&, std::size_t, unsigned) const override {
     return 0;
   }
-  void attention(const AttentionShape&, std::span<const AttentionRow>, const float*, std::size_t,
-                 float*, std::size_t, std::span<std::byte>) override {}
+  void attention(const AttentionTask&) override {}
 };
 
 }  // namespace sluice::test
