@@ -80,6 +80,24 @@ std::unique_ptr<Tokenizer> sentencepiece(bool words, bool once, bool nfc) {
   return make_tokenizer(std::move(data));
 }
 
+std::unique_ptr<Tokenizer> unigram(std::vector<NormalizeStep> steps) {
+  TokenizerData data;
+  data.model = TokenizerModel::kUnigram;
+  data.add_space_prefix = true;
+  data.normalize = std::move(steps);
+  data.unknown = 0;
+  for (const char* token : {"<unk>", "▁", "a", "b",  "ab", "▁a", "▁▁",  "中",    "文", "中文",
+                            "é",     "h", "e", "he", "1",  "11", "aab", "<|x|>", "<|", "<y> "}) {
+    data.tokens.push_back(token);
+    data.log_probabilities.push_back(-0.7 * static_cast<double>(data.tokens.size() % 7));
+  }
+  data.log_probabilities.resize(17);
+  data.kinds.assign(20, TokenKind::kNormal);
+  data.kinds[0] = TokenKind::kUnknown;
+  data.added = awkward_tokens(17);
+  return make_tokenizer(std::move(data));
+}
+
 void expect_the_same_in_parts(const Tokenizer& tokenizer, int texts, const std::string& what) {
   RandomTexts random;
   for (int i = 0; i < texts; ++i) {
@@ -106,6 +124,28 @@ TEST(Encoder, PartsHaveTheIdsOfTheWholeForSentencePiece) {
     const auto tokenizer = sentencepiece((flags & 1) != 0, (flags & 2) != 0, (flags & 4) != 0);
     ASSERT_NE(tokenizer, nullptr);
     expect_the_same_in_parts(*tokenizer, 1500, "flags " + std::to_string(flags));
+  }
+}
+
+TEST(Encoder, PartsHaveTheIdsOfTheWholeForStepsOfNormalising) {
+  using Kind = NormalizeStep::Kind;
+  const std::vector<NormalizeStep> steps = {
+      {.kind = Kind::kNfc},
+      {.kind = Kind::kNfd},
+      {.kind = Kind::kNfkc},
+      {.kind = Kind::kNfkd},
+      {.kind = Kind::kStrip, .left = true, .right = true},
+      {.kind = Kind::kStrip, .right = true, .only_spaces = true},
+      {.kind = Kind::kReplace, .pattern = "he", .literal = true, .content = "中"},
+      {.kind = Kind::kReplace, .pattern = " {2,}", .content = " "},
+      {.kind = Kind::kReplace, .pattern = R"((?<=a)b|\s+(?!a)|(?=1))", .content = "é"},
+      {.kind = Kind::kReplace, .pattern = R"(\s+$|^a|\b)", .content = "<y> "}};
+  for (const NormalizeStep& first : steps) {
+    for (const NormalizeStep& second : steps) {
+      const auto tokenizer = unigram({first, second});
+      ASSERT_NE(tokenizer, nullptr);
+      expect_the_same_in_parts(*tokenizer, 60, first.pattern + " then " + second.pattern);
+    }
   }
 }
 

@@ -99,6 +99,46 @@ TEST(HostileText, SentencePieceEncodesItInLinearTime) {
   check_encoding(*tokenizer, true);
 }
 
+TEST(HostileText, UnigramEncodesItInLinearTime) {
+  using Kind = NormalizeStep::Kind;
+  for (const bool steps : {false, true}) {
+    TokenizerData data;
+    data.model = TokenizerModel::kUnigram;
+    data.unknown = 0;
+    data.tokens.push_back("<unk>");
+    for (const char* unit : {"a", "1", "▁", "中", "!", "\n", "\u0301", "A", "aA"}) {
+      std::string text;
+      for (int i = 0; i < 16; ++i) data.tokens.push_back(text += unit);
+    }
+    for (std::size_t i = 0; i < data.tokens.size(); ++i) {
+      data.log_probabilities.push_back(-1.0 - 0.1 * static_cast<double>(i % 16));
+    }
+    if (steps) {
+      data.normalize = {{.kind = Kind::kNfkc},
+                        {.kind = Kind::kReplace, .pattern = " {2,}", .content = " "},
+                        {.kind = Kind::kStrip, .left = true, .right = true}};
+    }
+    const auto tokenizer = make_tokenizer(std::move(data));
+    ASSERT_NE(tokenizer, nullptr);
+    check_encoding(*tokenizer, false);
+  }
+}
+
+TEST(HostileText, RankedBytesEncodeItInLinearTime) {
+  TokenizerData data;
+  data.model = TokenizerModel::kRankedBytes;
+  data.pre_tokenizer = "kimi-k2";
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    data.tokens.push_back(std::string(1, static_cast<char>(byte)));
+  }
+  for (const char* token : {"aa", "aaaa", "  ", "    ", "11", "\n\n", "AA", "aA"}) {
+    data.tokens.push_back(token);
+  }
+  const auto tokenizer = make_tokenizer(std::move(data));
+  ASSERT_NE(tokenizer, nullptr);
+  check_encoding(*tokenizer, true);
+}
+
 TEST(HostileText, CombiningMarksOutOfOrderAreSortedInLinearithmicTime) {
   const std::string marks = repeated("\u0301\u0316");  // classes 230 and 220, in turn
   expect_quick(
