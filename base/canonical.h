@@ -34,6 +34,13 @@
 //    bias, left to right, rounded at every step; what is absent is no step. Layer norm: mean = sum
 //    of x in rule 3's order / n, then the RMS norm of d = x - mean.
 // 7. RoPE: (x0, x1) → (fma(x0, cos, -(x1 * sin)), fma(x1, cos, x0 * sin)).
+// 8. Gated delta net, row after row of a sequence. Convolution: acc = fma(weight, x, acc) from zero
+//    over its positions, the oldest first; then silu. Queries and keys of a head: x * (1 /
+//    sqrt(dot(x, x) + kDeltaNetEpsilon)) with rule 3, queries then times 1 / sqrt(key_dim). decay =
+//    exp(a * softplus(alpha + dt_bias)), beta = 1 / (1 + exp(-beta)). For each column of a head's
+//    state, over its rows i in order from zero: seen = fma(key[i], state[i], seen); delta = beta *
+//    (value - decay * seen); again in order, state[i] = fma(key[i], delta, decay * state[i]), out =
+//    fma(query[i], state[i], out). A head's outputs: rule 6, then times silu(gate).
 
 #include <bit>
 #include <cmath>
@@ -47,6 +54,7 @@ inline constexpr std::size_t kSegment =
     512;  // elements of a row that are summed before a partial result is added
 inline constexpr std::size_t kActivationGroup = 32;  // activation codes that share a scale
 inline constexpr std::size_t kFloatLanes = 16;
+inline constexpr float kDeltaNetEpsilon = 1e-6f;  // under the root of the L2 norm
 inline constexpr std::size_t kKvBlock =
     64;  // positions in a block of the KV cache, and in an attention segment
 
@@ -108,6 +116,22 @@ inline float canonical_gelu(float x) {
   const float bell = canonical_exp(-square);
   const float tail = std::fma(-lost, bell, bell) * (p * y);
   return std::fma(-t, tail, 0.0f > x ? 0.0f : x);
+}
+
+/// ln(1 + e^x) = max(x, 0) + ln(1 + w) for w = exp(-|x|), within 4 units in the last place: ln(1 +
+/// w) = 2 artanh(s) with s = w / (2 + w), which is s times a polynomial in s² on [0, 1/9] (fitted
+/// to a relative error of 0.07 * 2^-24).
+inline constexpr float kSoftplusPolynomial[] = {0.28178245f, 0.27960622f, 0.4002491f, 0.66666317f,
+                                                2.0f};  // of s^8 to 1
+inline float canonical_softplus(float x) {
+  const float w = canonical_exp(-std::fabs(x));
+  const float s = w / (2.0f + w);
+  const float square = s * s;
+  float p = kSoftplusPolynomial[0];
+  for (std::size_t i = 1; i < std::size(kSoftplusPolynomial); ++i) {
+    p = std::fma(p, square, kSoftplusPolynomial[i]);
+  }
+  return std::fma(s, p, 0.0f > x ? 0.0f : x);
 }
 
 inline float canonical_relu(float x) { return 0.0f > x ? 0.0f : x; }

@@ -5,6 +5,9 @@
 namespace sluice {
 namespace {
 
+/// Floats, filled up to 64 bytes.
+std::size_t whole_lines(std::size_t floats) { return (floats + 15) / 16 * 16; }
+
 constexpr std::size_t kAlignment = 64;
 
 // Hands out consecutive aligned pieces; with no memory it only measures them, so that `bytes` and
@@ -63,6 +66,22 @@ std::size_t kv_vector_bytes(KvType type, std::size_t head_dim) {
       return head_dim / Q8_0Block::kElements * sizeof(Q8_0Block);
   }
   return 0;  // not a KvType
+}
+
+std::size_t DeltaNetShape::channels() const {
+  return 2 * std::size_t{key_heads} * key_dim + std::size_t{value_heads} * value_dim;
+}
+
+std::size_t DeltaNetShape::conv_state_floats() const { return channels() * (kernel - 1); }
+
+std::size_t DeltaNetShape::state_floats() const {
+  return std::size_t{value_heads} * key_dim * value_dim;
+}
+
+std::size_t DeltaNetShape::matrices_offset() const { return whole_lines(conv_state_floats()); }
+
+std::size_t DeltaNetShape::floats() const {
+  return matrices_offset() + whole_lines(state_floats());
 }
 
 }  // namespace sluice

@@ -155,6 +155,44 @@ struct RopeTask {
   const float* sines = nullptr;
 };
 
+/// A gated delta net: heads of queries and keys that a convolution has seen, and of values, each of
+/// which keeps a matrix [key_dim, value_dim] as its state.
+struct DeltaNetShape {
+  std::uint32_t key_heads = 0, value_heads = 0, key_dim = 0, value_dim = 0;
+  std::uint32_t kernel = 0;  // positions that the convolution sees; 1 to 2048
+  // Value head v uses key head v mod key_heads, else v / (value_heads / key_heads).
+  bool value_heads_tiled = false;
+
+  /// Of the convolution: queries [key_heads, key_dim], keys likewise, values [value_heads,
+  /// value_dim].
+  std::size_t channels() const;
+  /// A sequence's state: the convolution's last inputs [kernel - 1, channels], the oldest first,
+  std::size_t conv_state_floats() const;
+  /// and, from matrices_offset on, [value_heads, key_dim, value_dim];
+  std::size_t state_floats() const;
+  std::size_t matrices_offset() const;
+  /// both together, each part filled up to 64 bytes. A new sequence's is all zeros.
+  std::size_t floats() const;
+};
+
+/// Rows of gated delta nets (base/canonical.h, rule 8). Each reads and changes its sequence's
+/// state, so rows of one sequence stand next to one another, in order.
+struct DeltaNetTask {
+  DeltaNetShape shape;
+  std::size_t rows = 0;
+  float* const* states = nullptr;      // [rows]: of each row's sequence, 64-byte aligned
+  float* qkv = nullptr;                // [rows, channels], before the convolution; overwritten
+  const float* conv_weight = nullptr;  // [channels, kernel]
+  const float* alpha = nullptr;        // [rows, value_heads]: raw projections
+  const float* beta = nullptr;         // [rows, value_heads]
+  const float* a = nullptr;            // [value_heads]: a head decays by exp(a softplus(…))
+  const float* dt_bias = nullptr;      // [value_heads]
+  const float* gate = nullptr;         // [rows, value_heads, value_dim]
+  const float* norm_weight = nullptr;  // [value_dim]
+  float norm_epsilon = 0;
+  float* out = nullptr;  // [rows, value_heads, value_dim]
+};
+
 class Compute {
  public:
   virtual ~Compute() = default;
@@ -187,6 +225,8 @@ class Compute {
                                       unsigned threads) const = 0;
   /// Rule 5 of canonical.h.
   virtual void attention(const AttentionTask& task) = 0;
+  /// Rule 8 of canonical.h. How rows are divided among calls changes no bit.
+  virtual void delta_net(const DeltaNetTask& task) = 0;
 };
 
 }  // namespace sluice

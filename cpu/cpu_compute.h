@@ -46,6 +46,8 @@ class CpuCompute final : public Compute {
   std::size_t attention_bytes(const AttentionShape& shape, std::size_t positions,
                               unsigned threads) const override;
   void attention(const AttentionTask& task) override;
+  // delta_net.cc
+  void delta_net(const DeltaNetTask& task) override;
 
   /// A worker's own memory for the length of one item: 64-byte aligned.
   static constexpr std::size_t kScratchBytes = 320 * 1024;
@@ -65,6 +67,7 @@ class CpuCompute final : public Compute {
   AlignedBuffer scratch_;
   std::vector<std::size_t> item_ends_;        // of the tasks in flight: running sum of their items
   std::vector<AttentionRun> attention_runs_;  // of the rows in flight
+  std::vector<std::size_t> delta_net_runs_;   // likewise
 };
 
 }  // namespace sluice

@@ -1,6 +1,7 @@
 // Gathers one instruction set's kernels into its table.
 
 #include "cpu/attention_kernels.h"
+#include "cpu/delta_net_kernels.h"
 #include "cpu/dot_kernels.h"
 #include "cpu/kernels.h"
 #include "cpu/norm_kernels.h"
@@ -18,6 +19,8 @@ constinit const Kernels kKernels = {
     .norm = norm,
     .rope = rope,
     .attention = attention,
+    .delta_net_convolve = delta_net_convolve,
+    .delta_net_recur = delta_net_recur,
     .store_kv_vector = store_kv_vector,
 };
 

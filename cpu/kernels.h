@@ -54,6 +54,9 @@ inline constexpr std::size_t kTileActivationRows = 128;
 /// Scratch that `dot` wants, 64-byte aligned.
 inline constexpr std::size_t kDotScratchBytes = 256 * 1024;
 
+/// Scratch that `delta_net_convolve` wants, 64-byte aligned.
+inline constexpr std::size_t kDeltaNetScratchBytes = 256 * 1024;
+
 struct Kernels {
   /// One row, `columns` a multiple of 32: rule 1 of canonical.h.
   void (*quantise)(const float* values, std::size_t columns, std::int8_t* codes, float* scales,
@@ -75,6 +78,11 @@ struct Kernels {
                bool interleaved, const float* cosines, const float* sines);
   /// One kv head of a run of rows: rule 5.
   void (*attention)(const AttentionItem& item);
+  /// Gated delta net, rule 8, in two steps of a sequence's rows (delta_net_kernels.h).
+  void (*delta_net_convolve)(const DeltaNetTask& task, std::size_t first_row, std::size_t n_rows,
+                             std::size_t head, std::byte* scratch);
+  void (*delta_net_recur)(const DeltaNetTask& task, std::size_t first_row, std::size_t n_rows,
+                          std::size_t value_head);
   /// One head's vector of n floats into the KV cache's form (kv_vectors.h).
   void (*store_kv_vector)(KvType type, const float* in, std::size_t n, std::byte* out);
 };

@@ -44,6 +44,8 @@ inline float sum_of(const float* x, std::size_t n, const Term& term) {
 
 }  // namespace
 
+float sum_of_squares(const float* x, std::size_t n) { return sum_of(x, n, Squares{}); }
+
 void norm(const NormTask& task, const float* x, float* out) {
   const std::size_t n = task.columns;
   const auto columns = static_cast<float>(n);
@@ -53,7 +55,7 @@ void norm(const NormTask& task, const float* x, float* out) {
     lanes_combine(x, x, out, n, [&](Lanes value, Lanes) { return value - means; });
     x = out;
   }
-  const float square = sum_of(x, n, Squares{}) / columns;
+  const float square = sum_of_squares(x, n) / columns;
   const Lanes inverse = lanes_set(1.0f / __builtin_sqrtf(square + task.epsilon));
   if (task.weight != nullptr) {
     lanes_combine(x, task.weight, out, n,

@@ -1,6 +1,7 @@
 #include "cpu/row_kernels.h"
 
 #include "base/canonical.h"
+#include "cpu/activation_lanes.h"
 #include "cpu/float_lanes.h"
 
 namespace sluice::SLUICE_ISA {
@@ -12,43 +13,6 @@ inline Lanes round_to_even(Lanes x) {
   const Lanes shift = lanes_set(12582912.0f);
   return (x + shift) - shift;
 }
-
-// Rule 4's activations, step by step as canonical.h has them.
-
-inline Lanes negative(Lanes x) { return lanes_zero() - x; }
-/// x / (1 + exp(-a)).
-inline Lanes times_sigmoid(Lanes x, Lanes a) {
-  return x / (lanes_set(1.0f) + lanes_exp(negative(a)));
-}
-inline Lanes silu(Lanes x) { return times_sigmoid(x, x); }
-inline Lanes gelu_tanh(Lanes x) {
-  return times_sigmoid(x,
-                       x * lanes_fma(x * x, lanes_set(kGeluTanhCubic), lanes_set(kGeluTanhLinear)));
-}
-// Where one operand of min and max may be NaN it is the second, which is the one that they give.
-inline Lanes relu(Lanes x) { return lanes_max(lanes_zero(), x); }
-inline Lanes gelu(Lanes x) {
-  const Lanes t = lanes_min(lanes_set(kGeluLast), lanes_abs(x));
-  const Lanes y = lanes_set(1.0f) / lanes_fma(lanes_set(kGeluScale), t, lanes_set(1.0f));
-  Lanes p = lanes_set(kGeluPolynomial[0]);
-  for (std::size_t i = 1; i < sizeof(kGeluPolynomial) / sizeof(float); ++i) {
-    p = lanes_fma(p, y, lanes_set(kGeluPolynomial[i]));
-  }
-  const Lanes half = lanes_set(0.5f) * t;
-  const Lanes square = half * t;
-  const Lanes lost = lanes_fma(half, t, negative(square));
-  const Lanes bell = lanes_exp(negative(square));
-  const Lanes tail = lanes_fma(negative(lost), bell, bell) * (p * y);
-  return lanes_fma(t, negative(tail), relu(x));  // -0 stays -0
-}
-struct ClampedSwiglu {
-  Lanes operator()(Lanes gate, Lanes up) const {
-    const Lanes g = lanes_min(limit, gate);
-    const Lanes u = lanes_max(lowest, lanes_min(limit, up));
-    return times_sigmoid(g, alpha * g) * (u + lanes_set(1.0f));
-  }
-  Lanes alpha, limit, lowest;
-};
 
 }  // namespace
 

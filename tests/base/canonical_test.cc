@@ -104,6 +104,16 @@ TEST(CanonicalGeluTest, TanhFormFollowsItsDefinition) {
   EXPECT_TRUE(std::isnan(canonical_gelu_tanh(NAN)));
 }
 
+TEST(CanonicalSoftplusTest, FollowsItsDefinition) {
+  for (float x = -80.0f; x <= 80.0f; x += 0.00113f) {
+    const double expected = std::log1p(std::exp(-std::fabs(double{x}))) + std::max(double{x}, 0.0);
+    ASSERT_LE(error_in_ulps(canonical_softplus(x), expected), 4.0) << x;
+  }
+  EXPECT_EQ(canonical_softplus(100.0f), 100.0f);
+  EXPECT_EQ(canonical_softplus(-100.0f), 0.0f);
+  EXPECT_TRUE(std::isnan(canonical_softplus(NAN)));
+}
+
 TEST(CanonicalActivationTest, ReluAndClampedSwiglu) {
   EXPECT_EQ(canonical_relu(-2.0f), 0.0f);
   EXPECT_EQ(canonical_relu(2.0f), 2.0f);

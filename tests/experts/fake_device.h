@@ -39,6 +39,7 @@ class FakeDevice final : public Compute {
     return 0;
   }
   void attention(const AttentionTask&) override {}
+  void delta_net(const DeltaNetTask&) override {}
 };
 
 }  // namespace sluice::test
