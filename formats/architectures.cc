@@ -53,6 +53,7 @@ constexpr auto kArchitectures = std::to_array<Architecture>({
     {.name = "glm4moe",
      .hf_model_type = "glm4_moe",
      .qk_norm = "head",
+     .qk_norm_by_tensors = true,
      .router_score = "sigmoid",
      .epsilon = 1e-5,
      .hf_partial_rotary = 0.5},

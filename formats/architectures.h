@@ -38,7 +38,7 @@ enum class WindowRule : std::uint8_t {
   kOnRequest,             // all, where use_sliding_window is true too
   kOnRequestAlternating,  // the same, but only layers by layer_types, or else every second one
                           // below max_window_layers
-  kByLayer,  // by layer_types, or else `window_period`
+  kByLayer,               // by layer_types, or else `window_period`
 };
 
 /// One row of the table. Several rows of one GGUF name differ in what config.json leaves open; the
@@ -47,7 +47,8 @@ struct Architecture {
   std::string_view name;           // GGUF's
   std::string_view hf_model_type;  // model_type of config.json, without a trailing "_text"
   RopePairs pairs = RopePairs::kHalves;
-  std::string_view qk_norm = "none";  // as the setting; where the layers have the tensors
+  std::string_view qk_norm = "none";  // as the setting
+  bool qk_norm_by_tensors = false;    // some models of that name do without, where nothing says so
   std::string_view router_score = "softmax";
   bool renormalise = true;     // the chosen weights sum to 1, where the checkpoint does not say
   bool hf_renormalise = true;  // the same for a config.json without norm_topk_prob

@@ -71,7 +71,7 @@ Result<std::optional<TensorInfo>> read_codes(const SafetensorsTensor& tensor) {
 }
 
 Result<std::optional<TensorInfo>> read_scales(const SafetensorsTensor& tensor) {
-  if (tensor.foreign.empty()) return std::optional(tensor.info);
+  if (!tensor.foreign) return std::optional(tensor.info);
   if (tensor.foreign != "U8" || !tensor.info.name.ends_with("_scales")) {
     return std::optional<TensorInfo>();
   }

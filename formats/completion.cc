@@ -27,9 +27,9 @@ constexpr auto kActivations = std::to_array<Word>({
     {"gelu_pytorch_tanh_python", "gelu_tanh"},
 });
 
-/// Numbers of a scaling that some files give without having one.
+/// Numbers of a scaling that some files give without having one, or with one that does not use
+/// them.
 constexpr auto kOfScaling = std::to_array<std::string_view>({
-    "rope.scaling.factor",
     "rope.scaling.original_context_length",
     "rope.scaling.truncate",
     "rope.scaling.yarn_beta_fast",
@@ -88,6 +88,7 @@ class Completion {
     set("norm.kind", std::string("rms"));
     set("rope.interleaved", architecture.pairs == RopePairs::kInterleaved ||
                                 (gguf() && architecture.pairs == RopePairs::kInterleavedInGguf));
+    tensors_say_qk_norm_ = architecture.qk_norm_by_tensors && !settings_.has("attention.qk_norm");
     set("attention.qk_norm", std::string(architecture.qk_norm));
     // A GGUF file without the key means 10,000 whatever the model.
     set("rope.freq_base", gguf() ? 1e4 : architecture.rope_base);
@@ -125,8 +126,7 @@ class Completion {
     for (const std::int64_t flag : keys_as_values) {
       if (flag != 0) settings_.set("attention.value_is_key_layers", keys_as_values);
     }
-    const std::string norm = settings_.text("attention.qk_norm");
-    if (!qk_norm && (norm == "head" || norm == "projection")) {
+    if (!qk_norm && tensors_say_qk_norm_) {
       settings_.replace("attention.qk_norm", std::string("none"));
     }
     if (selection_bias) {
@@ -173,7 +173,10 @@ class Completion {
       }
     }
     if (settings_.has("rope.factors_long")) set("rope.scaling.type", std::string("longrope"));
-    if (architecture_ != nullptr && !settings_.has("rope.scaling.type")) {
+    if (architecture_ == nullptr) return;
+    const std::string scaling = settings_.text("rope.scaling.type");
+    if (scaling.empty()) settings_.erase("rope.scaling.factor");
+    if (scaling.empty() || scaling == "linear") {
       for (const std::string_view key : kOfScaling) settings_.erase(key);
     }
   }
@@ -229,6 +232,7 @@ class Completion {
   SettingEditor settings_;
   Container container_;
   const Architecture* architecture_;
+  bool tensors_say_qk_norm_ = false;
 };
 
 /// Numbers that must fit each other.

@@ -87,6 +87,7 @@ class RopeTranslator {
     SLUICE_TRY(apply_rows(rope, kRopeSettings, {}, false, settings_));
     const auto context = settings_.integer("context_length");
     if (type == "llama3") return translate_llama3(rope);
+    if (type == "linear") return translate_linear();
     SLUICE_ASSIGN(const auto outer,
                   json_value<std::int64_t>(config_, "original_max_position_embeddings"));
     if (outer) set("rope.scaling.original_context_length", *outer);
@@ -164,6 +165,15 @@ class RopeTranslator {
     std::fill_n(factors.begin(), turning, 1.0);
     set("rope.factors", std::move(factors));
     settings_.set_flags("rope.factors_layers", std::move(global));
+    return {};
+  }
+
+  /// All frequencies are divided by the factor, whatever the context.
+  Status translate_linear() {
+    if (!settings_.has("rope.scaling.factor")) {
+      return Status(ErrorCode::kCorrupt, "the 'factor' of rope_type 'linear' is missing");
+    }
+    set("rope.scaling.type", std::string("linear"));
     return {};
   }
 

@@ -85,18 +85,33 @@ class FolderOpener {
     }
     auto tied = is_tied(config);
     if (!tied.ok()) return tied.status().with_context(path("config.json"));
-    // Transformers overwrites a stored head where the embedding is to serve as one.
-    if (*tied) checkpoint_.tensors.erase("output.weight");
+    return settle_head(*tied);
+  }
+
+  /// Transformers overwrites a stored head where the embedding is to serve as one. The engine takes
+  /// the embedding where there is no head: that must not hide a head that was lost.
+  Status settle_head(std::optional<bool> tied) {
+    const bool present = checkpoint_.find("output.weight") != nullptr ||
+                         checkpoint_.unreadable.contains("output.weight");
+    if (tied == true) {
+      checkpoint_.tensors.erase("output.weight");
+      checkpoint_.unreadable.erase("output.weight");
+    }
+    if (tied == false && !present) {
+      return Status(ErrorCode::kCorrupt, folder_.string() +
+                                             ": the tensor 'lm_head.weight' is missing, though "
+                                             "'tie_word_embeddings' in config.json is false");
+    }
     return {};
   }
 
   /// A multimodal checkpoint says it outside, inside, or both.
-  static Result<bool> is_tied(const json& config) {
+  static Result<std::optional<bool>> is_tied(const json& config) {
     SLUICE_ASSIGN(auto tied, json_value<bool>(config, "tie_word_embeddings"));
     if (!tied) {
       SLUICE_ASSIGN(tied, json_value<bool>(text_config(config), "tie_word_embeddings"));
     }
-    return tied.value_or(false);
+    return tied;
   }
 
   /// quantization_config.weight_block_size, where there is one.
@@ -132,13 +147,13 @@ class FolderOpener {
                                      *std::move(scales));
       }
     }
-    if (!tensor.foreign.empty()) {
+    if (tensor.foreign) {
       std::optional<TensorInfo> codes;
       if (translated) {
         SLUICE_ASSIGN(codes, read_codes(tensor));
       }
       if (!codes) {
-        collector_.add_unreadable(name, tensor.foreign);
+        collector_.add_unreadable(name, *tensor.foreign);
         return {};
       }
       tensor.info = *std::move(codes);

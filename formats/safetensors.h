@@ -5,6 +5,7 @@
 // Offsets count from the end of the header.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,11 +14,11 @@
 
 namespace sluice {
 
-/// A tensor under the file's own name. Where `foreign` names a dtype that this build cannot read,
-/// info.type says nothing.
+/// A tensor under the file's own name. `foreign` is the dtype where it is not one of TensorType's:
+/// info.type says nothing then, and nobody has compared the size with the shape.
 struct SafetensorsTensor {
   TensorInfo info;  // one range
-  std::string foreign;
+  std::optional<std::string> foreign;
 };
 
 /// All tensors of one file, in the header's order of names; `file` becomes the index in their

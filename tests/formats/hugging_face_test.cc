@@ -10,11 +10,13 @@
 
 #include "formats/hf_names.h"
 #include "tests/formats/gguf_builder.h"
+#include "tests/formats/safetensors_builder.h"
 #include "tests/formats/temporary_folder.h"
 
 namespace sluice {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -128,6 +130,16 @@ TEST_F(ConfigTest, RopeOfOldAndNew) {
       good("qwen3_moe", R"("rope_scaling":{"rope_type":"yarn","factor":40,"mscale":0.707,)"
                         R"("mscale_all_dim":0.707})");
   EXPECT_EQ(*mscale.real("rope.attention_factor"), 1.0);
+}
+
+TEST_F(ConfigTest, LinearScalingHasAFactorAndNoLength) {
+  const auto linear = good("qwen3_moe", R"("rope_scaling":{"type":"linear","factor":2,)"
+                                        R"("original_max_position_embeddings":1024})");
+  EXPECT_EQ(*linear.text("rope.scaling.type"), "linear");
+  EXPECT_EQ(*linear.real("rope.scaling.factor"), 2.0);
+  EXPECT_EQ(*linear.integer("rope.scaling.original_context_length"), std::nullopt);
+  EXPECT_THAT(open("qwen3_moe", R"("rope_scaling":{"type":"linear"})").status().message(),
+              HasSubstr("'factor' of rope_type 'linear' is missing"));
 }
 
 TEST_F(ConfigTest, DeepSeekV3AsPublished) {
@@ -291,6 +303,45 @@ TEST_F(ConfigTest, ExpertsOfAFolderAreStackedAndOthersNamedWhenNeeded) {
   EXPECT_EQ(checkpoint->find("output.weight"), nullptr);
   EXPECT_NE(checkpoint->find("extra.thing"), nullptr);
   EXPECT_THAT(checkpoint->require("output_norm.weight").status().message(), HasSubstr("I8"));
+}
+
+TEST_F(ConfigTest, ALostHeadIsNotTheEmbedding) {
+  const auto with = [&](const char* name, const char* dtype, const char* members) {
+    test::SafetensorsBuilder file;
+    file.count_up("model.embed_tokens.weight", {4, 64});
+    file.add(name, dtype, {4, 64}, std::string(4 * 64 * 4, 'h'));
+    folder_.write("model.safetensors", file.build());
+    good("mixtral", members);
+    return open_checkpoint(folder_.path());
+  };
+  const auto lost = with("model.norm.weight", "F32", R"("tie_word_embeddings":false)");
+  ASSERT_FALSE(lost.ok());
+  EXPECT_THAT(lost.status().message(),
+              AllOf(HasSubstr("'lm_head.weight'"), HasSubstr("'tie_word_embeddings'")));
+  EXPECT_TRUE(with("model.norm.weight", "F32", R"("tie_word_embeddings":true)").ok());
+  EXPECT_TRUE(with("lm_head.weight", "F32", R"("tie_word_embeddings":false)").ok());
+  // An empty dtype is none that can be read: the tensor is not used unchecked.
+  const auto foreign = with("lm_head.weight", "", R"("tie_word_embeddings":false)");
+  ASSERT_TRUE(foreign.ok()) << foreign.status().message();
+  EXPECT_EQ(foreign->find("output.weight"), nullptr);
+  EXPECT_FALSE(foreign->require("output.weight").ok());
+}
+
+TEST_F(ConfigTest, NormsOfQueryAndKeyAreTheArchitecturesNotTheTensors) {
+  test::SafetensorsBuilder file;
+  file.count_up("model.embed_tokens.weight", {4, 64});
+  folder_.write("model.safetensors", file.build());
+  const auto norm = [&](const char* model_type, const char* members) {
+    good(model_type, members);
+    const auto checkpoint = open_checkpoint(folder_.path());
+    EXPECT_TRUE(checkpoint.ok()) << checkpoint.status().message();
+    return checkpoint.ok() ? *checkpoint->text("attention.qk_norm") : std::nullopt;
+  };
+  EXPECT_EQ(norm("qwen3_moe", ""), "head");
+  EXPECT_EQ(norm("olmoe", ""), "projection");
+  // GLM-4.5-Air has none, GLM-4.5 has: GGUF files do not say, config.json does.
+  EXPECT_EQ(norm("glm4_moe", ""), "none");
+  EXPECT_EQ(norm("glm4_moe", R"("use_qk_norm":true)"), "head");
 }
 
 TEST(HfNames, NumbersGoWhereTheyBelong) {

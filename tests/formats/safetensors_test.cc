@@ -84,6 +84,15 @@ TEST_F(SafetensorsTest, EachFieldMadeHostileIsRefused) {
   EXPECT_THAT(read(file_of(many + "0]", 0)).status().message(), HasSubstr("more than 2097152"));
 }
 
+// It once passed for "a dtype that we know", and the shape for a size that had been checked.
+TEST_F(SafetensorsTest, AnEmptyDtypeIsForeign) {
+  const auto tensors =
+      read(file_of(R"({"a":{"dtype":"","shape":[1000],"data_offsets":[0,4]}})", 4));
+  ASSERT_TRUE(tensors.ok()) << tensors.status().message();
+  ASSERT_EQ(tensors->size(), 1u);
+  EXPECT_EQ(tensors->front().foreign, std::optional<std::string>(""));
+}
+
 TEST_F(SafetensorsTest, TheLengthOfTheHeaderIsChecked) {
   for (const std::uint64_t length :
        {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{3}, ~std::uint64_t{0}}) {
