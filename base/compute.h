@@ -13,19 +13,28 @@
 
 namespace sluice {
 
-/// How a matrix lies in memory: row by row as in the file, or turned for a device to multiply
-/// faster (base/strip_layout.h).
-enum class WeightLayout : std::uint8_t { kRows, kStrips };
+/// How a matrix lies in memory: row by row as in most files, turned for a device to multiply faster
+/// (base/strip_layout.h), or column by column: some files' experts.
+enum class WeightLayout : std::uint8_t { kRows, kStrips, kColumns };
 
-/// A weight matrix `[rows, columns]`, each row a run of blocks.
+/// A weight matrix `[rows, columns]`, each row a run of blocks. Column by column it is of F32, F16
+/// or BF16, and element (row, column) is number row * row_step + column * column_stride: the gate
+/// or up half, or every second row, of a tensor that has both.
 struct WeightMatrix {
   const TensorFormat* format = nullptr;
   const std::byte* data = nullptr;
   std::size_t rows = 0;     // outputs
   std::size_t columns = 0;  // inputs
   WeightLayout layout = WeightLayout::kRows;
+  std::size_t row_step = 1;       // of kColumns, as below
+  std::size_t column_stride = 0;  // in elements
   std::size_t row_bytes() const { return format->bytes(columns); }
   std::size_t bytes() const { return rows * row_bytes(); }
+  /// Where the row begins; with kStrips, for a row that begins a strip.
+  const std::byte* row(std::size_t index) const {
+    return data + index * (layout == WeightLayout::kColumns ? row_step * format->block_bytes
+                                                            : row_bytes());
+  }
 };
 
 /// A matrix that may be rearranged where it lies.

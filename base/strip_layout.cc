@@ -11,6 +11,13 @@ constexpr std::size_t kMaxBlockBytes = 512;
 
 void decode_row(const WeightMatrix& matrix, std::size_t row, float* out) {
   const TensorFormat& format = *matrix.format;
+  if (matrix.layout == WeightLayout::kColumns) {
+    const std::byte* from = matrix.row(row);
+    for (std::size_t i = 0; i < matrix.columns; ++i) {
+      format.decode(from + i * matrix.column_stride * format.block_bytes, out + i, 1);
+    }
+    return;
+  }
   const std::size_t strip = row / kStripRows * kStripRows;
   if (matrix.layout == WeightLayout::kRows || strip + kStripRows > matrix.rows) {
     return format.decode(matrix.data + row * matrix.row_bytes(), out, matrix.columns);

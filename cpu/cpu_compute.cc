@@ -31,7 +31,9 @@ DotTile tile_of(const WeightMatrix& weight, const Activations& input,
   tile.format = weight.format;
   tile.row_bytes = weight.row_bytes();
   tile.layout = weight.layout;
-  tile.weight = weight.data + first_weight_row * tile.row_bytes;
+  tile.row_step = weight.row_step;
+  tile.column_stride = weight.column_stride;
+  tile.weight = weight.row(first_weight_row);
   tile.weight_rows = std::min(kTileWeightRows, weight.rows - first_weight_row);
   tile.columns = weight.columns;
   tile.n_rows = std::min(kTileActivationRows, n_rows - first_row);

@@ -18,7 +18,9 @@ const std::byte* turned_strip(const DotTile& tile, std::size_t first_row, std::s
 }
 
 void dot(const DotTile& tile, std::byte* scratch) {
-  if (tile.codes != nullptr && tile.format->group != 0) {
+  if (tile.layout == WeightLayout::kColumns) {
+    column_dot(tile, scratch);
+  } else if (tile.codes != nullptr && tile.format->group != 0) {
     quantised_dot(tile, scratch);
   } else {
     float_dot(tile, scratch);

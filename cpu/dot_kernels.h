@@ -8,7 +8,7 @@
 
 namespace sluice::SLUICE_ISA {
 
-/// Kernels::dot: one of the two below.
+/// Kernels::dot: one of the three below.
 void dot(const DotTile& tile, std::byte* scratch);
 
 namespace {
@@ -28,6 +28,8 @@ const std::byte* turned_strip(const DotTile& tile, std::size_t first_row, std::s
 /// No quantised format has more bytes to an element than nine eighths.
 inline constexpr std::size_t kMaxStripBytes = kStripRows * kSegment * 9 / 8;
 
+/// Rule 3 for WeightLayout::kColumns.
+void column_dot(const DotTile& tile, std::byte* scratch);
 /// canonical.h's rule 2. REQUIRES: the format is quantised, tile.codes is not null.
 void quantised_dot(const DotTile& tile, std::byte* scratch);
 /// Rule 3; quantised weights are decoded first.

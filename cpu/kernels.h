@@ -30,6 +30,7 @@ struct DotTile {
   const std::byte* weight = nullptr;          // [weight_rows, row_bytes]
   WeightLayout layout = WeightLayout::kRows;  // kStrips: the first row begins a strip
   std::size_t row_bytes = 0;
+  std::size_t row_step = 1, column_stride = 0;  // of kColumns, as in WeightMatrix
   std::size_t weight_rows = 0;
   std::size_t columns = 0;
 

@@ -117,6 +117,29 @@ TEST(CpuCompute, MultipliesWhatItRepackedToTheSameBits) {
   }
 }
 
+// Gate and up in turn, column by column, as some files' experts have them.
+TEST(CpuCompute, MultipliesInterleavedColumns) {
+  std::mt19937 random(15);
+  Product p = make_product(TensorType::kBF16, 150, 77, 5, false, true, random);
+  const std::size_t bytes = p.weight.matrix.format->block_bytes;
+  std::vector<std::byte> both(2 * p.weight.bytes.size());
+  for (std::size_t row = 0; row < 150; ++row) {
+    for (std::size_t column = 0; column < 77; ++column) {
+      std::copy_n(p.weight.matrix.row(row) + column * bytes, bytes,
+                  both.data() + (column * 300 + 2 * row + 1) * bytes);
+    }
+  }
+  p.task.weight.data = both.data() + bytes;
+  p.task.weight.layout = WeightLayout::kColumns;
+  p.task.weight.row_step = 2;
+  p.task.weight.column_stride = 300;
+  for_each_compute([&](Compute& compute) {
+    std::fill(p.output.begin(), p.output.end(), 9.0f);
+    compute.matmul({&p.task, 1});
+    EXPECT_EQ(bits(p.output), bits(p.want));
+  });
+}
+
 TEST(CpuCompute, GivesARowTheSameBitsAloneAndInABatch) {
   std::mt19937 random(12);
   for (const TensorFormat& format : tensor_formats()) {

@@ -219,5 +219,75 @@ TEST(DotKernels, DoNotOverflow) {
   }
 }
 
+/// The same numbers column by column, among others: element (row, column) at row * row_step +
+/// column * column_stride.
+OwnedMatrix in_columns(const OwnedMatrix& rows, std::size_t row_step, std::size_t column_stride) {
+  const WeightMatrix& matrix = rows.matrix;
+  const std::size_t bytes = matrix.format->block_bytes;
+  OwnedMatrix owned;
+  // No more than the last element, and before it bytes that are not a number in any format.
+  owned.bytes.assign(
+      ((matrix.rows - 1) * row_step + (matrix.columns - 1) * column_stride + 1) * bytes,
+      std::byte{0xff});
+  for (std::size_t r = 0; r < matrix.rows; ++r) {
+    for (std::size_t c = 0; c < matrix.columns; ++c) {
+      std::copy_n(matrix.row(r) + c * bytes, bytes,
+                  owned.bytes.data() + (r * row_step + c * column_stride) * bytes);
+    }
+  }
+  owned.matrix = matrix;
+  owned.matrix.data = owned.bytes.data();
+  owned.matrix.layout = WeightLayout::kColumns;
+  owned.matrix.row_step = row_step;
+  owned.matrix.column_stride = column_stride;
+  return owned;
+}
+
+TEST(DotKernels, MultiplyColumnsToTheBitsOfRows) {
+  std::mt19937 random(77);
+  for (const TensorType type : {TensorType::kF32, TensorType::kF16, TensorType::kBF16}) {
+    for (const std::size_t rows : {1, 16, 50, 64}) {
+      for (const std::size_t columns : {1, 16, 45, 512, 1100}) {
+        for (const std::size_t row_step : {1, 2}) {
+          SCOPED_TRACE(tensor_format(type).name);
+          const OwnedMatrix plain = random_matrix(tensor_format(type), rows, columns, random);
+          const OwnedMatrix stored = in_columns(plain, row_step, 2 * rows + 3);
+          const OwnedActivations x = random_activations(3, columns, false, random);
+          const std::vector<std::uint32_t> index = {2, 0, 2, 1, 0};
+          for (const TestedKernels& tested : tested_kernels()) {
+            AlignedBuffer scratch = AlignedBuffer::allocate(kDotScratchBytes).value();
+            std::vector<float> output(index.size() * rows);
+            DotTile tile;
+            tile.format = stored.matrix.format;
+            tile.weight = stored.matrix.data;
+            tile.layout = stored.matrix.layout;
+            tile.row_step = row_step;
+            tile.column_stride = stored.matrix.column_stride;
+            tile.weight_rows = rows;
+            tile.columns = columns;
+            tile.values = x.view.values;
+            tile.row_index = index.data();
+            tile.n_rows = index.size();
+            tile.output = output.data();
+            tile.output_stride = rows;
+            tested.kernels->dot(tile, scratch.data());
+            for (std::size_t at = 0; at < output.size(); ++at) {
+              const PlainDot want = plain_dot(plain.matrix, at % rows, x.view, index[at / rows]);
+              ASSERT_EQ(std::bit_cast<std::uint32_t>(output[at]),
+                        std::bit_cast<std::uint32_t>(want.canonical))
+                  << tested.name << ", " << rows << " x " << columns << ", step " << row_step;
+              ASSERT_NEAR(static_cast<double>(output[at]), want.exact, want.bound());
+            }
+          }
+          std::vector<float> want(columns), got(columns);
+          decode_row(plain.matrix, rows - 1, want.data());
+          decode_row(stored.matrix, rows - 1, got.data());
+          EXPECT_EQ(got, want);
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace sluice::testing
