@@ -1,6 +1,7 @@
 // The command line. Results go to standard output, everything else to standard error.
-// Exit status: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C.
+// Exit status: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C, 143 by SIGTERM.
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
@@ -8,6 +9,7 @@
 
 #include <CLI/CLI.hpp>
 #include <array>
+#include <cerrno>
 #include <cstdio>
 #include <exception>
 #include <memory>
@@ -34,7 +36,17 @@ class PrintableMessage final : public spdlog::custom_flag_formatter {
   }
 };
 
-constexpr int kDone = 0, kFailed = 1, kWrongUsage = 2, kInterrupted = 130;
+constexpr int kDone = 0, kFailed = 1, kWrongUsage = 2;
+
+/// A standard stream that the caller closed would be the next file that is opened, and a prompt
+/// would be read from the model: what is put in its place fails to be read or written.
+void keep_standard_streams() {
+  for (const int number : {0, 1, 2}) {
+    if (fcntl(number, F_GETFD) >= 0 || errno != EBADF) continue;
+    // The lowest free number is this one.
+    [[maybe_unused]] const int taken = ::open("/dev/null", number == 0 ? O_WRONLY : O_RDONLY);
+  }
+}
 
 int run(int argc, char** argv) {
   CLI::App app("Sluice runs mixture-of-experts language models whose experts stay on disk.",
@@ -67,8 +79,11 @@ int run(int argc, char** argv) {
       spdlog::error("standard output cannot be written: the result is lost");
       return kFailed;
     }
-    if (status.ok()) return sluice::apps::cancel_requested().load() ? kInterrupted : kDone;
-    if (status.code() == sluice::ErrorCode::kCancelled) return kInterrupted;
+    if (status.ok())
+      return sluice::apps::cancel_requested().load() ? sluice::apps::cancelled_exit_status()
+                                                     : kDone;
+    if (status.code() == sluice::ErrorCode::kCancelled)
+      return sluice::apps::cancelled_exit_status();
     spdlog::error("{}", status.message());
     return kFailed;
   }
@@ -78,6 +93,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  keep_standard_streams();
   spdlog::set_default_logger(spdlog::stderr_color_st("sluice"));
   auto formatter = std::make_unique<spdlog::pattern_formatter>();
   formatter->add_flag<PrintableMessage>('*').set_pattern("sluice: %^%*%$");

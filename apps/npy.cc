@@ -1,6 +1,8 @@
 #include "apps/npy.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <bit>
@@ -13,9 +15,42 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "'<f4' below");
 
-Status failure(const std::string& path) {
-  return Status(ErrorCode::kIo,
-                fmt::format("{}: cannot be written: {}", path, std::strerror(errno)));
+/// Magic, version 1.0, a 16-bit length and a Python literal; all together a multiple of 64, ended
+/// by a line feed.
+std::string npy_header(std::size_t rows, std::size_t columns) {
+  std::string literal =
+      fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, columns);
+  constexpr std::size_t kPrefix = 10;
+  literal.append(63 - (kPrefix + literal.size()) % 64, ' ').push_back('\n');
+  std::string header = "\x93NUMPY\x01";
+  header += '\0';
+  header += static_cast<char>(literal.size() & 0xff);
+  header += static_cast<char>(literal.size() >> 8);
+  return header + literal;
+}
+
+struct Target {
+  int descriptor = -1;
+  bool created = false;  // the path named nothing before
+  bool shared = false;   // it is standard output or standard error
+};
+
+/// What standard output or standard error already is goes on from where that stands: opened once
+/// more, each would write over the other.
+Target open_target(const std::string& path) {
+  struct stat wanted = {}, standard = {};
+  if (stat(path.c_str(), &wanted) == 0) {
+    for (const int number : {STDOUT_FILENO, STDERR_FILENO}) {
+      const bool same = fstat(number, &standard) == 0 && wanted.st_dev == standard.st_dev &&
+                        wanted.st_ino == standard.st_ino;
+      if (same && (fcntl(number, F_GETFL) & O_ACCMODE) != O_RDONLY)
+        return {.descriptor = fcntl(number, F_DUPFD_CLOEXEC, 0), .shared = true};
+    }
+  }
+  const int existing = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (existing >= 0 || errno != ENOENT) return {.descriptor = existing};
+  return {.descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666),
+          .created = true};
 }
 
 }  // namespace
@@ -24,51 +59,59 @@ Result<NpyWriter> NpyWriter::create(const std::string& path, std::size_t rows,
                                     std::size_t columns) {
   NpyWriter writer;
   writer.path_ = path;
-  std::error_code ignored;
-  const bool in_place =
-      std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored);
-  writer.written_ = in_place ? path : fmt::format("{}.{}.part", path, getpid());
-  writer.file_.reset(std::fopen(writer.written_.c_str(), "wb"));
-  if (!writer.file_) return failure(path);
-  std::string header =
-      fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, columns);
-  // Magic, version 1.0 and a 16-bit length come before; all together a multiple of 64, ended by a
-  // line feed.
-  constexpr std::size_t kPrefix = 10;
-  header.append(63 - (kPrefix + header.size()) % 64, ' ').push_back('\n');
-  const auto length = static_cast<std::uint16_t>(header.size());
-  const char prefix[kPrefix] = {'\x93',
-                                'N',
-                                'U',
-                                'M',
-                                'P',
-                                'Y',
-                                1,
-                                0,
-                                static_cast<char>(length & 0xff),
-                                static_cast<char>(length >> 8)};
-  if (std::fwrite(prefix, 1, kPrefix, writer.file_.get()) != kPrefix ||
-      std::fwrite(header.data(), 1, header.size(), writer.file_.get()) != header.size()) {
-    return failure(path);
+  writer.header_ = npy_header(rows, columns);
+  const Target target = open_target(path);
+  if (target.descriptor < 0) return writer.failure();
+  struct stat about = {};
+  writer.created_ = target.created;
+  writer.regular_ =
+      !target.shared && fstat(target.descriptor, &about) == 0 && S_ISREG(about.st_mode);
+  writer.file_.reset(fdopen(target.descriptor, "wb"));
+  if (!writer.file_) {
+    const Status status = writer.failure();
+    ::close(target.descriptor);
+    return status;
   }
   return writer;
 }
 
+Status NpyWriter::failure() const {
+  return Status(ErrorCode::kIo,
+                fmt::format("{}: cannot be written: {}", path_, std::strerror(errno)));
+}
+
+/// What the file held goes only now.
+Status NpyWriter::begin() {
+  begun_ = true;
+  if (regular_ && ftruncate(fileno(file_.get()), 0) != 0) return failure();
+  if (std::fwrite(header_.data(), 1, header_.size(), file_.get()) != header_.size())
+    return failure();
+  return {};
+}
+
 Status NpyWriter::write(std::span<const float> row) {
+  if (!begun_) SLUICE_TRY(begin());
   if (std::fwrite(row.data(), sizeof(float), row.size(), file_.get()) != row.size())
-    return failure(path_);
+    return failure();
   return {};
 }
 
 Status NpyWriter::close() {
-  if (std::fclose(file_.release()) != 0) return failure(path_);
-  if (written_ != path_ && std::rename(written_.c_str(), path_.c_str()) != 0) return failure(path_);
-  written_ = path_;
+  // Flushed while it is still open, so that a failure can be undone.
+  if (std::fflush(file_.get()) != 0) return failure();
+  if (std::fclose(file_.release()) != 0) return failure();
   return {};
 }
 
 NpyWriter::~NpyWriter() {
-  if (written_ != path_) std::remove(written_.c_str());
+  if (!file_) return;
+  const int descriptor = regular_ && begun_ ? fcntl(fileno(file_.get()), F_DUPFD_CLOEXEC, 0) : -1;
+  file_.reset();  // writes what it still holds
+  std::error_code ignored;
+  if (created_) std::filesystem::remove(std::filesystem::canonical(path_, ignored), ignored);
+  if (descriptor < 0) return;
+  [[maybe_unused]] const int result = ftruncate(descriptor, 0);
+  ::close(descriptor);
 }
 
 }  // namespace sluice::apps

@@ -21,8 +21,13 @@ constexpr std::size_t kPart = 64 << 10;
 Result<TextSource> TextSource::open(const std::string& path) {
   TextSource source;
   source.path_ = path == "-" ? "standard input" : path;
-  source.descriptor_ =
-      path == "-" ? ::dup(STDIN_FILENO) : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (path == "-" && (fcntl(STDIN_FILENO, F_GETFL) & O_ACCMODE) == O_WRONLY) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "standard input is closed: give the text as an option or in a file");
+  }
+  // A pipe that nobody writes to yet is waited for in `next`, where a signal ends the wait.
+  source.descriptor_ = path == "-" ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
+                                   : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (source.descriptor_ < 0)
     return Status(ErrorCode::kNotFound, fmt::format("{}: {}", source.path_, std::strerror(errno)));
   struct stat about = {};
@@ -57,13 +62,13 @@ Result<std::string_view> TextSource::next() {
   std::string_view part = text_.substr(0, kPart);
   text_.remove_prefix(part.size());
   while (descriptor_ >= 0) {
+    SLUICE_TRY(wait_readable(descriptor_).with_context(path_));
     const ssize_t count = ::read(descriptor_, buffer_.data(), buffer_.size());
-    if (cancel_requested().load()) return Status(ErrorCode::kCancelled, "stopped on request");
     if (count >= 0) {
       part = std::string_view(buffer_).substr(0, static_cast<std::size_t>(count));
       break;
     }
-    if (errno != EINTR) {
+    if (errno != EINTR && errno != EAGAIN) {
       return Status(ErrorCode::kIo,
                     fmt::format("{}: cannot be read: {}", path_, std::strerror(errno)));
     }

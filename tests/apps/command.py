@@ -1,0 +1,27 @@
+"""The command and the bundled model, for the tests beside this file. Standard library only."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+SLUICE = sys.argv.pop(1) if len(sys.argv) > 1 else "build/release/sluice"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+MODEL = str(ROOT / "models" / "tales.gguf")
+STORY = str(ROOT / "tests/data/models/tales/valid.txt")
+MIB = 1 << 20
+
+
+def sluice(*arguments, **options):
+    return subprocess.run([SLUICE, *map(str, arguments)], capture_output=True, timeout=300, **options)
+
+
+def sluice_json(*arguments, **options):
+    done = sluice(*arguments, "--json", **options)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.count(b"\n") == 1 and done.stdout.endswith(b"\n"), done.stdout
+    return json.loads(done.stdout)
+
+
+def min_ram(*arguments):
+    return sluice_json("info", MODEL, *arguments)["min_ram"]
