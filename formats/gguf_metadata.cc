@@ -6,6 +6,8 @@
 #include <utility>
 #include <variant>
 
+#include "formats/vocabulary_bounds.h"
+
 namespace sluice {
 namespace {
 
@@ -30,6 +32,8 @@ constexpr std::uint64_t kLongestKey = 65535;  // the format's own limit
 constexpr std::uint64_t kLongestText = std::uint64_t{1} << 20;
 constexpr std::uint64_t kLongestList = std::uint64_t{1} << 16;
 constexpr std::uint64_t kLargestCharacterMap = std::uint64_t{16} << 20;
+constexpr std::uint64_t kMostSettings = std::uint64_t{32} << 20;  // bytes of keys and values kept
+constexpr std::uint64_t kOverhead = 128;                          // of keeping one, about
 constexpr int kDeepestArray = 4;
 
 using Scalar = std::variant<bool, std::int64_t, double>;
@@ -77,10 +81,18 @@ class MetadataReader {
     SLUICE_TRY(reader_.read_text(key_, length, "key"));
     if (key_.find('\0') != std::string::npos) return reader_.corrupt("key", "holds a NUL");
     if (!seen_.insert(key_).second) return reader_.corrupt("key", "'" + key_ + "' appears twice");
+    SLUICE_TRY(count_kept(key_.size() + kOverhead));
     SLUICE_ASSIGN(const ValueKind kind, read_kind());
     if (kind == ValueKind::kArray) return read_array(0);
     if (kind == ValueKind::kText) return read_text();
     return keep_scalar(kind);
+  }
+
+  Status count_kept(std::uint64_t bytes) {
+    kept_ += bytes;
+    if (kept_ <= kMostSettings) return {};
+    return reader_.corrupt(
+        key_, "the settings so far take more than " + std::to_string(kMostSettings) + " bytes");
   }
 
   Result<ValueKind> read_kind() {
@@ -95,6 +107,7 @@ class MetadataReader {
     SLUICE_ASSIGN(const auto length, reader_.read<std::uint64_t>(key_));
     // What is this long is a whole file of another kind carried along (tokenizer.huggingface.json).
     if (length > kLongestText) return reader_.skip(length, key_);
+    SLUICE_TRY(count_kept(length));
     std::string text;
     SLUICE_TRY(reader_.read_text(text, length, key_));
     metadata_.values.emplace(key_, std::move(text));
@@ -184,13 +197,15 @@ class MetadataReader {
   }
 
   Status read_texts(StringTable& table, std::uint64_t count) {
+    VocabularyBounds bounds;
+    std::string wrong = VocabularyBounds::refuse_count(count);
+    if (!wrong.empty()) return reader_.corrupt(key_, wrong);
     table.reserve(static_cast<std::size_t>(count), 0);
     std::string text;
     for (std::uint64_t i = 0; i < count; ++i) {
       SLUICE_ASSIGN(const auto length, reader_.read<std::uint64_t>(key_));
-      if (length > kLongestText) {
-        return reader_.corrupt(key_, "a text of " + std::to_string(length) + " bytes");
-      }
+      wrong = bounds.refuse(length);
+      if (!wrong.empty()) return reader_.corrupt(key_, wrong);
       SLUICE_TRY(reader_.read_text(text, length, key_));
       table.push_back(text);
     }
@@ -205,8 +220,19 @@ class MetadataReader {
     return {};
   }
 
+  /// A list with one for each token, before it is read.
+  Status check_token_count(std::uint64_t count) const {
+    const std::string wrong = VocabularyBounds::refuse_count(count);
+    if (!wrong.empty()) return reader_.corrupt(key_, wrong);
+    const std::size_t tokens = metadata_.tokens.size();  // mostly they come first
+    if (tokens == 0 || count == 0 || count == tokens) return {};
+    return reader_.corrupt(
+        key_, std::to_string(count) + " values for " + std::to_string(tokens) + " tokens");
+  }
+
   Status read_scores(ValueKind kind, std::uint64_t count) {
     if (kind != ValueKind::kF32) return reader_.corrupt(key_, "must be an array of float32");
+    SLUICE_TRY(check_token_count(count));
     metadata_.scores.resize(static_cast<std::size_t>(count));
     return reader_.read(std::as_writable_bytes(std::span(metadata_.scores)), key_);
   }
@@ -225,6 +251,7 @@ class MetadataReader {
     const bool types = key_ == "tokenizer.ggml.token_type";
     // Nobody's setting is this long.
     if (!types && count > kLongestList) return reader_.skip(count * least_bytes(kind), key_);
+    SLUICE_TRY(types ? check_token_count(count) : count_kept(count * sizeof(std::int64_t)));
     std::vector<std::int64_t> integers;
     std::vector<double> reals;
     for (std::uint64_t i = 0; i < count; ++i) {
@@ -255,6 +282,7 @@ class MetadataReader {
   GgufMetadata metadata_;
   std::set<std::string, std::less<>> seen_;
   std::string key_;
+  std::uint64_t kept_ = 0;
 };
 
 }  // namespace

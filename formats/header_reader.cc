@@ -128,14 +128,19 @@ Status HeaderReader::error(ErrorCode code, std::string_view field, std::string_v
   return Status(code, text.append(message));
 }
 
-Result<AlignedBuffer> read_whole_file(const std::string& path, std::uint64_t limit,
-                                      std::size_t* size) {
+Result<HeaderReader> open_whole_file(const std::string& path, std::uint64_t limit) {
   SLUICE_ASSIGN(HeaderReader reader, HeaderReader::open(path));
   if (reader.file_size() > limit) {
     return Status(ErrorCode::kUnsupported, path + ": " + std::to_string(reader.file_size()) +
                                                " bytes, more than the " + std::to_string(limit) +
                                                " that such a file may have");
   }
+  return reader;
+}
+
+Result<AlignedBuffer> read_whole_file(const std::string& path, std::uint64_t limit,
+                                      std::size_t* size) {
+  SLUICE_ASSIGN(HeaderReader reader, open_whole_file(path, limit));
   *size = static_cast<std::size_t>(reader.file_size());
   SLUICE_ASSIGN(AlignedBuffer buffer, AlignedBuffer::allocate(*size));
   SLUICE_TRY(reader.read(std::span(buffer.data(), *size), "contents"));

@@ -73,6 +73,8 @@ class HeaderReader {
   std::vector<std::byte> buffer_;
 };
 
+/// For a file that is read from end to end; kUnsupported when it is larger than `limit` bytes.
+Result<HeaderReader> open_whole_file(const std::string& path, std::uint64_t limit);
 /// A whole small file; kUnsupported when it is larger than `limit` bytes.
 Result<AlignedBuffer> read_whole_file(const std::string& path, std::uint64_t limit,
                                       std::size_t* size);

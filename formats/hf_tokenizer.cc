@@ -61,9 +61,7 @@ class TokenizerFolder {
     SLUICE_ASSIGN(const json tokenizer_config, read_optional("tokenizer_config.json"));
     if (exists("tokenizer.json")) {
       if (const Status status = read_tokenizer(tokenizer_config); !status.ok()) {
-        if (status.code() != ErrorCode::kUnsupported) {
-          return status.with_context(path("tokenizer.json"));
-        }
+        if (status.code() != ErrorCode::kUnsupported) return status;
         data_ = TokenizerData();
         data_.unusable = status.message();
       }
@@ -95,7 +93,15 @@ class TokenizerFolder {
   }
 
   Status read_tokenizer(const json& tokenizer_config) {
-    SLUICE_ASSIGN(TokenizerJson file, read_tokenizer_json(path("tokenizer.json")));
+    const std::string file_path = path("tokenizer.json");
+    SLUICE_ASSIGN(TokenizerJson file, read_tokenizer_json(file_path));
+    const Status status = translate_tokenizer(file, tokenizer_config);
+    const bool said = status.ok() || status.code() == ErrorCode::kUnsupported;
+    return said ? status : status.with_context(file_path);
+  }
+
+  /// kUnsupported names what cannot be done, and says by itself where that stands.
+  Status translate_tokenizer(TokenizerJson& file, const json& tokenizer_config) {
     const json* model = json_member(file.document, "model");
     if (model == nullptr) return corrupt("'model' is missing");
     SLUICE_ASSIGN(const auto type, json_value<std::string>(*model, "type"));

@@ -73,12 +73,8 @@ class FolderOpener {
   }
 
   Status read_tensors(const json& config) {
-    SLUICE_ASSIGN(auto tensors, read_safetensors_folder(folder_.string(), checkpoint_.files));
-    for (SafetensorsTensor& tensor : tensors) {
-      if (const Status status = add(std::move(tensor)); !status.ok()) {
-        return status.with_context(folder_.string());
-      }
-    }
+    SLUICE_TRY(read_safetensors_folder(folder_.string(), checkpoint_.files,
+                                       [&](SafetensorsTensor tensor) { return add(tensor); }));
     SLUICE_ASSIGN(const ScaleBlock block, scale_block(config));
     if (const Status status = collector_.finish(checkpoint_, block); !status.ok()) {
       return status.with_context(folder_.string());
@@ -134,7 +130,7 @@ class FolderOpener {
         {static_cast<std::uint64_t>((*sizes)[0]), static_cast<std::uint64_t>((*sizes)[1])});
   }
 
-  Status add(SafetensorsTensor tensor) {
+  Status add(SafetensorsTensor& tensor) {
     const auto translated = translate_tensor_name(tensor.info.name, checkpoint_.architecture);
     if (translated && translated->name.empty()) return {};
     const std::string name = translated ? translated->name : tensor.info.name;

@@ -1,9 +1,10 @@
 #include "formats/json.h"
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <span>
 #include <utility>
-
-#include "formats/header_reader.h"
 
 namespace sluice {
 namespace {
@@ -34,22 +35,70 @@ std::optional<std::int64_t> as_integer(const nlohmann::json& value) {
   return std::nullopt;
 }
 
-/// An iterator that tells how far the parser came when a check of ours stops it.
+/// Bytes of a file one after the other, a piece of it in memory. The parser collects whatever lies
+/// between two quotes, a text or white space, so that is what is bounded.
+class JsonBytes {
+ public:
+  JsonBytes(HeaderReader& reader, std::uint64_t length, std::uint64_t longest_text)
+      : reader_(reader), left_(length), longest_text_(longest_text) {
+    refill();
+  }
+
+  bool ended() const { return at_ == piece_.size(); }
+  const char& current() const { return piece_[at_]; }
+  void advance() {
+    const char passed = piece_[at_];
+    since_quote_ = passed == '"' && !escaped_ ? 0 : since_quote_ + 1;
+    escaped_ = passed == '\\' && !escaped_;
+    ++consumed_;
+    if (++at_ == piece_.size()) refill();
+  }
+  std::uint64_t consumed() const { return consumed_; }
+  /// Why the bytes ended early; ok where they did not.
+  const Status& status() const { return status_; }
+
+ private:
+  void refill() {
+    at_ = 0;
+    piece_.resize(static_cast<std::size_t>(std::min<std::uint64_t>(left_, kPiece)));
+    left_ -= piece_.size();
+    if (since_quote_ > longest_text_) {
+      status_ = reader_.corrupt("JSON", "more than " + std::to_string(longest_text_) +
+                                            " bytes in one text or between two");
+    } else if (!piece_.empty()) {
+      status_ = reader_.read(std::as_writable_bytes(std::span(piece_)), "JSON");
+    }
+    if (!status_.ok()) piece_.clear();
+  }
+
+  static constexpr std::uint64_t kPiece = std::uint64_t{64} << 10;
+  HeaderReader& reader_;
+  std::uint64_t left_;
+  std::uint64_t longest_text_;
+  std::uint64_t consumed_ = 0;
+  std::uint64_t since_quote_ = 0;
+  bool escaped_ = false;  // the byte before was a backslash that counts
+  std::string piece_;
+  std::size_t at_ = 0;
+  Status status_;
+};
+
+/// JsonBytes as the pair of iterators that the parser takes; the end has none.
 struct Cursor {
   using iterator_category = std::input_iterator_tag;
   using value_type = char;
   using difference_type = std::ptrdiff_t;
   using pointer = const char*;
   using reference = const char&;
-  const char* at;
-  const char** furthest;
-  reference operator*() const { return *at; }
+  JsonBytes* bytes = nullptr;
+  bool ended() const { return bytes == nullptr || bytes->ended(); }
+  reference operator*() const { return bytes->current(); }
   Cursor& operator++() {
-    *furthest = ++at;
+    bytes->advance();
     return *this;
   }
-  bool operator==(const Cursor& other) const { return at == other.at; }
-  bool operator!=(const Cursor& other) const { return at != other.at; }
+  bool operator==(const Cursor& other) const { return ended() == other.ended(); }
+  bool operator!=(const Cursor& other) const { return ended() != other.ended(); }
 };
 
 }  // namespace
@@ -64,6 +113,14 @@ nlohmann::json* JsonBuilder::add(nlohmann::json value) {
     fail("more than " + std::to_string(kMostValues) + " values");
     return nullptr;
   }
+  switch (fate_of(value)) {
+    case Fate::kKeep:
+      break;
+    case Fate::kDrop:
+      return &dropped_;
+    case Fate::kStop:
+      return nullptr;
+  }
   if (open_.empty()) {
     root_ = std::move(value);
     return &root_;
@@ -74,6 +131,9 @@ nlohmann::json* JsonBuilder::add(nlohmann::json value) {
   if (!fresh) {
     fail("key '" + key_ + "' appears twice");
     return nullptr;
+  }
+  if (open_.size() == 1 && !place->is_structured()) {
+    return finish_member(root_, key_) ? &dropped_ : nullptr;
   }
   return &*place;
 }
@@ -89,9 +149,10 @@ bool JsonBuilder::open(nlohmann::json container) {
 
 bool JsonBuilder::close() {
   open_.pop_back();
+  const std::string key = std::move(keys_.back());
   keys_.pop_back();
   key_.clear();
-  return true;
+  return open_.size() != 1 || root_.is_array() || finish_member(root_, key);
 }
 
 bool JsonBuilder::key(string_t& value) {
@@ -108,35 +169,26 @@ bool JsonBuilder::parse_error(std::size_t, const std::string&,
   return fail(std::string(bracket == std::string_view::npos ? what : what.substr(bracket + 2)));
 }
 
-Status JsonBuilder::parse(std::string_view text, const std::string& path,
-                          std::uint64_t first_byte) {
-  const char* furthest = text.data();
-  const char* end = text.data() + text.size();
+Status JsonBuilder::parse(HeaderReader& reader, std::uint64_t length, std::uint64_t longest_text) {
+  const std::uint64_t first = reader.position();
+  JsonBytes bytes(reader, length, longest_text);
   bool parsed = false;
   try {
-    parsed =
-        nlohmann::json::sax_parse(Cursor{text.data(), &furthest}, Cursor{end, &furthest}, this);
+    parsed = nlohmann::json::sax_parse(Cursor{&bytes}, Cursor{}, this);
   } catch (const nlohmann::json::exception& error) {
     fail(error.what());
   }
+  SLUICE_TRY(bytes.status());
   if (parsed && error_.empty()) return {};
-  const auto offset = first_byte + static_cast<std::uint64_t>(furthest - text.data());
-  return Status(ErrorCode::kCorrupt,
-                path + ": JSON at byte " + std::to_string(offset) + ": " + error_);
-}
-
-Result<nlohmann::json> parse_json(std::string_view text, const std::string& path,
-                                  std::uint64_t first_byte) {
-  JsonBuilder builder;
-  SLUICE_TRY(builder.parse(text, path, first_byte));
-  return builder.take();
+  return Status(ErrorCode::kCorrupt, reader.path() + ": JSON at byte " +
+                                         std::to_string(first + bytes.consumed()) + ": " + error_);
 }
 
 Result<nlohmann::json> read_json_object(const std::string& path, std::uint64_t limit) {
-  std::size_t size = 0;
-  SLUICE_ASSIGN(const AlignedBuffer bytes, read_whole_file(path, limit, &size));
-  SLUICE_ASSIGN(nlohmann::json document,
-                parse_json({reinterpret_cast<const char*>(bytes.data()), size}, path));
+  SLUICE_ASSIGN(HeaderReader reader, open_whole_file(path, limit));
+  JsonBuilder builder;
+  SLUICE_TRY(builder.parse(reader, reader.file_size()));
+  nlohmann::json document = builder.take();
   if (!document.is_object()) return Status(ErrorCode::kCorrupt, path + ": not a JSON object");
   return document;
 }

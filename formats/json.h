@@ -1,6 +1,7 @@
 #pragma once
-// JSON from files that nobody vouches for: bounded in depth and in the number of values, no key
-// twice, errors with the byte.
+// JSON from files that nobody vouches for: bounded in depth, in the number of values and in the
+// length of a text, no key twice, errors with the byte. Files are parsed as they are read, so that
+// what is kept of them is all that they cost.
 
 #include <cstdint>
 #include <optional>
@@ -12,11 +13,12 @@
 #include <nlohmann/json.hpp>
 
 #include "base/status.h"
+#include "formats/header_reader.h"
 
 namespace sluice {
 
 /// Builds a document from the parser's events. A subclass may divert parts of it
-/// (tokenizer_json.cc).
+/// (tokenizer_json.cc, safetensors.cc), which then take no room in it.
 class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
  public:
   bool null() override { return add(nullptr) != nullptr; }
@@ -36,11 +38,22 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
   bool parse_error(std::size_t position, const std::string& last_token,
                    const nlohmann::detail::exception& error) override;
 
-  /// Runs the parser over `text`; errors say "path: … at byte N", counted from `first_byte`.
-  Status parse(std::string_view text, const std::string& path, std::uint64_t first_byte);
+  /// Runs the parser over the reader's next `length` bytes; errors say "path: JSON at byte N: …".
+  /// A text may have `longest_text` bytes.
+  Status parse(HeaderReader& reader, std::uint64_t length,
+               std::uint64_t longest_text = kLongestText);
   nlohmann::json take() { return std::move(root_); }
 
  protected:
+  static constexpr std::uint64_t kLongestText = std::uint64_t{8} << 20;
+
+  enum class Fate { kKeep, kDrop, kStop };
+  /// What becomes of a value, asked before it goes into the document; what is kStop has called
+  /// fail(). Lists and objects, asked when they begin, cannot be dropped.
+  virtual Fate fate_of(nlohmann::json&) { return Fate::kKeep; }
+  /// The member `key` of the outermost object is whole, and may be taken out of it. False stops.
+  virtual bool finish_member(nlohmann::json&, const std::string&) { return true; }
+
   /// Stops the parser with this message. Always false, to be returned.
   bool fail(std::string message);
   std::size_t depth() const { return open_.size(); }
@@ -55,6 +68,7 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
   bool close();
 
   nlohmann::json root_;
+  nlohmann::json dropped_;
   std::vector<nlohmann::json*> open_;  // containers not yet closed, outermost first
   std::vector<std::string> keys_;      // of each of them
   std::string key_;
@@ -62,8 +76,6 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
   std::string error_;
 };
 
-Result<nlohmann::json> parse_json(std::string_view text, const std::string& path,
-                                  std::uint64_t first_byte = 0);
 /// A document that is an object, from a file of at most `limit` bytes.
 Result<nlohmann::json> read_json_object(const std::string& path, std::uint64_t limit);
 

@@ -1,10 +1,10 @@
 #include "formats/safetensors.h"
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <map>
 #include <optional>
-#include <set>
 #include <utility>
 
 #include "formats/header_reader.h"
@@ -18,6 +18,7 @@ constexpr std::uint64_t kLengthBytes = 8;
 constexpr std::uint64_t kLongestHeader = 100'000'000;  // the format's own limit
 constexpr std::uint64_t kLongestIndex = std::uint64_t{64} << 20;
 constexpr std::size_t kMostDimensions = 8;
+constexpr std::size_t kLongestName = 1024;
 
 struct Dtype {
   std::string_view name;
@@ -41,33 +42,49 @@ std::optional<std::uint64_t> as_unsigned(const nlohmann::json& value) {
   return value.get<std::uint64_t>();
 }
 
-class HeaderParser {
+/// The header while it is read: each tensor is handed on as soon as its entry is whole.
+class HeaderParser : public JsonBuilder {
  public:
-  HeaderParser(std::string path, std::string_view text, std::uint64_t data_size, std::uint32_t file)
-      : path_(std::move(path)), text_(text), data_size_(data_size), file_(file) {}
+  HeaderParser(std::uint64_t data_begin, std::uint64_t data_size, std::uint32_t file,
+               const TakeTensor& take)
+      : data_begin_(data_begin), data_size_(data_size), file_(file), take_(take) {}
 
-  Result<std::vector<SafetensorsTensor>> parse() {
-    SLUICE_ASSIGN(const nlohmann::json header, parse_json(text_, path_, kLengthBytes));
-    if (!header.is_object()) {
-      return Status(ErrorCode::kCorrupt, path_ + ": header at byte 8: not a JSON object");
+  /// What the taker said to a tensor.
+  const Status& refusal() const { return refusal_; }
+
+ protected:
+  Fate fate_of(nlohmann::json& value) override {
+    if (depth() == 0 && !value.is_object()) return stop("header: not a JSON object");
+    if (depth() < 2 || key_at(1) != kMetadata) return Fate::kKeep;
+    return value.is_string() ? Fate::kDrop
+                             : stop("'__metadata__' holds something other than texts");
+  }
+
+  bool finish_member(nlohmann::json& header, const std::string& name) override {
+    const nlohmann::json entry = std::move(header[name]);
+    header.erase(name);
+    if (name == kMetadata) return true;
+    if (name.size() > kLongestName) {
+      return fail("a tensor's name of " + std::to_string(name.size()) + " bytes, more than " +
+                  std::to_string(kLongestName));
     }
-    std::vector<SafetensorsTensor> tensors;
-    tensors.reserve(header.size());
-    for (const auto& [name, entry] : header.items()) {
-      if (name == "__metadata__") continue;
-      SLUICE_ASSIGN(SafetensorsTensor tensor, parse_tensor(name, entry));
-      if (tensor.info.ranges.front().bytes > 0) tensors.push_back(std::move(tensor));
-    }
-    return tensors;
+    auto tensor = parse_tensor(name, entry);
+    if (!tensor.ok()) return fail(tensor.status().message());
+    if (tensor->info.ranges.front().bytes == 0) return true;
+    refusal_ = take_(*std::move(tensor));
+    return refusal_.ok() || fail(refusal_.message());
   }
 
  private:
-  Status corrupt(const std::string& name, std::string_view message) const {
-    // The document has lost its offsets; on this path there is time to look the name up again.
-    const std::size_t at = text_.find('"' + name + '"');
-    const std::uint64_t offset = kLengthBytes + (at == std::string_view::npos ? 0 : at);
-    return Status(ErrorCode::kCorrupt, path_ + ": tensor '" + name + "' at byte " +
-                                           std::to_string(offset) + ": " + std::string(message));
+  static constexpr std::string_view kMetadata = "__metadata__";
+
+  Fate stop(std::string message) {
+    fail(std::move(message));
+    return Fate::kStop;
+  }
+
+  static Status corrupt(const std::string& name, const std::string& message) {
+    return Status(ErrorCode::kCorrupt, "tensor '" + name + "': " + message);
   }
 
   Result<SafetensorsTensor> parse_tensor(const std::string& name, const nlohmann::json& entry) {
@@ -87,9 +104,8 @@ class HeaderParser {
       return corrupt(name, "'data_offsets' " + offsets->dump() + " do not lie in the file's " +
                                std::to_string(data_size_) + " bytes of data; is it whole?");
     }
-    const std::uint64_t data = kLengthBytes + text_.size();
     SafetensorsTensor tensor{{name, TensorType::kF32, {}, {}}, {}};
-    tensor.info.ranges.push_back({file_, data + *begin, *end - *begin});
+    tensor.info.ranges.push_back({file_, data_begin_ + *begin, *end - *begin});
     bool empty = false;
     for (const nlohmann::json& element : *shape) {
       const auto extent = as_unsigned(element);
@@ -117,34 +133,64 @@ class HeaderParser {
     return tensor;
   }
 
-  std::string path_;
-  std::string_view text_;
+  std::uint64_t data_begin_;
   std::uint64_t data_size_;
   std::uint32_t file_;
+  const TakeTensor& take_;
+  Status refusal_;
 };
 
-/// "model.safetensors.index.json": tensor → file.
-Result<std::map<std::string, std::string>> read_index(const std::string& path) {
-  SLUICE_ASSIGN(const nlohmann::json index, read_json_object(path, kLongestIndex));
-  const nlohmann::json* weights = json_member(index, "weight_map");
-  if (weights == nullptr || !weights->is_object() || weights->empty()) {
-    return Status(ErrorCode::kCorrupt, path + ": 'weight_map' is missing or empty");
+/// model.safetensors.index.json while it is read: which shard each tensor is in.
+class ShardIndex : public JsonBuilder {
+ public:
+  const std::vector<std::string>& shards() const { return shards_; }
+
+  /// REQUIRES: sorted. Whether the index places the tensor into this shard.
+  bool claim(std::string_view name, std::size_t shard) {
+    const auto found = std::ranges::lower_bound(places_, name, {}, &Place::name);
+    if (found == places_.end() || found->name != name || found->shard != shard) return false;
+    found->claimed = true;
+    return true;
   }
-  std::map<std::string, std::string> files;
-  for (const auto& [name, file] : weights->items()) {
-    if (!file.is_string()) {
-      return Status(ErrorCode::kCorrupt, path + ": the file of '" + name + "' is not a text");
+  void sort() { std::ranges::sort(places_, {}, &Place::name); }
+  bool empty() const { return places_.empty(); }
+  /// A tensor that is nowhere, and its shard.
+  std::optional<std::pair<std::string, std::string>> missing() const {
+    const auto found = std::ranges::find(places_, false, &Place::claimed);
+    if (found == places_.end()) return std::nullopt;
+    return std::pair(found->name, shards_[found->shard]);
+  }
+
+ protected:
+  Fate fate_of(nlohmann::json& value) override {
+    if (depth() != 2 || key_at(1) != "weight_map") return Fate::kKeep;
+    if (!value.is_string()) {
+      fail("the file of '" + coming_key() + "' is not a text");
+      return Fate::kStop;
     }
-    const auto& text = file.get_ref<const std::string&>();
+    const auto& shard = value.get_ref<const std::string&>();
     // A name in the folder, not a way out of it.
-    if (text.empty() || text.find('/') != std::string::npos || text.starts_with('.') ||
-        text.find('\0') != std::string::npos) {
-      return Status(ErrorCode::kCorrupt, path + ": '" + text + "' is not the name of a shard");
+    if (shard.empty() || shard.find('/') != std::string::npos || shard.starts_with('.') ||
+        shard.find('\0') != std::string::npos) {
+      fail("'" + shard + "' is not the name of a shard");
+      return Fate::kStop;
     }
-    files.emplace(name, text);
+    const auto [known, fresh] = numbers_.try_emplace(shard, shards_.size());
+    if (fresh) shards_.push_back(shard);
+    places_.push_back({coming_key(), known->second, false});
+    return Fate::kDrop;
   }
-  return files;
-}
+
+ private:
+  struct Place {
+    std::string name;
+    std::size_t shard;
+    bool claimed;
+  };
+  std::vector<Place> places_;
+  std::vector<std::string> shards_;
+  std::map<std::string, std::size_t, std::less<>> numbers_;
+};
 
 Status no_weights(const std::filesystem::path& folder) {
   std::string message =
@@ -161,53 +207,49 @@ Status no_weights(const std::filesystem::path& folder) {
 
 }  // namespace
 
-Result<std::vector<SafetensorsTensor>> read_safetensors(const std::string& path,
-                                                        std::uint32_t file) {
+Status read_safetensors(const std::string& path, std::uint32_t file, const TakeTensor& take) {
   SLUICE_ASSIGN(HeaderReader reader, HeaderReader::open(path));
   SLUICE_ASSIGN(const auto length, reader.read<std::uint64_t>("header length"));
   if (length < 2 || length > kLongestHeader || length > reader.remaining()) {
     return reader.corrupt("header length", std::to_string(length) + " is out of range");
   }
-  SLUICE_ASSIGN(AlignedBuffer text, AlignedBuffer::allocate(static_cast<std::size_t>(length)));
-  SLUICE_TRY(reader.read(std::span(text.data(), static_cast<std::size_t>(length)), "header"));
-  const std::string_view view(reinterpret_cast<const char*>(text.data()),
-                              static_cast<std::size_t>(length));
-  return HeaderParser(path, view, reader.remaining(), file).parse();
+  HeaderParser parser(reader.position() + length, reader.remaining() - length, file, take);
+  const Status status = parser.parse(reader, length);
+  return parser.refusal().ok() ? status : parser.refusal().with_context(path);
 }
 
-Result<std::vector<SafetensorsTensor>> read_safetensors_folder(const std::string& folder,
-                                                               std::vector<std::string>& files) {
+Status read_safetensors_folder(const std::string& folder, std::vector<std::string>& files,
+                               const TakeTensor& take) {
   const std::filesystem::path base(folder);
   const std::filesystem::path single = base / "model.safetensors";
   const std::filesystem::path index_path = base / "model.safetensors.index.json";
   std::error_code ignored;
   if (std::filesystem::exists(single, ignored)) {
     files.push_back(single.string());
-    return read_safetensors(files.back(), static_cast<std::uint32_t>(files.size() - 1));
+    return read_safetensors(files.back(), static_cast<std::uint32_t>(files.size() - 1), take);
   }
   if (!std::filesystem::exists(index_path, ignored)) return no_weights(base);
-  SLUICE_ASSIGN(const auto index, read_index(index_path.string()));
-  std::set<std::string> shards;
-  for (const auto& [name, shard] : index) shards.insert(shard);
-  std::vector<SafetensorsTensor> tensors;
-  for (const std::string& shard : shards) {
-    files.push_back((base / shard).string());
-    SLUICE_ASSIGN(auto part,
-                  read_safetensors(files.back(), static_cast<std::uint32_t>(files.size() - 1)));
-    for (SafetensorsTensor& tensor : part) {
-      const auto found = index.find(tensor.info.name);
-      if (found != index.end() && found->second == shard) tensors.push_back(std::move(tensor));
-    }
+  ShardIndex index;
+  SLUICE_ASSIGN(HeaderReader reader, open_whole_file(index_path.string(), kLongestIndex));
+  SLUICE_TRY(index.parse(reader, reader.file_size()));
+  if (index.empty()) {
+    return Status(ErrorCode::kCorrupt, index_path.string() + ": 'weight_map' is missing or empty");
   }
-  std::set<std::string_view> present;
-  for (const SafetensorsTensor& tensor : tensors) present.insert(tensor.info.name);
-  for (const auto& [name, shard] : index) {
-    if (!present.contains(name)) {
-      return Status(ErrorCode::kCorrupt, (base / shard).string() + ": tensor '" + name +
-                                             "', which the index places here, is missing");
-    }
+  index.sort();
+  for (std::size_t shard = 0; shard < index.shards().size(); ++shard) {
+    files.push_back((base / index.shards()[shard]).string());
+    const auto take_own = [&](SafetensorsTensor tensor) {
+      return index.claim(tensor.info.name, shard) ? take(std::move(tensor)) : Status();
+    };
+    SLUICE_TRY(
+        read_safetensors(files.back(), static_cast<std::uint32_t>(files.size() - 1), take_own));
   }
-  return tensors;
+  if (const auto missing = index.missing()) {
+    return Status(ErrorCode::kCorrupt, (base / missing->second).string() + ": tensor '" +
+                                           missing->first +
+                                           "', which the index places here, is missing");
+  }
+  return {};
 }
 
 }  // namespace sluice

@@ -5,6 +5,7 @@
 // Offsets count from the end of the header.
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,14 +22,17 @@ struct SafetensorsTensor {
   std::optional<std::string> foreign;
 };
 
-/// All tensors of one file, in the header's order of names; `file` becomes the index in their
-/// ranges. Empty tensors are left out.
-Result<std::vector<SafetensorsTensor>> read_safetensors(const std::string& path,
-                                                        std::uint32_t file);
+/// Receives tensors one by one: a folder may have 50,000 of them. An error ends the reading, and is
+/// handed on.
+using TakeTensor = std::function<Status(SafetensorsTensor)>;
+
+/// All tensors of one file, in the header's order; `file` becomes the index in their ranges. Empty
+/// tensors are left out. Two of one name are the taker's to notice.
+Status read_safetensors(const std::string& path, std::uint32_t file, const TakeTensor& take);
 
 /// All tensors of a folder: model.safetensors, or the shards that model.safetensors.index.json
 /// lists. `files` receives the paths.
-Result<std::vector<SafetensorsTensor>> read_safetensors_folder(const std::string& folder,
-                                                               std::vector<std::string>& files);
+Status read_safetensors_folder(const std::string& folder, std::vector<std::string>& files,
+                               const TakeTensor& take);
 
 }  // namespace sluice

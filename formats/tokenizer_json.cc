@@ -9,11 +9,13 @@
 
 #include "formats/header_reader.h"
 #include "formats/json.h"
+#include "formats/vocabulary_bounds.h"
 
 namespace sluice {
 namespace {
 
 constexpr std::uint64_t kLargestFile = std::uint64_t{256} << 20;
+constexpr std::uint64_t kLongestMap = std::uint64_t{24} << 20;  // of characters, in base64
 constexpr std::uint64_t kLargestId = std::uint64_t{1} << 28;
 
 /// A number as the tokenizers package reads it: its digits as one integer, times or over a power of
@@ -94,9 +96,8 @@ class TokenizerJsonBuilder : public JsonBuilder {
     switch (place_) {
       case Place::kMerge:
         if (parts_ != 2) return fail("a merge is not a pair");
-        file_.merges.push_back(merge_);
         place_ = Place::kMerges;
-        return true;
+        return keep_merge(merge_);
       case Place::kScored:
         if (parts_ != 2) return fail("an entry of the vocabulary is not a text and its score");
         place_ = Place::kScoredVocabulary;
@@ -113,8 +114,7 @@ class TokenizerJsonBuilder : public JsonBuilder {
   }
   bool key(string_t& value) override {
     if (place_ != Place::kVocabulary) return JsonBuilder::key(value);
-    add_text(value);
-    return true;
+    return add_text(value);
   }
   bool string(string_t& value) override {
     switch (place_) {
@@ -128,8 +128,7 @@ class TokenizerJsonBuilder : public JsonBuilder {
       case Place::kScored:
         if (parts_++ != 0) return fail("an entry of the vocabulary is not a text and its score");
         file_.ids.push_back(static_cast<std::uint32_t>(file_.texts.size()));
-        add_text(value);
-        return true;
+        return add_text(value);
       case Place::kElsewhere:
         break;
     }
@@ -176,9 +175,13 @@ class TokenizerJsonBuilder : public JsonBuilder {
     if (place_ == Place::kElsewhere) return keep();
     return fail("a value of the wrong kind among the vocabulary or the merges");
   }
-  void add_text(const std::string& text) {
+  bool add_text(const std::string& text) {
+    if (std::string wrong = texts_.refuse(text.size()); !wrong.empty()) {
+      return fail("the vocabulary has " + wrong);
+    }
     file_.text_bytes += text.size();
     file_.texts.push_back(text);
+    return true;
   }
   bool add_score(double score) {
     if (parts_++ != 1) return fail("an entry of the vocabulary is not a text and its score");
@@ -189,6 +192,12 @@ class TokenizerJsonBuilder : public JsonBuilder {
     const auto spaces = std::ranges::count(merge, ' ');
     if (spaces == 0) return fail("a merge is not two parts with a space between");
     if (spaces > 1) file_.merges_ambiguous = true;
+    return keep_merge(merge);
+  }
+  bool keep_merge(const std::string& merge) {
+    if (std::string wrong = merges_.refuse(merge.size()); !wrong.empty()) {
+      return fail("the merges have " + wrong);
+    }
     file_.merges.push_back(merge);
     return true;
   }
@@ -201,6 +210,8 @@ class TokenizerJsonBuilder : public JsonBuilder {
   }
 
   TokenizerJson file_;
+  VocabularyBounds texts_;
+  VocabularyBounds merges_;
   Place place_ = Place::kElsewhere;
   int parts_ = 0;  // of a merge or a scored text, so far
   std::string merge_;
@@ -209,10 +220,9 @@ class TokenizerJsonBuilder : public JsonBuilder {
 }  // namespace
 
 Result<TokenizerJson> read_tokenizer_json(const std::string& path) {
-  std::size_t size = 0;
-  SLUICE_ASSIGN(const AlignedBuffer bytes, read_whole_file(path, kLargestFile, &size));
+  SLUICE_ASSIGN(HeaderReader reader, open_whole_file(path, kLargestFile));
   TokenizerJsonBuilder builder;
-  SLUICE_TRY(builder.parse({reinterpret_cast<const char*>(bytes.data()), size}, path, 0));
+  SLUICE_TRY(builder.parse(reader, reader.file_size(), kLongestMap));
   TokenizerJson file = builder.take_file();
   if (!file.document.is_object()) return Status(ErrorCode::kCorrupt, path + ": not a JSON object");
   return file;

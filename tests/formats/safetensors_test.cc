@@ -23,7 +23,13 @@ std::string file_of(const std::string& header, std::size_t data_bytes) {
 class SafetensorsTest : public ::testing::Test {
  protected:
   Result<std::vector<SafetensorsTensor>> read(const std::string& contents) {
-    return read_safetensors(folder_.write("model.safetensors", contents), 0);
+    std::vector<SafetensorsTensor> tensors;
+    SLUICE_TRY(read_safetensors(folder_.write("model.safetensors", contents), 0,
+                                [&](SafetensorsTensor tensor) {
+                                  tensors.push_back(std::move(tensor));
+                                  return Status();
+                                }));
+    return tensors;
   }
   test::TemporaryFolder folder_;
 };
@@ -65,7 +71,8 @@ TEST_F(SafetensorsTest, EachFieldMadeHostileIsRefused) {
       {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,18446744073709551615]}})",
        "do not lie"},
       {R"({"a":{"dtype":"F8","shape":[1],"data_offsets":[0,18446744073709551615]}})", "do not lie"},
-      {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{}})", "appears twice"},
+      {R"({"a":{"dtype":"F32","shape":[1],"shape":[1],"data_offsets":[0,4]}})", "appears twice"},
+      {R"({"__metadata__":{"a":["b"]}})", "something other than texts"},
       {R"({"a":)", "at byte 13"},
       {"{\"a\xff\":1}", "UTF-8"},
   };
@@ -77,9 +84,9 @@ TEST_F(SafetensorsTest, EachFieldMadeHostileIsRefused) {
     EXPECT_THAT(tensors.status().message(),
                 AllOf(HasSubstr("model.safetensors"), HasSubstr(message), HasSubstr("at byte ")));
   }
-  const auto nested = read(file_of(std::string(100000, '[') + std::string(100000, ']'), 0));
+  const auto nested = read(file_of(R"({"a":)" + std::string(100000, '['), 0));
   EXPECT_THAT(nested.status().message(), HasSubstr("nested too deeply"));
-  std::string many = "[";
+  std::string many = R"({"a":[)";
   for (int i = 0; i < 2100000; ++i) many += "0,";
   EXPECT_THAT(read(file_of(many + "0]", 0)).status().message(), HasSubstr("more than 2097152"));
 }
@@ -91,6 +98,34 @@ TEST_F(SafetensorsTest, AnEmptyDtypeIsForeign) {
   ASSERT_TRUE(tensors.ok()) << tensors.status().message();
   ASSERT_EQ(tensors->size(), 1u);
   EXPECT_EQ(tensors->front().foreign, std::optional<std::string>(""));
+}
+
+TEST_F(SafetensorsTest, LongTextsAreRefusedBeforeTheyAreHeld) {
+  const std::string entry = R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
+  EXPECT_THAT(read(file_of(R"({")" + std::string(2000, 'n') + entry, 4)).status().message(),
+              HasSubstr("a tensor's name of 2000 bytes"));
+  for (const char filler : {'x', ' '}) {
+    const std::string filling(std::size_t{20} << 20, filler);
+    const std::string text = filler == 'x' ? R"({"__metadata__":{"a":")" + filling + R"("},"a)"
+                                           : "{" + filling + R"("a)";
+    EXPECT_THAT(read(file_of(text + entry, 4)).status().message(),
+                AllOf(HasSubstr("more than 8388608 bytes in one text"), HasSubstr("at byte ")));
+  }
+  // Quotes inside a text do not end it.
+  std::string quotes = R"({"__metadata__":{"a":")";
+  for (int i = 0; i < (9 << 20) / 2; ++i) quotes += R"(\")";
+  EXPECT_THAT(read(file_of(quotes + R"("},"a)" + entry, 4)).status().message(),
+              HasSubstr("more than 8388608 bytes in one text"));
+}
+
+TEST_F(SafetensorsTest, WhatTheTakerSaysComesBackWithThePath) {
+  const std::string path =
+      folder_.write("m.safetensors",
+                    file_of(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":7})", 4));
+  const Status status = read_safetensors(
+      path, 0, [](const SafetensorsTensor&) { return Status(ErrorCode::kUnsupported, "no"); });
+  EXPECT_EQ(status.code(), ErrorCode::kUnsupported);
+  EXPECT_EQ(status.message(), path + ": no");
 }
 
 TEST_F(SafetensorsTest, TheLengthOfTheHeaderIsChecked) {
@@ -119,7 +154,12 @@ class ShardsTest : public ::testing::Test {
   }
   Result<std::vector<SafetensorsTensor>> read() {
     files_.clear();
-    return read_safetensors_folder(folder_.path(), files_);
+    std::vector<SafetensorsTensor> tensors;
+    SLUICE_TRY(read_safetensors_folder(folder_.path(), files_, [&](SafetensorsTensor tensor) {
+      tensors.push_back(std::move(tensor));
+      return Status();
+    }));
+    return tensors;
   }
   static std::string one(const std::string& name) {
     return file_of(R"({")" + name + R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 4);

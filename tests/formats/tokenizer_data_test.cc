@@ -15,6 +15,7 @@ namespace sluice {
 namespace {
 
 using nlohmann::json;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -304,7 +305,9 @@ TEST_F(SmallTokenizer, HostileDocumentsAreRefused) {
     ASSERT_FALSE(checkpoint.ok());
     EXPECT_EQ(checkpoint.status().code(), ErrorCode::kCorrupt);
     EXPECT_THAT(checkpoint.status().message(), HasSubstr(message));
-    EXPECT_THAT(checkpoint.status().message(), HasSubstr("tokenizer.json"));
+    const std::string& text = checkpoint.status().message();
+    EXPECT_THAT(text, HasSubstr("tokenizer.json"));
+    EXPECT_EQ(text.find(folder_.path()), text.rfind(folder_.path())) << "the path twice: " << text;
   }
 }
 
@@ -331,13 +334,13 @@ TEST(GgufTokenizer, ListsThatContradictEachOtherAreRefused) {
   const std::pair<std::function<void(GgufBuilder&)>, const char*> cases[] = {
       {[](auto&) {}, "scores is missing"},
       {[](auto& b) { b.template add_list<float>("tokenizer.ggml.scores", 6, {0}); },
-       "scores has 1 values for 4"},
+       "1 values for 4"},
       {[](auto& b) {
          b.template add_list<std::int32_t>("tokenizer.ggml.scores", 5, {0, 0, 0, 0});
        },
        "float32"},
       {[](auto& b) { b.template add_list<std::int32_t>("tokenizer.ggml.token_type", 5, {1}); },
-       "token_type has 1 values"},
+       "1 values for 4 tokens"},
       {[](auto& b) {
          b.template add_list<std::int32_t>("tokenizer.ggml.token_type", 5, {1, 1, 9, 1});
        },
@@ -374,6 +377,46 @@ TEST(GgufTokenizer, ListsThatContradictEachOtherAreRefused) {
   const auto other = open_tokenizer(folder.write("t.gguf", foreign.build()));
   ASSERT_TRUE(other.ok());
   EXPECT_THAT(other->tokenizer.unusable, HasSubstr("'bert'"));
+}
+
+// What a header says must not cost memory beyond any real model's, before anyone looks at it.
+TEST(GgufTokenizer, VocabulariesBeyondAnyModelsAreRefused) {
+  test::TemporaryFolder folder;
+  using test::GgufBuilder;
+  const auto message = [&](const GgufBuilder& file) {
+    return open_tokenizer(folder.write("t.gguf", file.build())).status().message();
+  };
+  GgufBuilder token;
+  token.add_texts("tokenizer.ggml.tokens", {"a", std::string(70000, 'q')});
+  EXPECT_THAT(message(token), AllOf(HasSubstr("t.gguf: tokenizer.ggml.tokens at byte "),
+                                    HasSubstr("a text of 70000 bytes, where at most 65536")));
+  GgufBuilder tokens;
+  tokens.add_texts("tokenizer.ggml.tokens", std::vector<std::string>(700, std::string(50000, 'q')));
+  EXPECT_THAT(message(tokens), HasSubstr("bytes together, where at most 33554432"));
+  GgufBuilder scores;
+  scores.add_texts("tokenizer.ggml.tokens", {"a", "b"});
+  scores.add_list("tokenizer.ggml.scores", 6, std::vector<float>(3));
+  EXPECT_THAT(message(scores), HasSubstr("3 values for 2 tokens"));
+  for (const auto& [key, kind] : {std::pair{"scores", 6u}, std::pair{"token_type", 5u}}) {
+    GgufBuilder early;  // before the tokens
+    early.add_list(std::string("tokenizer.ggml.") + key, kind, std::vector<float>(5000000));
+    EXPECT_THAT(message(early), HasSubstr("5000000 texts, where at most 4194304")) << key;
+  }
+  GgufBuilder settings;
+  for (int i = 0; i < 40; ++i) settings.add("a.b" + std::to_string(i), std::string(1 << 20, 'x'));
+  EXPECT_THAT(message(settings), HasSubstr("the settings so far take more than 33554432 bytes"));
+}
+
+TEST_F(SmallTokenizer, VocabulariesBeyondAnyModelsAreRefused) {
+  json document = small();
+  document["model"]["vocab"][std::string(70000, 'q')] = 20;
+  EXPECT_THAT(open(document).status().message(),
+              AllOf(HasSubstr("tokenizer.json"), HasSubstr("at byte "),
+                    HasSubstr("the vocabulary has a text of 70000 bytes, where at most 65536")));
+  document = small();
+  document["model"]["merges"].push_back("a " + std::string(70000, 'q'));
+  EXPECT_THAT(open(document).status().message(),
+              HasSubstr("the merges have a text of 70002 bytes"));
 }
 
 TEST(GgufTokenizer, EndsOfTurnAreControlTokensOnly) {
