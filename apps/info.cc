@@ -38,15 +38,21 @@ nlohmann::json checkpoint_json(const Checkpoint& checkpoint) {
 }
 
 nlohmann::json description_json(const ModelDescription& model) {
-  std::size_t sparse = 0;
-  for (const LayerDescription& layer : model.layers) sparse += layer.sparse ? 1 : 0;
+  std::size_t sparse = 0, recurrent = 0;
+  AttentionDescription attention;  // of the last layer that has any
+  for (const LayerDescription& layer : model.layers) {
+    sparse += layer.sparse ? 1 : 0;
+    recurrent += layer.recurrent ? 1 : 0;
+    if (!layer.recurrent) attention = layer.attention;
+  }
   return {{"name", model.name},
           {"layers", model.layers.size()},
           {"sparse_layers", sparse},
+          {"recurrent_layers", recurrent},
           {"hidden", model.hidden},
-          {"heads", model.attention.heads},
-          {"kv_heads", model.attention.kv_heads},
-          {"head_dim", model.attention.head_dim},
+          {"heads", attention.heads},
+          {"kv_heads", attention.kv_heads},
+          {"head_dim", attention.head_dim},
           {"experts", model.router.experts},
           {"experts_per_token", model.router.top_k},
           {"expert_ffn", model.expert_ffn},

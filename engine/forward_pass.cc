@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/canonical.h"
 #include "base/strip_layout.h"
 
 namespace sluice {
@@ -12,22 +13,25 @@ namespace sluice {
 Result<std::unique_ptr<ForwardPass>> ForwardPass::create(const ModelDescription& model,
                                                          const DenseWeights& weights,
                                                          Compute& compute, ExpertStore& store,
-                                                         KvType kv_type,
+                                                         KvType kv_type, std::size_t context,
                                                          const ScratchShape& shape) {
   SLUICE_ASSIGN(Scratch scratch, Scratch::create(model, shape));
   return std::unique_ptr<ForwardPass>(
-      new ForwardPass(model, weights, compute, store, kv_type, std::move(scratch)));
+      new ForwardPass(model, weights, compute, store, kv_type, context, std::move(scratch)));
 }
 
 ForwardPass::ForwardPass(const ModelDescription& model, const DenseWeights& weights,
-                         Compute& compute, ExpertStore& store, KvType kv_type, Scratch scratch)
+                         Compute& compute, ExpertStore& store, KvType kv_type, std::size_t context,
+                         Scratch scratch)
     : model_(model),
       weights_(weights),
       compute_(compute),
-      rope_(model.rope),
-      shape_(attention_shape(model, kv_type)),
       scratch_(std::move(scratch)),
-      moe_(model, compute, store, scratch_) {}
+      attention_(model, compute, scratch_, kv_type),
+      delta_net_(model, compute, scratch_),
+      moe_(model, compute, store, scratch_) {
+  for (const RopeDescription& rope : model.ropes) ropes_.emplace_back(rope, context);
+}
 
 Status ForwardPass::run(std::span<const Row> rows, const PassOptions& options,
                         const LogitsSink& sink) {
@@ -36,12 +40,7 @@ Status ForwardPass::run(std::span<const Row> rows, const PassOptions& options,
     if (options.cancel != nullptr && options.cancel->load(std::memory_order_relaxed)) {
       return Status(ErrorCode::kCancelled, "stopped on request");
     }
-    norm(weights_.layers()[layer].attention_norm, rows.size());
-    attention(layer, rows);
-    add_to_residual(rows.size());
-    norm(weights_.layers()[layer].ffn_norm, rows.size());
-    SLUICE_TRY(feed_forward(layer, rows.size(), options.observer));
-    add_to_residual(rows.size());
+    SLUICE_TRY(run_layer(layer, rows, options.observer));
   }
   write_logits(rows, sink);
   return {};
@@ -59,142 +58,107 @@ Status ForwardPass::embed(std::span<const Row> rows) {
                scratch_.residual + row * model_.hidden);
     scratch_.positions[row] = rows[row].position;
   }
-  rope_.fill({scratch_.positions.data(), rows.size()}, scratch_.cosines, scratch_.sines);
+  if (model_.embedding_scale != 1) {
+    for (std::size_t i = 0; i < rows.size() * model_.hidden; ++i) {
+      scratch_.residual[i] *= model_.embedding_scale;
+    }
+  }
+  for (std::size_t rope = 0; rope < ropes_.size(); ++rope) {
+    ropes_[rope].fill({scratch_.positions.data(), rows.size()}, scratch_.cosines[rope],
+                      scratch_.sines[rope]);
+  }
   return {};
 }
 
-void ForwardPass::attention(std::uint32_t layer, std::span<const Row> rows) {
+Status ForwardPass::run_layer(std::uint32_t layer, std::span<const Row> rows,
+                              RoutingObserver* observer) {
+  const LayerDescription& description = model_.layers[layer];
   const LayerWeights& weights = weights_.layers()[layer];
   const std::size_t n = rows.size();
-  const std::size_t q_width = shape_.heads * shape_.head_dim;
-  const std::size_t k_width = shape_.kv_heads * shape_.head_dim;
-  const std::size_t v_width = shape_.kv_heads * shape_.value_dim;
-
-  const std::array projections{MatmulTask{.weight = weights.q,
-                                          .input = scratch_.normed,
-                                          .n_rows = n,
-                                          .output = scratch_.q,
-                                          .output_stride = q_width,
-                                          .bias = weights.q_bias},
-                               MatmulTask{.weight = weights.k,
-                                          .input = scratch_.normed,
-                                          .n_rows = n,
-                                          .output = scratch_.k,
-                                          .output_stride = k_width,
-                                          .bias = weights.k_bias},
-                               MatmulTask{.weight = weights.v,
-                                          .input = scratch_.normed,
-                                          .n_rows = n,
-                                          .output = scratch_.v,
-                                          .output_stride = v_width,
-                                          .bias = weights.v_bias}};
-  compute_.matmul(projections);
-  norm_queries_and_keys(weights, n);
-  if (const auto clamp = model_.attention.clamp) {
-    const auto clamp_all = [limit = *clamp](float* values, std::size_t count) {
-      for (std::size_t i = 0; i < count; ++i) values[i] = std::clamp(values[i], -limit, limit);
-    };
-    clamp_all(scratch_.q, n * q_width);
-    clamp_all(scratch_.k, n * k_width);
-    clamp_all(scratch_.v, n * v_width);
+  if (description.sparse && model_.router.input == RouterInput::kLayerInput) {
+    moe_.score(weights.router, {.values = scratch_.residual, .rows = n, .columns = model_.hidden},
+               n);
   }
-
-  RopeTask rope{.x = scratch_.q,
-                .rows = n,
-                .stride = q_width,
-                .heads = shape_.heads,
-                .head_dim = shape_.head_dim,
-                .rotary_dim = model_.rope.rotary_dim,
-                .interleaved = model_.rope.interleaved,
-                .cosines = scratch_.cosines,
-                .sines = scratch_.sines};
-  compute_.rope(rope);
-  rope.x = scratch_.k;
-  rope.stride = k_width;
-  rope.heads = shape_.kv_heads;
-  compute_.rope(rope);
-
-  const std::uint32_t window = model_.layers[layer].window;
-  for (std::size_t row = 0; row < n; ++row) {
-    const std::uint32_t position = rows[row].position;
-    const std::uint32_t first = window != 0 && position + 1 > window ? position + 1 - window : 0;
-    scratch_.attention_rows[row] = {
-        .kv = rows[row].sequence->layer(layer), .position = position, .first = first};
+  norm_input(weights.attention_norm, n);
+  if (description.recurrent) {
+    delta_net_.run(layer, weights.delta_net, rows);
+  } else {
+    attention_.run(layer, weights.attention, rows);
   }
-  const std::span<const AttentionRow> places(scratch_.attention_rows.data(), n);
-  compute_.store_kv(shape_, places, scratch_.k, k_width, scratch_.v, v_width);
-  compute_.attention({.shape = shape_,
-                      .rows = places,
-                      .q = scratch_.q,
-                      .q_stride = q_width,
-                      .out = scratch_.attended.values,
-                      .out_stride = shape_.heads * shape_.value_dim,
-                      .memory = scratch_.attention_memory});
-
-  compute_.quantise(scratch_.attended, n);
-  const MatmulTask output{.weight = weights.output,
-                          .input = scratch_.attended,
-                          .n_rows = n,
-                          .output = scratch_.block_output,
-                          .output_stride = model_.hidden,
-                          .bias = weights.output_bias};
-  compute_.matmul({&output, 1});
-}
-
-void ForwardPass::norm_queries_and_keys(const LayerWeights& weights, std::size_t rows) {
-  if (model_.attention.qk_norm == QkNorm::kNone) return;
-  const auto norm_heads = [&](float* values, const float* weight, std::size_t heads) {
-    // Over each head's vector, or over all heads of a row as one.
-    const bool per_head = model_.attention.qk_norm == QkNorm::kHead;
-    const std::size_t columns = per_head ? shape_.head_dim : heads * shape_.head_dim;
-    const std::size_t vectors = per_head ? rows * heads : rows;
-    compute_.norm({.x = values,
-                   .x_stride = columns,
-                   .weight = weight,
-                   .epsilon = model_.norm_epsilon,
-                   .out = values,
-                   .out_stride = columns,
-                   .rows = vectors,
-                   .columns = columns});
-  };
-  norm_heads(scratch_.q, weights.q_norm, shape_.heads);
-  norm_heads(scratch_.k, weights.k_norm, shape_.kv_heads);
+  norm_output(weights.post_attention_norm, scratch_.block_output, n);
+  add_to_residual(n);
+  SLUICE_TRY(feed_forward(layer, n, observer));
+  add_to_residual(n);
+  if (weights.output_scale != nullptr) {
+    for (std::size_t i = 0; i < n * model_.hidden; ++i) {
+      scratch_.residual[i] *= *weights.output_scale;
+    }
+  }
+  return {};
 }
 
 Status ForwardPass::feed_forward(std::uint32_t layer, std::size_t rows, RoutingObserver* observer) {
+  const LayerDescription& description = model_.layers[layer];
   const LayerWeights& weights = weights_.layers()[layer];
-  if (model_.layers[layer].sparse) return moe_.run(layer, weights, rows, observer);
-  const FfnTask dense{.gate = weights.ffn.gate,
-                      .up = weights.ffn.up,
-                      .down = weights.ffn.down,
-                      .input = scratch_.normed,
-                      .n_rows = rows,
-                      .hidden = narrowed(scratch_.dense_hidden, weights.ffn.gate.rows),
-                      .output = scratch_.block_output};
-  compute_.ffn({&dense, 1});
+  norm_input(weights.ffn_norm, rows);
+  if (description.dense_ffn != 0) {
+    float* const output = description.sparse ? scratch_.dense_output : scratch_.block_output;
+    const FfnTask dense = network_task(model_, weights.dense, scratch_, rows, output);
+    compute_.ffn({&dense, 1});
+    norm_output(weights.post_dense_norm, output, rows);
+  }
+  if (description.sparse) {
+    if (model_.router.input == RouterInput::kFfnNorm) {
+      moe_.score(weights.router, scratch_.normed, rows);
+    } else if (model_.router.input == RouterInput::kOwnNorm) {
+      moe_.score_residual(weights.router, rows);
+    }
+    if (weights.pre_experts_norm.present()) norm_input(weights.pre_experts_norm, rows);
+    SLUICE_TRY(moe_.run(layer, weights, rows, observer));
+    norm_output(weights.post_experts_norm, scratch_.block_output, rows);
+    if (description.dense_ffn != 0) {
+      for (std::size_t i = 0; i < rows * model_.hidden; ++i) {
+        scratch_.block_output[i] += scratch_.dense_output[i];
+      }
+    }
+  }
+  norm_output(weights.post_ffn_norm, scratch_.block_output, rows);
   return {};
 }
 
 void ForwardPass::add_to_residual(std::size_t rows) {
-  for (std::size_t i = 0; i < rows * model_.hidden; ++i)
-    scratch_.residual[i] += scratch_.block_output[i];
+  const float scale = model_.residual_scale;
+  for (std::size_t i = 0; i < rows * model_.hidden; ++i) {
+    scratch_.residual[i] += scale * scratch_.block_output[i];
+  }
 }
 
-void ForwardPass::norm(const float* weight, std::size_t rows) {
-  const std::size_t hidden = model_.hidden;
-  compute_.norm({.x = scratch_.residual,
-                 .x_stride = hidden,
-                 .weight = weight,
+void ForwardPass::norm(const NormWeights& weights, const float* x, float* out, std::size_t rows) {
+  compute_.norm({.kind = model_.norm_kind,
+                 .x = x,
+                 .x_stride = model_.hidden,
+                 .weight = weights.weight,
+                 .bias = weights.bias,
                  .epsilon = model_.norm_epsilon,
-                 .out = scratch_.normed.values,
-                 .out_stride = hidden,
+                 .out = out,
+                 .out_stride = model_.hidden,
                  .rows = rows,
-                 .columns = hidden});
+                 .columns = model_.hidden});
+}
+
+/// What a part of the layer reads: the residual, normalised.
+void ForwardPass::norm_input(const NormWeights& weights, std::size_t rows) {
+  norm(weights, scratch_.residual, scratch_.normed.values, rows);
   compute_.quantise(scratch_.normed, rows);
 }
 
+/// What a part of the layer gives, where the model has a norm for it.
+void ForwardPass::norm_output(const NormWeights& weights, float* values, std::size_t rows) {
+  if (weights.present()) norm(weights, values, values, rows);
+}
+
 void ForwardPass::write_logits(std::span<const Row> rows, const LogitsSink& sink) {
-  norm(weights_.output_norm(), rows.size());
+  norm_input(weights_.output_norm(), rows.size());
   std::array<std::uint32_t, Scratch::kLogitRows> wanted{};
   std::size_t count = 0;
   for (std::size_t row = 0; row < rows.size(); ++row) {
@@ -205,12 +169,26 @@ void ForwardPass::write_logits(std::span<const Row> rows, const LogitsSink& sink
                           .row_index = wanted.data(),
                           .n_rows = count,
                           .output = scratch_.logits,
-                          .output_stride = model_.vocabulary};
+                          .output_stride = model_.vocabulary,
+                          .bias = weights_.head_bias()};
     compute_.matmul({&head, 1});
+    finish_logits(count);
     for (std::size_t i = 0; i < count; ++i) {
       sink(wanted[i], {scratch_.logits + i * model_.vocabulary, model_.vocabulary});
     }
     count = 0;
+  }
+}
+
+void ForwardPass::finish_logits(std::size_t rows) {
+  if (model_.logit_scale == 1 && !model_.logit_softcap) return;
+  for (std::size_t i = 0; i < rows * model_.vocabulary; ++i) {
+    float& logit = scratch_.logits[i];
+    logit *= model_.logit_scale;
+    // tanh, from an exponential that is the same everywhere.
+    if (const auto cap = model_.logit_softcap) {
+      logit = *cap * (1.0f - 2.0f / (1.0f + canonical_exp(2.0f * logit / *cap)));
+    }
   }
 }
 

@@ -1,45 +1,78 @@
 #include "engine/kv_cache.h"
 
+#include <algorithm>
+
 namespace sluice {
 
-KvShape kv_shape(const ModelDescription& model, KvType type) {
-  return {.layers = model.layers.size(),
-          .kv_heads = model.attention.kv_heads,
-          .head_dim = model.attention.head_dim,
-          .value_dim = model.attention.value_dim,
-          .type = type};
+std::size_t KvShape::block_bytes() const {
+  std::size_t bytes = 0;
+  for (const KvLayer& layer : layers) bytes += layer.key_bytes + layer.value_bytes;
+  return bytes;
 }
 
-Result<KvPool> KvPool::create(const KvShape& shape, std::size_t blocks) {
+KvShape kv_shape(const ModelDescription& model, KvType type) {
+  KvShape shape;
+  for (const LayerDescription& layer : model.layers) {
+    KvLayer& kept = shape.layers.emplace_back();
+    shape.state_offsets.push_back(shape.states_floats);
+    if (layer.recurrent) {
+      shape.states_floats += model.delta_net.floats();
+      continue;
+    }
+    const AttentionShape heads = attention_shape(layer.attention, type);
+    const std::size_t vectors = heads.kv_heads * kKvBlock;
+    kept.key_bytes = vectors * kv_vector_bytes(type, heads.head_dim);
+    if (!heads.value_in_key) kept.value_bytes = vectors * kv_vector_bytes(type, heads.value_dim);
+  }
+  return shape;
+}
+
+Result<KvPool> KvPool::create(const KvShape& shape, std::size_t blocks, std::size_t sequences) {
   KvPool pool;
   pool.shape_ = shape;
-  SLUICE_ASSIGN(pool.memory_, AlignedBuffer::allocate(shape.block_bytes() * blocks));
+  const std::size_t block = shape.block_bytes();
+  const std::size_t states = shape.sequence_bytes();
+  SLUICE_ASSIGN(pool.memory_, AlignedBuffer::allocate(block * blocks + states * sequences));
   pool.free_.reserve(blocks);
   // The last goes first onto the stack, so that a lone sequence fills memory from the front.
-  for (std::size_t i = blocks; i-- > 0;)
-    pool.free_.push_back(pool.memory_.data() + i * shape.block_bytes());
+  for (std::size_t i = blocks; i-- > 0;) pool.free_.push_back(pool.memory_.data() + i * block);
+  for (std::size_t i = sequences; i-- > 0 && states != 0;) {
+    pool.free_states_.push_back(pool.memory_.data() + blocks * block + i * states);
+  }
   return pool;
 }
 
-std::byte* KvPool::take() {
-  if (free_.empty()) return nullptr;
-  std::byte* block = free_.back();
-  free_.pop_back();
-  return block;
+std::byte* KvPool::take_from(std::vector<std::byte*>& free) {
+  if (free.empty()) return nullptr;
+  std::byte* taken = free.back();
+  free.pop_back();
+  return taken;
 }
 
 KvSequence::KvSequence(KvPool& pool, std::size_t max_positions)
     : pool_(pool),
       max_blocks_(KvShape::blocks(max_positions)),
-      keys_(pool.shape().layers * max_blocks_),
-      values_(pool.shape().layers * max_blocks_) {
+      keys_(pool.shape().layers.size() * max_blocks_),
+      values_(pool.shape().layers.size() * max_blocks_) {
   blocks_.reserve(max_blocks_);
 }
 
-KvSequence::~KvSequence() { truncate(0); }
+KvSequence::~KvSequence() {
+  truncate(0);
+  if (states_ != nullptr) pool_.give_back_states(states_);
+}
 
 Status KvSequence::reserve(std::size_t positions) {
   const KvShape& shape = pool_.shape();
+  if (recurrent() && states_ == nullptr) {
+    states_ = pool_.take_states();
+    if (states_ == nullptr) {
+      return Status(ErrorCode::kBudget,
+                    "other sequences have all the recurrent states that the "
+                    "budget holds");
+    }
+    restore_states(0);
+  }
   while (blocks_.size() < KvShape::blocks(positions)) {
     if (blocks_.size() == max_blocks_) {
       return Status(ErrorCode::kInvalidArgument,
@@ -50,10 +83,11 @@ Status KvSequence::reserve(std::size_t positions) {
       return Status(ErrorCode::kBudget, "the KV cache's budget is used up by other sequences");
     const std::size_t index = blocks_.size();
     blocks_.push_back(block);
-    for (std::size_t layer = 0; layer < shape.layers; ++layer) {
-      std::byte* base = block + layer * (shape.key_bytes() + shape.value_bytes());
-      keys_[layer * max_blocks_ + index] = base;
-      values_[layer * max_blocks_ + index] = base + shape.key_bytes();
+    for (std::size_t layer = 0; layer < shape.layers.size(); ++layer) {
+      keys_[layer * max_blocks_ + index] = block;
+      block += shape.layers[layer].key_bytes;
+      values_[layer * max_blocks_ + index] = block;
+      block += shape.layers[layer].value_bytes;
     }
   }
   return {};
@@ -63,6 +97,26 @@ void KvSequence::truncate(std::size_t positions) {
   while (blocks_.size() > KvShape::blocks(positions)) {
     pool_.give_back(blocks_.back());
     blocks_.pop_back();
+  }
+  if (state_length_ > positions) restore_states(positions);
+}
+
+void KvSequence::keep_states() {
+  if (!recurrent() || states_ == nullptr) return;
+  const std::size_t floats = pool_.shape().states_floats;
+  std::copy_n(states_, floats, states_ + floats);
+  kept_length_ = state_length_;
+}
+
+void KvSequence::restore_states(std::size_t length) {
+  if (kept_length_ > length) kept_length_ = 0;
+  state_length_ = kept_length_;
+  if (!recurrent() || states_ == nullptr) return;
+  const std::size_t floats = pool_.shape().states_floats;
+  if (kept_length_ == 0) {
+    std::fill_n(states_, floats, 0.0f);
+  } else {
+    std::copy_n(states_ + floats, floats, states_);
   }
 }
 

@@ -14,42 +14,56 @@
 
 namespace sluice {
 
+/// What a layer keeps of kKvBlock positions; nothing where it has no attention.
+struct KvLayer {
+  std::size_t key_bytes = 0;
+  std::size_t value_bytes = 0;
+};
+
 /// Shape of the cache: the same for all sequences of a model.
 struct KvShape {
-  std::size_t layers = 0;
-  std::size_t kv_heads = 0;
-  std::size_t head_dim = 0;
-  std::size_t value_dim = 0;
-  KvType type = KvType::kF16;
+  std::vector<KvLayer> layers;
+  std::vector<std::size_t> state_offsets;  // [layers], in floats, of the recurrent ones
+  std::size_t states_floats = 0;           // of all layers of one sequence
 
-  std::size_t key_bytes() const {
-    return kv_heads * kKvBlock * kv_vector_bytes(type, head_dim);
-  }  // one layer of one block
-  std::size_t value_bytes() const { return kv_heads * kKvBlock * kv_vector_bytes(type, value_dim); }
-  std::size_t block_bytes() const { return layers * (key_bytes() + value_bytes()); }
+  std::size_t block_bytes() const;
+  /// Of a sequence, whatever its length: its recurrent state and the copy that it goes back to.
+  std::size_t sequence_bytes() const { return 2 * states_floats * sizeof(float); }
   static std::size_t blocks(std::size_t positions) { return (positions + kKvBlock - 1) / kKvBlock; }
 };
 
 KvShape kv_shape(const ModelDescription& model, KvType type);
 
-/// A fixed number of blocks; each holds kKvBlock positions of all layers. Not thread-safe.
+/// A fixed number of blocks, each of which holds kKvBlock positions of all layers, and of recurrent
+/// states. Not thread-safe.
 class KvPool {
  public:
-  static Result<KvPool> create(const KvShape& shape, std::size_t blocks);
+  static Result<KvPool> create(const KvShape& shape, std::size_t blocks, std::size_t sequences);
 
   const KvShape& shape() const { return shape_; }
   std::size_t free_blocks() const { return free_.size(); }
   /// Null when the pool is empty.
-  std::byte* take();
+  std::byte* take() { return take_from(free_); }
   void give_back(std::byte* block) { free_.push_back(block); }
+  /// The same of a sequence's recurrent states, sequence_bytes() long.
+  float* take_states() { return reinterpret_cast<float*>(take_from(free_states_)); }
+  void give_back_states(float* states) {
+    free_states_.push_back(reinterpret_cast<std::byte*>(states));
+  }
 
  private:
+  static std::byte* take_from(std::vector<std::byte*>& free);
+
   KvShape shape_;
   AlignedBuffer memory_;
   std::vector<std::byte*> free_;
+  std::vector<std::byte*> free_states_;
 };
 
-/// One sequence's blocks. Gives them back on destruction; the pool outlives it.
+/// What one sequence's past has left: blocks of keys and values, and the states of recurrent
+/// layers. Such a state cannot forget its last tokens; it goes back to a copy of an earlier one, or
+/// to the beginning, and has to see the tokens from there again. Gives all back on destruction; the
+/// pool outlives it.
 class KvSequence {
  public:
   KvSequence(KvPool& pool, std::size_t max_positions);
@@ -66,12 +80,27 @@ class KvSequence {
     return {keys_.data() + index * max_blocks_, values_.data() + index * max_blocks_};
   }
 
+  bool recurrent() const { return pool_.shape().states_floats != 0; }
+  /// REQUIRES: the layer is recurrent, and `reserve` was called.
+  float* state(std::size_t layer) const { return states_ + pool_.shape().state_offsets[layer]; }
+  /// Tokens that the recurrent states have seen.
+  std::size_t state_length() const { return state_length_; }
+  void set_state_length(std::size_t length) { state_length_ = length; }
+  /// Makes the copy to go back to.
+  void keep_states();
+  std::size_t kept_length() const { return kept_length_; }
+  /// Back to the copy, or to the beginning if it has seen more than `length` tokens.
+  void restore_states(std::size_t length);
+
  private:
   KvPool& pool_;
   std::size_t max_blocks_;
   std::vector<std::byte*> blocks_;
   std::vector<std::byte*> keys_;    // [layers, max_blocks]
   std::vector<std::byte*> values_;  // [layers, max_blocks]
+  float* states_ = nullptr;         // now, and then the copy
+  std::size_t state_length_ = 0;
+  std::size_t kept_length_ = 0;  // 0: no copy
 };
 
 }  // namespace sluice

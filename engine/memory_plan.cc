@@ -43,17 +43,17 @@ class Costs {
         least_threads(std::min(request.threads, kLeastThreads)) {}
 
   std::uint64_t kv(std::uint64_t context) const {
-    return KvShape::blocks(context) * kv_.block_bytes() * request_.sequences;
+    return (KvShape::blocks(context) * kv_.block_bytes() + kv_.sequence_bytes()) *
+           request_.sequences;
   }
   std::uint64_t process(unsigned threads) const {
     return kProcess + threads * kThread + request_.tokenizer_bytes;
   }
   std::uint64_t scratch(std::uint32_t rows, std::uint64_t context, unsigned threads) const {
-    const AttentionShape shape = attention_shape(model_, request_.kv_type);
-    return Scratch::bytes(model_,
-                          {.rows = rows,
-                           .eight_bit = request_.eight_bit,
-                           .attention_bytes = compute_.attention_bytes(shape, context, threads)});
+    return Scratch::bytes(model_, {.rows = rows,
+                                   .eight_bit = request_.eight_bit,
+                                   .attention_bytes = attention_bytes(model_, request_.kv_type,
+                                                                      compute_, context, threads)});
   }
   /// The most rows whose scratch is modest.
   std::uint32_t least_rows() const {

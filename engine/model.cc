@@ -89,8 +89,10 @@ Result<ModelOutline> ModelOutline::from(Checkpoint checkpoint) {
 
 Result<MemoryPlan> ModelOutline::plan(std::uint64_t ram, Runtime& runtime,
                                       const ModelOptions& options) const {
-  const AttentionDescription& heads = description.attention;
-  if (options.kv_type == KvType::kQ8_0 && (heads.head_dim % 32 != 0 || heads.value_dim % 32 != 0)) {
+  for (const LayerDescription& layer : description.layers) {
+    if (options.kv_type != KvType::kQ8_0 || layer.recurrent) continue;
+    const AttentionShape heads = attention_shape(layer.attention, options.kv_type);
+    if (heads.head_dim % 32 == 0 && heads.value_dim % 32 == 0) continue;
     return Status(
         ErrorCode::kUnsupported,
         fmt::format("--kv q8_0 needs heads of a multiple of 32, and this model's have {}; use f16",
@@ -119,6 +121,11 @@ Result<std::vector<FileIndex>> open_files(const Checkpoint& checkpoint, BlockRea
 Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, const std::string& path,
                                            const ModelOptions& options) {
   SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(path));
+  return open(runtime, std::move(outline), options);
+}
+
+Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outline,
+                                           const ModelOptions& options) {
   std::unique_ptr<Model> model(new Model(runtime, std::move(outline)));
   const ModelDescription& description = model->outline_.description;
   SLUICE_ASSIGN(const std::vector<FileIndex> files,
@@ -133,18 +140,19 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, const std::string& 
                                                    {.capacity_bytes = model->plan_.cache,
                                                     .policy = options.policy,
                                                     .files = files}));
-  SLUICE_ASSIGN(model->kv_,
-                KvPool::create(kv_shape(description, options.kv_type),
-                               KvShape::blocks(model->plan_.context) * options.sequences));
-  const AttentionShape attention = attention_shape(description, options.kv_type);
+  const MemoryPlan& plan = model->plan_;
+  SLUICE_ASSIGN(model->kv_, KvPool::create(kv_shape(description, options.kv_type),
+                                           KvShape::blocks(plan.context) * options.sequences,
+                                           options.sequences));
   SLUICE_ASSIGN(model->pass_,
                 ForwardPass::create(description, model->weights_, runtime.compute(), *model->store_,
-                                    options.kv_type,
-                                    {.rows = model->plan_.rows,
+                                    options.kv_type, plan.context,
+                                    {.rows = plan.rows,
                                      .eight_bit = !options.compute_f32,
-                                     .attention_bytes = runtime.compute().attention_bytes(
-                                         attention, model->plan_.context, model->plan_.threads)}));
-  runtime.compute().limit_threads(model->plan_.threads);
+                                     .attention_bytes = attention_bytes(
+                                         description, options.kv_type, runtime.compute(),
+                                         plan.context, plan.threads)}));
+  runtime.compute().limit_threads(plan.threads);
   return model;
 }
 

@@ -55,6 +55,9 @@ class Model {
   /// kBudget when the runtime's budget cannot hold it; nothing large was allocated then.
   static Result<std::unique_ptr<Model>> open(Runtime& runtime, const std::string& path,
                                              const ModelOptions& options);
+  /// The same of a checkpoint that is open.
+  static Result<std::unique_ptr<Model>> open(Runtime& runtime, ModelOutline outline,
+                                             const ModelOptions& options);
 
   const ModelDescription& description() const { return outline_.description; }
   const Checkpoint& checkpoint() const { return outline_.checkpoint; }

@@ -12,44 +12,85 @@ constexpr std::uint32_t kNotWanted = ~0u;
 
 }  // namespace
 
+FfnTask network_task(const ModelDescription& model, const FfnWeights& weights,
+                     const Scratch& scratch, std::size_t rows, float* output) {
+  return {.gate = weights.gate,
+          .up = weights.up,
+          .down = weights.down,
+          .activation = model.activation,
+          .alpha = model.swiglu_alpha,
+          .limit = model.swiglu_limit,
+          .input = scratch.normed,
+          .n_rows = rows,
+          .hidden = narrowed(scratch.dense_hidden, weights.gate.rows),
+          .output = output};
+}
+
 MoeLayer::MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore& store,
                    Scratch& scratch)
     : model_(model),
       compute_(compute),
       store_(store),
       scratch_(scratch),
+      router_(model.router),
       slot_of_(model.router.experts, kNotWanted) {
   wanted_.reserve(model.router.experts);
   first_place_.reserve(model.router.experts + 1);
   tasks_.reserve(model.router.experts + 1);
 }
 
+void MoeLayer::score(const RouterWeights& weights, const Activations& input, std::size_t rows) {
+  // The router decides what is read from disk: its scores are float32 even where the rest of the
+  // layer is 8-bit.
+  Activations exact = input;
+  exact.codes = nullptr;
+  const MatmulTask scores{.weight = weights.matrix,
+                          .input = exact,
+                          .n_rows = rows,
+                          .output = scratch_.scores,
+                          .output_stride = model_.router.experts,
+                          .bias = weights.bias};
+  compute_.matmul({&scores, 1});
+}
+
+void MoeLayer::score_residual(const RouterWeights& weights, std::size_t rows) {
+  const Activations& input = scratch_.router_input;
+  const std::size_t hidden = model_.hidden;
+  compute_.norm({.x = scratch_.residual,
+                 .x_stride = hidden,
+                 .weight = weights.input_scale,
+                 .epsilon = model_.norm_epsilon,
+                 .out = input.values,
+                 .out_stride = hidden,
+                 .rows = rows,
+                 .columns = hidden});
+  const float factor = 1.0f / std::sqrt(static_cast<float>(hidden));
+  for (std::size_t i = 0; i < rows * hidden; ++i) input.values[i] *= factor;
+  score(weights, input, rows);
+}
+
 Status MoeLayer::run(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
                      RoutingObserver* observer) {
-  route(layer, weights, rows, observer);
+  choose(layer, weights.router, rows, observer);
   group_by_expert(rows);
+  if (model_.router.weights_scale_input) scale_inputs(rows);
   SLUICE_TRY(visit_experts(layer, weights, rows));
   combine(weights, rows);
   return {};
 }
 
-void MoeLayer::route(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
-                     RoutingObserver* observer) {
+void MoeLayer::choose(std::uint32_t layer, const RouterWeights& weights, std::size_t rows,
+                      RoutingObserver* observer) {
   const RouterDescription& router = model_.router;
-  // The router decides what is read from disk: its scores are float32 even where the rest of the
-  // layer is 8-bit.
-  Activations input = scratch_.normed;
-  input.codes = nullptr;
-  const MatmulTask scores{.weight = weights.router,
-                          .input = input,
-                          .n_rows = rows,
-                          .output = scratch_.scores,
-                          .output_stride = router.experts};
-  compute_.matmul({&scores, 1});
   for (std::size_t row = 0; row < rows; ++row) {
-    route_row(router, {scratch_.scores + row * router.experts, router.experts},
-              scratch_.expert_ids + row * router.top_k,
-              scratch_.expert_weights + row * router.top_k);
+    std::uint32_t* const ids = scratch_.expert_ids + row * router.top_k;
+    float* const weight = scratch_.expert_weights + row * router.top_k;
+    router_.choose({scratch_.scores + row * router.experts, router.experts}, weights.selection_bias,
+                   ids, weight);
+    if (weights.expert_scale == nullptr) continue;
+    for (std::size_t rank = 0; rank < router.top_k; ++rank) {
+      weight[rank] *= weights.expert_scale[ids[rank]];
+    }
   }
   if (observer != nullptr) {
     observer->routed({.layer = layer,
@@ -94,8 +135,9 @@ void MoeLayer::group_by_expert(std::size_t rows) {
 Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows) {
   SLUICE_TRY(store_.begin(layer, wanted_));
   // The shared expert is always in memory: computed while the misses are on their way.
-  if (weights.ffn.present()) {
-    const FfnTask shared = shared_task(weights, rows);
+  if (weights.shared.present()) {
+    const FfnTask shared =
+        network_task(model_, weights.shared, scratch_, rows, scratch_.shared_output);
     compute_.ffn({&shared, 1});
   }
   Status status;
@@ -108,7 +150,9 @@ Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights,
     } else {
       store_.repack(*ready, compute_);
       tasks_.clear();
-      for (const std::uint32_t index : *ready) tasks_.push_back(expert_task(index));
+      for (const std::uint32_t index : *ready) {
+        tasks_.push_back(expert_task(index, weights.expert_biases));
+      }
       compute_.ffn(tasks_);
       status = store_.release(*ready);
     }
@@ -117,28 +161,40 @@ Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights,
   return status;
 }
 
-FfnTask MoeLayer::expert_task(std::uint32_t wanted) const {
+/// Each pair's own input: the row times the expert's weight, which its output then has no more.
+void MoeLayer::scale_inputs(std::size_t rows) {
+  const std::size_t hidden = model_.hidden;
+  const std::size_t pairs = rows * model_.router.top_k;
+  for (std::size_t pair = 0; pair < pairs; ++pair) {
+    const float* from = scratch_.normed.values + pair / model_.router.top_k * hidden;
+    float* const to = scratch_.expert_input.values + scratch_.output_place[pair] * hidden;
+    for (std::size_t i = 0; i < hidden; ++i) to[i] = from[i] * scratch_.expert_weights[pair];
+  }
+  compute_.quantise(scratch_.expert_input, pairs);
+}
+
+FfnTask MoeLayer::expert_task(std::uint32_t wanted, const ExpertBiases& biases) const {
   const ExpertWeights expert = store_.weights(wanted);
   const std::size_t first = first_place_[wanted];
   const std::size_t rows = first_place_[wanted + 1] - first;
+  const bool scaled = model_.router.weights_scale_input;
+  const auto bias_of = [&](const float* all, std::size_t width) {
+    return all == nullptr ? nullptr : all + wanted_[wanted] * width;
+  };
   return {.gate = expert.gate,
           .up = expert.up,
           .down = expert.down,
-          .input = scratch_.normed,
-          .row_index = scratch_.grouped_rows + first,
+          .activation = model_.activation,
+          .alpha = model_.swiglu_alpha,
+          .limit = model_.swiglu_limit,
+          .gate_bias = bias_of(biases.gate, model_.expert_ffn),
+          .up_bias = bias_of(biases.up, model_.expert_ffn),
+          .down_bias = bias_of(biases.down, model_.hidden),
+          .input = scaled ? slice_rows(scratch_.expert_input, first, rows) : scratch_.normed,
+          .row_index = scaled ? nullptr : scratch_.grouped_rows + first,
           .n_rows = rows,
           .hidden = slice_rows(scratch_.expert_hidden, first, rows),
           .output = scratch_.expert_outputs + first * model_.hidden};
-}
-
-FfnTask MoeLayer::shared_task(const LayerWeights& weights, std::size_t rows) const {
-  return {.gate = weights.ffn.gate,
-          .up = weights.ffn.up,
-          .down = weights.ffn.down,
-          .input = scratch_.normed,
-          .n_rows = rows,
-          .hidden = narrowed(scratch_.dense_hidden, weights.ffn.gate.rows),
-          .output = scratch_.shared_output};
 }
 
 void MoeLayer::combine(const LayerWeights& weights, std::size_t rows) {
@@ -163,10 +219,10 @@ void MoeLayer::combine(const LayerWeights& weights, std::size_t rows) {
     };
     for (std::size_t rank = 0; rank < top_k; ++rank) {
       const std::size_t pair = row * top_k + rank;
-      add(scratch_.expert_weights[pair],
+      add(model_.router.weights_scale_input ? 1.0f : scratch_.expert_weights[pair],
           scratch_.expert_outputs + scratch_.output_place[pair] * hidden);
     }
-    if (weights.ffn.present()) {
+    if (weights.shared.present()) {
       const float weight =
           gated ? 1.0f / (1.0f + canonical_exp(-scratch_.shared_weight[row])) : 1.0f;
       add(weight, scratch_.shared_output + row * hidden);

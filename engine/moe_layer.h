@@ -16,30 +16,39 @@
 
 namespace sluice {
 
+/// A network that every row uses: output `[rows, hidden]` from scratch.normed.
+FfnTask network_task(const ModelDescription& model, const FfnWeights& weights,
+                     const Scratch& scratch, std::size_t rows, float* output);
+
 /// Holds the lists that a visit needs, so that a decode step allocates nothing. One per forward
 /// pass.
 class MoeLayer {
  public:
   MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore& store, Scratch& scratch);
 
+  /// Scores every expert for rows [0, rows) from `input` `[rows, hidden]`, for the next `run`.
+  void score(const RouterWeights& weights, const Activations& input, std::size_t rows);
+  /// The same from the residual, for RouterInput::kOwnNorm.
+  void score_residual(const RouterWeights& weights, std::size_t rows);
   /// scratch.block_output[r] = Σ over ranks of weight · expert(x) (+ the shared expert), x =
-  /// scratch.normed[r], for r in [0, rows).
+  /// scratch.normed[r], for r in [0, rows). REQUIRES: the rows' scores.
   Status run(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
              RoutingObserver* observer);
 
  private:
-  void route(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
-             RoutingObserver* observer);
+  void choose(std::uint32_t layer, const RouterWeights& weights, std::size_t rows,
+              RoutingObserver* observer);
   void group_by_expert(std::size_t rows);
   Status visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows);
-  FfnTask expert_task(std::uint32_t wanted) const;
-  FfnTask shared_task(const LayerWeights& weights, std::size_t rows) const;
+  void scale_inputs(std::size_t rows);
+  FfnTask expert_task(std::uint32_t wanted, const ExpertBiases& biases) const;
   void combine(const LayerWeights& weights, std::size_t rows);
 
   const ModelDescription& model_;
   Compute& compute_;
   ExpertStore& store_;
   Scratch& scratch_;
+  Router router_;
   std::vector<std::uint32_t>
       wanted_;  // experts of this visit, in the order in which rows first ask for them
   std::vector<std::uint32_t>

@@ -16,9 +16,14 @@ double correction_pair(const RopeDescription& rope, double rotations) {
 
 /// YaRN: fast pairs keep their frequency, slow ones are interpolated, a ramp lies between.
 void apply_yarn(const RopeDescription& rope, std::vector<float>& frequencies) {
-  const double low = std::max(std::floor(correction_pair(rope, rope.beta_fast)), 0.0);
-  double high = std::min(std::ceil(correction_pair(rope, rope.beta_slow)),
-                         static_cast<double>(rope.rotary_dim - 1));
+  double low = correction_pair(rope, rope.beta_fast);
+  double high = correction_pair(rope, rope.beta_slow);
+  if (rope.truncate) {
+    low = std::floor(low);
+    high = std::ceil(high);
+  }
+  low = std::max(low, 0.0);
+  high = std::min(high, static_cast<double>(rope.rotary_dim - 1));
   if (low == high) high += 0.001;
   for (std::size_t i = 0; i < frequencies.size(); ++i) {
     const float ramp =
@@ -30,11 +35,13 @@ void apply_yarn(const RopeDescription& rope, std::vector<float>& frequencies) {
 
 }  // namespace
 
-RopeTable::RopeTable(const RopeDescription& rope) : frequencies_(rope.rotary_dim / 2) {
+RopeTable::RopeTable(const RopeDescription& rope, std::size_t context)
+    : frequencies_(rope.rotary_dim / 2), magnitude_(static_cast<float>(rope.attention_factor)) {
   for (std::size_t i = 0; i < frequencies_.size(); ++i) {
     const float exponent = static_cast<float>(2 * i) / static_cast<float>(rope.rotary_dim);
     frequencies_[i] = 1.0f / static_cast<float>(std::pow(rope.base, exponent));
   }
+  const std::vector<double>* factors = &rope.factors;
   switch (rope.scaling) {
     case RopeScaling::kNone:
       break;
@@ -43,9 +50,16 @@ RopeTable::RopeTable(const RopeDescription& rope) : frequencies_(rope.rotary_dim
       break;
     case RopeScaling::kYarn:
       apply_yarn(rope, frequencies_);
-      magnitude_ = static_cast<float>(
-          rope.attention_factor.value_or(rope.factor > 1 ? 0.1 * std::log(rope.factor) + 1 : 1));
       break;
+    case RopeScaling::kLongRope:
+      if (static_cast<double>(context) > rope.original_context) {
+        factors = &rope.factors_long;
+        magnitude_ = static_cast<float>(rope.attention_factor_long);
+      }
+      break;
+  }
+  for (std::size_t i = 0; i < factors->size(); ++i) {
+    frequencies_[i] /= static_cast<float>((*factors)[i]);
   }
 }
 

@@ -13,8 +13,8 @@ namespace sluice {
 class RopeTable {
  public:
   /// Frequencies are computed in float32, as the models' own code does: the angles of far positions
-  /// depend on it.
-  explicit RopeTable(const RopeDescription& rope);
+  /// depend on it. `context`: positions of the session; LongRoPE's factors follow it.
+  RopeTable(const RopeDescription& rope, std::size_t context);
 
   std::size_t pairs() const { return frequencies_.size(); }
   /// cosines, sines `[positions.size(), pairs()]`.
@@ -22,7 +22,7 @@ class RopeTable {
 
  private:
   std::vector<float> frequencies_;  // radians per position
-  float magnitude_ = 1.0f;          // YaRN's attention factor
+  float magnitude_ = 1.0f;          // the attention factor
 };
 
 }  // namespace sluice

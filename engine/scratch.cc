@@ -31,41 +31,122 @@ class Carver {
   std::size_t used_ = 0;
 };
 
+/// The widest of every kind over the layers.
+struct Widths {
+  explicit Widths(const ModelDescription& model) {
+    for (const LayerDescription& layer : model.layers) {
+      widen(ffn, std::max(layer.dense_ffn, layer.shared_ffn));
+      dense_beside |= layer.sparse && layer.dense_ffn != 0;
+      shared |= layer.shared_ffn != 0;
+      layer.recurrent ? add(model.delta_net) : add(layer.attention);
+    }
+  }
+
+  std::size_t projected = 0, q = 0, k = 0, v = 0, gate = 0, attended = 0, ffn = 0;
+  std::size_t q_rank = 0, plain = 0, rank = 0, latent_heads = 0, value_heads = 0;
+  bool dense_beside = false, shared = false;
+
+ private:
+  static void widen(std::size_t& width, std::size_t to) { width = std::max(width, to); }
+  void add(const DeltaNetShape& net) {
+    const std::size_t inner = std::size_t{net.value_heads} * net.value_dim;
+    widen(projected, net.channels());
+    widen(gate, inner);
+    widen(attended, inner);
+    widen(value_heads, net.value_heads);
+  }
+  void add(const AttentionDescription& attention) {
+    const AttentionShape shape = attention_shape(attention, KvType::kF32);
+    widen(q, shape.heads * shape.head_dim);
+    widen(k, shape.kv_heads * shape.head_dim);
+    widen(attended, std::size_t{attention.heads} * attention.value_dim);
+    if (attention.output_gate) {
+      widen(projected, attention.query_floats());
+      widen(gate, std::size_t{attention.heads} * attention.value_dim);
+    }
+    if (attention.latent) {
+      widen(projected, attention.query_floats());
+      widen(q_rank, attention.latent->q_rank);
+      widen(plain, attention.latent->plain_dim);
+      widen(rank, attention.latent->kv_rank);
+      widen(latent_heads, attention.heads);
+    } else {
+      widen(v, shape.kv_heads * shape.value_dim);
+    }
+  }
+};
+
 }  // namespace
 
 template <typename C>
 void Scratch::carve(C& carver, const ModelDescription& model, const ScratchShape& sizes) {
   max_rows = sizes.rows;
   const bool eight_bit = sizes.eight_bit;
-  const AttentionDescription& shape = model.attention;
   const std::size_t rows = max_rows;
   const std::size_t chosen = rows * model.router.top_k;
-  std::size_t widest = 0;
-  for (const LayerDescription& layer : model.layers)
-    widest = std::max<std::size_t>(widest, layer.ffn);
+  const std::size_t hidden = model.hidden;
+  const Widths widths(model);
+  const auto floats = [&](std::size_t width) {
+    return width == 0 ? nullptr : carver.template take<float>(rows * width);
+  };
+  const auto activations = [&](std::size_t count, std::size_t columns) {
+    return count == 0 || columns == 0 ? Activations{}
+                                      : carver.activations(count, columns, eight_bit);
+  };
 
-  residual = carver.template take<float>(rows * model.hidden);
-  normed = carver.activations(rows, model.hidden, eight_bit);
-  q = carver.template take<float>(rows * shape.heads * shape.head_dim);
-  k = carver.template take<float>(rows * shape.kv_heads * shape.head_dim);
-  v = carver.template take<float>(rows * shape.kv_heads * shape.value_dim);
-  attended = carver.activations(rows, std::size_t{shape.heads} * shape.value_dim, eight_bit);
+  residual = floats(hidden);
+  normed = activations(rows, hidden);
+
+  projected = floats(widths.projected);
+  q = floats(widths.q);
+  k = floats(widths.k);
+  v = floats(widths.v);
+  gate = floats(widths.gate);
+  attended = activations(rows, widths.attended);
   attention_memory = {carver.template take<std::byte>(sizes.attention_bytes),
                       sizes.attention_bytes};
-  block_output = carver.template take<float>(rows * model.hidden);
-  cosines = carver.template take<float>(rows * model.rope.rotary_dim / 2);
-  sines = carver.template take<float>(rows * model.rope.rotary_dim / 2);
-  scores = carver.template take<float>(rows * model.router.experts);
+  cosines.clear();
+  sines.clear();
+  for (const RopeDescription& rope : model.ropes) {
+    cosines.push_back(floats(rope.rotary_dim / 2));
+    sines.push_back(floats(rope.rotary_dim / 2));
+  }
+  narrow_query = activations(rows, widths.q_rank);
+  plain_query = activations(rows * widths.latent_heads, widths.plain);
+  latent_values = activations(rows * widths.latent_heads, widths.rank);
+  head_rows = carver.template take<std::uint32_t>(rows * widths.latent_heads);
+  alpha = floats(widths.value_heads);
+  beta = floats(widths.value_heads);
+  states = carver.template take<float*>(widths.value_heads != 0 ? rows : 0);
+  block_output = floats(hidden);
+
+  if (model.router.input == RouterInput::kOwnNorm) {
+    router_input = carver.activations(rows, hidden, /*eight_bit=*/false);
+  }
+  scores = floats(model.router.experts);
   expert_ids = carver.template take<std::uint32_t>(chosen);
   expert_weights = carver.template take<float>(chosen);
   grouped_rows = carver.template take<std::uint32_t>(chosen);
   output_place = carver.template take<std::uint32_t>(chosen);
-  expert_hidden = carver.activations(chosen, model.expert_ffn, eight_bit);
-  expert_outputs = carver.template take<float>(chosen * model.hidden);
-  dense_hidden = carver.activations(rows, widest, eight_bit);
-  shared_output = carver.template take<float>(rows * model.hidden);
-  shared_weight = carver.template take<float>(rows);
+  if (model.router.weights_scale_input) expert_input = activations(chosen, hidden);
+  expert_hidden = activations(chosen, model.expert_ffn);
+  expert_outputs = carver.template take<float>(chosen * hidden);
+  dense_hidden = activations(rows, widths.ffn);
+  dense_output = floats(widths.dense_beside ? hidden : 0);
+  shared_output = floats(widths.shared ? hidden : 0);
+  shared_weight = floats(widths.shared ? 1 : 0);
   logits = carver.template take<float>(kLogitRows * model.vocabulary);
+}
+
+std::size_t attention_bytes(const ModelDescription& model, KvType kv_type, const Compute& compute,
+                            std::size_t context, unsigned threads) {
+  std::size_t most = 0;
+  for (const LayerDescription& layer : model.layers) {
+    if (layer.recurrent) continue;
+    const AttentionShape shape = attention_shape(layer.attention, kv_type);
+    most = std::max(most, compute.attention_bytes(shape, context, threads));
+  }
+  return most;
 }
 
 std::size_t Scratch::bytes(const ModelDescription& model, const ScratchShape& shape) {

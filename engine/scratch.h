@@ -21,7 +21,12 @@ struct ScratchShape {
   std::size_t attention_bytes = 0;  // what Compute::attention asks for
 };
 
-/// Sizes for at most `rows` rows in a pass. Arrays are float32 unless said otherwise.
+/// What Compute::attention asks for, for the layer that needs most.
+std::size_t attention_bytes(const ModelDescription& model, KvType kv_type, const Compute& compute,
+                            std::size_t context, unsigned threads);
+
+/// Sizes for at most `rows` rows in a pass; where layers differ, for the widest, and empty where no
+/// layer has a use for it. Arrays are float32 unless said otherwise.
 struct Scratch {
   static constexpr std::size_t kLogitRows =
       8;  // logits are made a few rows at a time: a vocabulary is long
@@ -29,26 +34,44 @@ struct Scratch {
   std::size_t max_rows = 0;
   float* residual = nullptr;  // [rows, hidden]
   Activations normed;         // [rows, hidden]
-  float* q = nullptr;         // [rows, heads * head_dim]
-  float* k = nullptr;         // [rows, kv_heads * head_dim]
-  float* v = nullptr;         // [rows, kv_heads * value_dim]
-  Activations attended;       // [rows, heads * value_dim]
+
+  // Attention.
+  float* projected = nullptr;  // [rows, floats]: queries with their gates or before the latent's
+                               // part is made, or q, k and v of a delta net
+  float* q = nullptr;          // [rows, heads * head_dim]
+  float* k = nullptr;          // [rows, kv_heads * head_dim]
+  float* v = nullptr;          // [rows, kv_heads * value_dim]
+  float* gate = nullptr;       // [rows, heads * value_dim]
+  Activations attended;        // [rows, heads * value_dim]
   std::span<std::byte> attention_memory;
+  std::vector<float*> cosines;  // [ropes] of [rows, rotary_dim / 2]
+  std::vector<float*> sines;
+  Activations narrow_query;            // [rows, q_rank]
+  Activations plain_query;             // [rows * heads, plain_dim]
+  Activations latent_values;           // [rows * heads, kv_rank]
+  std::uint32_t* head_rows = nullptr;  // [heads, rows]: each head's rows of the two above
+  float* alpha = nullptr;              // [rows, value_heads]
+  float* beta = nullptr;               // [rows, value_heads]
+  float** states = nullptr;            // [rows]
   float* block_output = nullptr;  // [rows, hidden]: what attention or the FFN adds to the residual
-  float* cosines = nullptr;       // [rows, rotary_dim / 2]
-  float* sines = nullptr;
+
+  // Feed-forward.
+  Activations router_input;               // [rows, hidden]
   float* scores = nullptr;                // [rows, experts]
   std::uint32_t* expert_ids = nullptr;    // [rows, top_k]
   float* expert_weights = nullptr;        // [rows, top_k]
   std::uint32_t* grouped_rows = nullptr;  // [rows * top_k]: rows in the order of their experts
   std::uint32_t* output_place =
       nullptr;                      // [rows, top_k]: where in expert_outputs a row's expert wrote
+  Activations expert_input;         // [rows * top_k, hidden]: rows times their experts' weights
   Activations expert_hidden;        // [rows * top_k, expert_ffn]
   float* expert_outputs = nullptr;  // [rows * top_k, hidden]
   Activations dense_hidden;         // [rows, widest dense or shared FFN]
+  float* dense_output = nullptr;    // [rows, hidden], of a network beside the experts
   float* shared_output = nullptr;   // [rows, hidden]
   float* shared_weight = nullptr;   // [rows]
-  float* logits = nullptr;          // [kLogitRows, vocabulary]
+
+  float* logits = nullptr;                   // [kLogitRows, vocabulary]
   std::vector<std::uint32_t> positions;      // [rows]
   std::vector<AttentionRow> attention_rows;  // [rows]
 

@@ -5,6 +5,11 @@
 #include <algorithm>
 
 namespace sluice {
+namespace {
+
+constexpr std::size_t kKeepEvery = 256;  // tokens
+
+}  // namespace
 
 Status Session::eval(std::span<const TokenId> tokens, Logits wanted, const LogitsSink& sink,
                      const PassOptions& options) {
@@ -16,26 +21,43 @@ Status Session::eval(std::span<const TokenId> tokens, Logits wanted, const Logit
                               before + tokens.size(), context()));
   }
   Status status = kv_.reserve(before + tokens.size());
-  for (std::size_t first = 0; status.ok() && first < tokens.size(); first += model_.max_rows()) {
-    const std::size_t count = std::min(model_.max_rows(), tokens.size() - first);
-    rows_.clear();
-    for (std::size_t i = first; i < first + count; ++i) {
-      const bool last = i + 1 == tokens.size();
-      rows_.push_back(
-          {.sequence = &kv_,
-           .token = tokens[i],
-           .position = static_cast<std::uint32_t>(before + i),
-           .wants_logits = wanted == Logits::kAll || (wanted == Logits::kLast && last)});
-    }
-    status = model_.step(rows_, options, [&](std::size_t row, std::span<const float> logits) {
-      sink(first + row, logits);
-    });
+  // What the recurrent layers' states have forgotten with a truncation, they see once more.
+  if (status.ok() && kv_.recurrent() && kv_.state_length() < before) {
+    const std::size_t seen = kv_.state_length();
+    status = compute(std::span(tokens_).subspan(seen), seen, Logits::kNone, sink,
+                     {.cancel = options.cancel});
   }
+  if (status.ok()) status = compute(tokens, before, wanted, sink, options);
   if (!status.ok()) {
+    kv_.restore_states(before);
     kv_.truncate(before);
     return status;
   }
   tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+  // The end of a prompt is where a conversation goes back to; and no way back shall be long.
+  if (tokens.size() > 1 || length() - kv_.kept_length() >= kKeepEvery) kv_.keep_states();
+  return {};
+}
+
+/// Tokens at positions from `first` on.
+Status Session::compute(std::span<const TokenId> tokens, std::size_t first, Logits wanted,
+                        const LogitsSink& sink, const PassOptions& options) {
+  for (std::size_t begin = 0; begin < tokens.size(); begin += model_.max_rows()) {
+    const std::size_t count = std::min(model_.max_rows(), tokens.size() - begin);
+    rows_.clear();
+    for (std::size_t i = begin; i < begin + count; ++i) {
+      const bool last = i + 1 == tokens.size();
+      rows_.push_back(
+          {.sequence = &kv_,
+           .token = tokens[i],
+           .position = static_cast<std::uint32_t>(first + i),
+           .wants_logits = wanted == Logits::kAll || (wanted == Logits::kLast && last)});
+    }
+    SLUICE_TRY(model_.step(rows_, options, [&](std::size_t row, std::span<const float> logits) {
+      sink(begin + row, logits);
+    }));
+    kv_.set_state_length(first + begin + count);
+  }
   return {};
 }
 

@@ -33,6 +33,9 @@ class Session {
   KvSequence& kv() { return kv_; }
 
  private:
+  Status compute(std::span<const TokenId> tokens, std::size_t first, Logits wanted,
+                 const LogitsSink& sink, const PassOptions& options);
+
   Model& model_;
   KvSequence kv_;
   std::vector<TokenId> tokens_;

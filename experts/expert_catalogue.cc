@@ -100,14 +100,28 @@ Status add_matrix(const Checkpoint& checkpoint, std::size_t matrix, ExpertLayer&
                              std::to_string(layer.experts) + " experts");
   }
   const std::uint64_t slice_bytes = format->bytes(shape[2]) * shape[1];
+  if (tensor->stored) {
+    const std::size_t scales = tensor->stored->scales.size();
+    if (tensor->ranges.size() != layer.experts || (scales != 0 && scales != layer.experts)) {
+      return corrupt(name, "its experts are not apart, or not all have scales");
+    }
+    layer.stored[matrix] = *tensor;
+  }
   for (std::uint32_t expert = 0; expert < layer.experts; ++expert) {
     const FileRange range = tensor->slice(expert);
     const std::string who = "expert " + std::to_string(expert);
+    if (tensor->stored && !tensor->stored->scales.empty()) {
+      const FileRange& scales = layer.ranges[expert][matrix + 3] = tensor->stored->scales[expert];
+      if (scales.file >= checkpoint.files.size() ||
+          scales.offset > std::numeric_limits<std::int64_t>::max() - scales.bytes) {
+        return corrupt(name, who + "'s scales lie outside the files");
+      }
+    }
     if (range.file >= checkpoint.files.size()) {
       return corrupt(name, who + " lies in file " + std::to_string(range.file) + " of " +
                                std::to_string(checkpoint.files.size()));
     }
-    if (range.bytes != slice_bytes ||
+    if ((range.bytes != slice_bytes && !tensor->stored) ||
         range.offset > std::numeric_limits<std::int64_t>::max() - range.bytes) {
       return corrupt(name, who + " takes " + std::to_string(range.bytes) + " bytes at " +
                                std::to_string(range.offset) + " where its shape and type make " +

@@ -3,11 +3,13 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "base/status.h"
 #include "base/tensor_format.h"
 #include "base/types.h"
+#include "experts/slot_layout.h"
 #include "formats/checkpoint.h"
 
 namespace sluice {
@@ -19,11 +21,16 @@ struct ExpertLayer {
   std::size_t hidden = 0;
   std::size_t ffn = 0;
   std::array<const TensorFormat*, 3> formats{};  // gate, up, down
-  std::vector<std::array<FileRange, 3>> ranges;  // [experts], gate, up, down
+  std::vector<ExpertRanges> ranges;              // [experts]
+  /// How the bytes of gate, up and down become the matrices, where they are not those already.
+  std::array<std::optional<TensorInfo>, 3> stored{};
 
-  std::uint64_t expert_bytes() const {
-    return ranges.empty() ? 0 : ranges[0][0].bytes + ranges[0][1].bytes + ranges[0][2].bytes;
+  /// Of an expert's three matrices.
+  std::uint64_t expert_bytes() const { return matrix_bytes(0) + matrix_bytes(1) + matrix_bytes(2); }
+  std::uint64_t matrix_bytes(std::size_t matrix) const {
+    return matrix == 2 ? formats[2]->bytes(ffn) * hidden : formats[matrix]->bytes(hidden) * ffn;
   }
+  bool relaid() const { return stored[0] || stored[1] || stored[2]; }
 };
 
 class ExpertCatalogue {

@@ -1,13 +1,42 @@
 #include "experts/expert_loader.h"
 
 #include <algorithm>
+#include <span>
 #include <string>
 #include <utility>
+
+#include "formats/stored_layout.h"
 
 namespace sluice {
 namespace {
 constexpr std::size_t kReapedAtOnce = 64;
+constexpr std::size_t kMatrixAlignment = 64;
+
+/// Where gate, up and down begin in a slot whose bytes are relaid, and where they end.
+std::array<std::size_t, 4> relaid_places(const ExpertLayer& layer) {
+  std::array<std::size_t, 4> places{};
+  for (std::size_t i = 0; i < 3; ++i) {
+    const std::size_t end = places[i] + layer.matrix_bytes(i);
+    places[i + 1] = (end + kMatrixAlignment - 1) / kMatrixAlignment * kMatrixAlignment;
+  }
+  return places;
+}
+
+std::size_t relaid_bytes_of(const ExpertLayer& layer) {
+  return layer.relaid() ? relaid_places(layer)[3] : 0;
+}
+
 }  // namespace
+
+std::size_t ExpertLoader::slot_bytes_bound(const ExpertLayer& layer, std::uint32_t expert) {
+  return std::max(sluice::slot_bytes_bound(layer.ranges[expert]), relaid_bytes_of(layer));
+}
+
+std::size_t ExpertLoader::own_bytes(const ExpertCatalogue& catalogue) {
+  std::size_t most = 0;
+  for (const ExpertLayer& layer : catalogue.layers()) most = std::max(most, relaid_bytes_of(layer));
+  return most;
+}
 
 Result<ExpertLoader> ExpertLoader::create(const ExpertCatalogue& catalogue, BlockReader& reader,
                                           std::vector<FileIndex> indices) {
@@ -16,7 +45,8 @@ Result<ExpertLoader> ExpertLoader::create(const ExpertCatalogue& catalogue, Bloc
     for (const auto& ranges : layer.ranges) {
       for (const FileRange& range : ranges) {
         File& file = files[range.file];
-        if (file.size != 0) continue;  // known already; a file that holds experts is not empty
+        if (range.bytes == 0 || file.size != 0)
+          continue;  // known already; a file that holds experts is not empty
         file = {indices[range.file], reader.alignment(indices[range.file]),
                 reader.file_size(indices[range.file])};
         if (file.alignment > kMaxAlignment || kMaxAlignment % file.alignment != 0) {
@@ -27,38 +57,50 @@ Result<ExpertLoader> ExpertLoader::create(const ExpertCatalogue& catalogue, Bloc
       }
     }
   }
-  return ExpertLoader(catalogue, reader, std::move(files));
+  SLUICE_ASSIGN(AlignedBuffer relaid, AlignedBuffer::allocate(own_bytes(catalogue)));
+  return ExpertLoader(catalogue, reader, std::move(files), std::move(relaid));
 }
 
 ExpertLoader::ExpertLoader(const ExpertCatalogue& catalogue, BlockReader& reader,
-                           std::vector<File> files)
+                           std::vector<File> files, AlignedBuffer relaid)
     : catalogue_(&catalogue),
       reader_(&reader),
       files_(std::move(files)),
+      relaid_(std::move(relaid)),
       completions_(kReapedAtOnce) {
   // A visit may want every expert of a layer: with this, no later one allocates.
   std::size_t most = 0;
   for (const ExpertLayer& layer : catalogue.layers()) {
     most = std::max<std::size_t>(most, layer.experts);
   }
-  noted_.reserve(most * 3);
+  noted_.reserve(most * 6);
   loads_.reserve(most);
   free_loads_.reserve(most);
   noted_loads_.reserve(most);
 }
 
 SlotLayout ExpertLoader::layout(CacheKey key) const {
-  const std::array<FileRange, 3>& ranges = layer_of(key).ranges[key.expert];
-  return layout_slot(ranges, {files_[ranges[0].file].alignment, files_[ranges[1].file].alignment,
-                              files_[ranges[2].file].alignment});
+  const ExpertRanges& ranges = layer_of(key).ranges[key.expert];
+  std::array<std::size_t, 6> alignments;
+  for (std::size_t i = 0; i < 6; ++i) alignments[i] = files_[ranges[i].file].alignment;
+  return layout_slot(ranges, alignments);
+}
+
+std::size_t ExpertLoader::slot_bytes(CacheKey key) const {
+  return std::max(layout(key).bytes, relaid_bytes_of(layer_of(key)));
 }
 
 ExpertWeights ExpertLoader::weights(CacheKey key, const std::byte* slot) const {
   const ExpertLayer& layer = layer_of(key);
-  const SlotLayout where = layout(key);
-  return {{layer.formats[0], slot + where.slices[0], layer.ffn, layer.hidden},
-          {layer.formats[1], slot + where.slices[1], layer.ffn, layer.hidden},
-          {layer.formats[2], slot + where.slices[2], layer.hidden, layer.ffn}};
+  std::array<std::size_t, 3> at;
+  if (layer.relaid()) {
+    std::copy_n(relaid_places(layer).begin(), 3, at.begin());
+  } else {
+    std::copy_n(layout(key).slices.begin(), 3, at.begin());
+  }
+  return {{layer.formats[0], slot + at[0], layer.ffn, layer.hidden},
+          {layer.formats[1], slot + at[1], layer.ffn, layer.hidden},
+          {layer.formats[2], slot + at[2], layer.hidden, layer.ffn}};
 }
 
 void ExpertLoader::add(CacheKey key, std::byte* slot) {
@@ -71,7 +113,7 @@ void ExpertLoader::add(CacheKey key, std::byte* slot) {
     free_loads_.pop_back();
   }
   const SlotLayout where = layout(key);
-  loads_[load] = {key, where.read_count, {}};
+  loads_[load] = {key, slot, where.read_count, {}};
   noted_loads_.push_back(load);
   for (std::size_t i = 0; i < where.read_count; ++i) {
     const SlotRead& read = where.reads[i];
@@ -135,10 +177,33 @@ void ExpertLoader::complete(ReadCompletion& completion, std::vector<FinishedLoad
 }
 
 void ExpertLoader::finish(std::size_t load, std::vector<FinishedLoad>& finished) {
-  loads_[load].reads_left = 0;
-  finished.push_back({loads_[load].key, std::move(loads_[load].status)});
+  Load& done = loads_[load];
+  done.reads_left = 0;
+  if (done.status.ok() && layer_of(done.key).relaid()) done.status = relay(done.key, done.slot);
+  finished.push_back({done.key, std::move(done.status)});
   free_loads_.push_back(static_cast<std::uint32_t>(load));
   under_way_ -= 1;
+}
+
+/// Makes the matrices of the bytes that were read, in the same slot.
+Status ExpertLoader::relay(CacheKey key, std::byte* slot) {
+  const ExpertLayer& layer = layer_of(key);
+  const ExpertRanges& ranges = layer.ranges[key.expert];
+  const SlotLayout where = layout(key);
+  const std::array<std::size_t, 4> places = relaid_places(layer);
+  const auto read = [&](std::size_t range) {
+    return std::span<const std::byte>(slot + where.slices[range], ranges[range].bytes);
+  };
+  for (std::size_t i = 0; i < 3; ++i) {
+    const std::span<std::byte> out(relaid_.data() + places[i], layer.matrix_bytes(i));
+    if (layer.stored[i]) {
+      SLUICE_TRY(relay_range(*layer.stored[i], read(i), read(i + 3), out));
+    } else {
+      std::copy_n(read(i).data(), out.size(), out.data());
+    }
+  }
+  std::copy_n(relaid_.data(), places[3], slot);
+  return {};
 }
 
 std::string ExpertLoader::describe(CacheKey key, const SlotRead& read) const {

@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "base/aligned_buffer.h"
 #include "base/compute.h"
 #include "base/status.h"
 #include "cache/cache_policy.h"
@@ -35,7 +36,11 @@ class ExpertLoader {
                                      std::vector<FileIndex> files);
 
   /// Of the slot that `add` needs for this expert.
-  std::size_t slot_bytes(CacheKey key) const { return layout(key).bytes; }
+  std::size_t slot_bytes(CacheKey key) const;
+  /// The most that an expert's slot takes, whatever the alignment of its files.
+  static std::size_t slot_bytes_bound(const ExpertLayer& layer, std::uint32_t expert);
+  /// Memory that the loader needs for itself: where experts are relaid, room for one.
+  static std::size_t own_bytes(const ExpertCatalogue& catalogue);
   /// The matrices of an expert that was loaded into `slot`.
   ExpertWeights weights(CacheKey key, const std::byte* slot) const;
 
@@ -61,21 +66,25 @@ class ExpertLoader {
   };
   struct Load {
     CacheKey key;
+    std::byte* slot = nullptr;
     std::size_t reads_left = 0;
     Status status;
   };
-  static constexpr std::size_t kReadsPerLoad = 4;  // three at the most; a tag is load · 4 + read
+  static constexpr std::size_t kReadsPerLoad = 8;  // six at the most; a tag is load · 8 + read
 
-  ExpertLoader(const ExpertCatalogue& catalogue, BlockReader& reader, std::vector<File> files);
+  ExpertLoader(const ExpertCatalogue& catalogue, BlockReader& reader, std::vector<File> files,
+               AlignedBuffer relaid);
   const ExpertLayer& layer_of(CacheKey key) const { return catalogue_->layers()[key.layer]; }
   SlotLayout layout(CacheKey key) const;
   void complete(ReadCompletion& completion, std::vector<FinishedLoad>& finished);
+  Status relay(CacheKey key, std::byte* slot);
   void finish(std::size_t load, std::vector<FinishedLoad>& finished);
   std::string describe(CacheKey key, const SlotRead& read) const;
 
   const ExpertCatalogue* catalogue_;
   BlockReader* reader_;
   std::vector<File> files_;  // as in the catalogue
+  AlignedBuffer relaid_;     // own_bytes()
   std::vector<ReadRequest> noted_;
   std::vector<Load> loads_;  // slots that are used again
   std::vector<std::uint32_t> free_loads_;

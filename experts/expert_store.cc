@@ -353,7 +353,7 @@ Result<std::vector<FileIndex>> open_files(const ExpertCatalogue& catalogue, Bloc
   for (const ExpertLayer& layer : catalogue.layers()) {
     for (const auto& ranges : layer.ranges) {
       for (const FileRange& range : ranges) {
-        if (opened[range.file]) continue;
+        if (range.bytes == 0 || opened[range.file]) continue;
         SLUICE_ASSIGN(files[range.file], reader.open(catalogue.files()[range.file]));
         opened[range.file] = true;
       }
@@ -364,26 +364,36 @@ Result<std::vector<FileIndex>> open_files(const ExpertCatalogue& catalogue, Bloc
 
 }  // namespace
 
+namespace {
+
+std::size_t bound_of(const ExpertLayer& layer, std::uint32_t expert) {
+  return ExtentArena::rounded(ExpertLoader::slot_bytes_bound(layer, expert));
+}
+
+}  // namespace
+
 std::size_t ExpertStore::minimum_capacity(const ExpertCatalogue& catalogue, const BlockReader&,
                                           std::size_t top_k) {
   std::size_t least = 0;
   for (const ExpertLayer& layer : catalogue.layers()) {
     std::size_t widest = 0;
-    for (const auto& ranges : layer.ranges) {
-      widest = std::max<std::size_t>(widest, ExtentArena::rounded(slot_bytes_bound(ranges)));
+    for (std::uint32_t expert = 0; expert < layer.experts; ++expert) {
+      widest = std::max(widest, bound_of(layer, expert));
     }
     const std::size_t at_once = std::clamp<std::size_t>(top_k, 1, layer.experts);
     least = std::max(least, 2 * at_once * widest);
   }
-  return least;
+  return least + ExpertLoader::own_bytes(catalogue);
 }
 
 std::size_t ExpertStore::full_capacity(const ExpertCatalogue& catalogue, const BlockReader&) {
   std::size_t full = 0;
   for (const ExpertLayer& layer : catalogue.layers()) {
-    for (const auto& ranges : layer.ranges) full += ExtentArena::rounded(slot_bytes_bound(ranges));
+    for (std::uint32_t expert = 0; expert < layer.experts; ++expert) {
+      full += bound_of(layer, expert);
+    }
   }
-  return full;
+  return full + ExpertLoader::own_bytes(catalogue);
 }
 
 Result<std::unique_ptr<ExpertStore>> ExpertStore::create(const ExpertCatalogue& catalogue,
@@ -409,8 +419,11 @@ Result<std::unique_ptr<ExpertStore>> ExpertStore::create(const ExpertCatalogue& 
     }
     experts.push_back(layer.experts);
   }
+  const std::size_t own = ExpertLoader::own_bytes(catalogue);
   const std::size_t capacity =
-      std::min(options.capacity_bytes / ExtentArena::kGranularity * ExtentArena::kGranularity, all);
+      std::min((options.capacity_bytes - std::min(options.capacity_bytes, own)) /
+                   ExtentArena::kGranularity * ExtentArena::kGranularity,
+               all);
   if (capacity < widest) {
     return Status(ErrorCode::kBudget, "a cache of " + std::to_string(options.capacity_bytes) +
                                           " bytes holds no expert: the widest needs " +

@@ -15,9 +15,8 @@ std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) {
 
 }  // namespace
 
-SlotLayout layout_slot(const std::array<FileRange, 3>& ranges,
-                       const std::array<std::size_t, 3>& alignments) {
-  std::array<std::size_t, 3> order = {0, 1, 2};
+SlotLayout layout_slot(const ExpertRanges& ranges, const std::array<std::size_t, 6>& alignments) {
+  std::array<std::size_t, 6> order = {0, 1, 2, 3, 4, 5};
   std::sort(order.begin(), order.end(), [&](std::size_t left, std::size_t right) {
     return std::tie(ranges[left].file, ranges[left].offset) <
            std::tie(ranges[right].file, ranges[right].offset);
@@ -25,6 +24,7 @@ SlotLayout layout_slot(const std::array<FileRange, 3>& ranges,
   SlotLayout layout;
   for (const std::size_t slice : order) {
     const FileRange& range = ranges[slice];
+    if (range.bytes == 0) continue;
     const std::uint64_t begin = round_down(range.offset, alignments[slice]);
     const std::uint64_t slice_end = range.offset + range.bytes;
     const std::uint64_t end = round_up(slice_end, alignments[slice]);
@@ -42,11 +42,13 @@ SlotLayout layout_slot(const std::array<FileRange, 3>& ranges,
   return layout;
 }
 
-std::size_t slot_bytes_bound(const std::array<FileRange, 3>& ranges) {
+std::size_t slot_bytes_bound(const ExpertRanges& ranges) {
   // Coarser sectors usually mean a larger slot, but they also merge reads.
   std::size_t most = 0;
   for (const std::size_t alignment : {std::size_t{1}, std::size_t{512}, kMaxAlignment}) {
-    most = std::max(most, layout_slot(ranges, {alignment, alignment, alignment}).bytes);
+    std::array<std::size_t, 6> alignments;
+    alignments.fill(alignment);
+    most = std::max(most, layout_slot(ranges, alignments).bytes);
   }
   return most;
 }

@@ -1,5 +1,6 @@
 #pragma once
-// How an expert's three slices come to lie in a slot of the cache.
+// How an expert's slices, of its three matrices and of their scales where the file keeps those
+// apart, come to lie in a slot of the cache.
 //
 // A direct read takes whole disk sectors to an address that is a multiple of the sector, and slices
 // begin anywhere. So each slice is read with the sectors that it touches, and stays as far into its
@@ -30,10 +31,13 @@ struct SlotRead {
   std::size_t slot_offset = 0;
 };
 
+/// Of gate, up and down, and then of their scales; those that a file does not have are empty.
+using ExpertRanges = std::array<FileRange, 6>;
+
 struct SlotLayout {
-  std::array<SlotRead, 3> reads{};
+  std::array<SlotRead, 6> reads{};
   std::size_t read_count = 0;
-  std::array<std::size_t, 3> slices{};  // where gate, up and down begin in the slot
+  std::array<std::size_t, 6> slices{};  // where each range begins in the slot
   std::size_t bytes = 0;                // of the slot
 };
 
@@ -43,10 +47,9 @@ inline constexpr std::size_t kMaxAlignment = 4096;
 
 /// `alignments`: of the file of each range; powers of two, at most kMaxAlignment. REQUIRES: ranges
 /// end below 2^63.
-SlotLayout layout_slot(const std::array<FileRange, 3>& ranges,
-                       const std::array<std::size_t, 3>& alignments);
+SlotLayout layout_slot(const ExpertRanges& ranges, const std::array<std::size_t, 6>& alignments);
 
 /// The most that a slot of these ranges takes, whatever the alignment of its files.
-std::size_t slot_bytes_bound(const std::array<FileRange, 3>& ranges);
+std::size_t slot_bytes_bound(const ExpertRanges& ranges);
 
 }  // namespace sluice

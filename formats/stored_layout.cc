@@ -54,26 +54,48 @@ std::uint64_t reach(const TensorInfo& tensor) {
          (stored.rows - 1) * stored.row_stride + (stored.columns - 1) * stored.column_stride + 1;
 }
 
-/// All numbers that the range holds, before any is moved.
-Result<std::vector<float>> decode_all(const TensorInfo& tensor, std::span<const std::byte> bytes,
-                                      std::span<const std::byte> scales) {
-  const StoredLayout& stored = *tensor.stored;
-  std::vector<float> values;
-  if (stored.code == StoredCode::kType) {
-    const TensorFormat& format = tensor_format(stored.type);
-    values.resize(bytes.size() / format.block_bytes * format.block_elements);
-    if (format.bytes(values.size()) != bytes.size() || reach(tensor) > values.size()) {
-      return corrupt(tensor, "its range holds " + std::to_string(bytes.size()) + " bytes");
-    }
-    format.decode(bytes.data(), values.data(), values.size());
-    return values;
-  }
-  static const std::array<float, 256> kValues = f8_values();
-  values.resize(bytes.size());
-  if (reach(tensor) > values.size() || values.size() % stored.stored_columns != 0) {
+template <typename T>
+T load(const std::byte* bytes, std::uint64_t index) {
+  T value;
+  std::memcpy(&value, bytes + index * sizeof value, sizeof value);
+  return value;
+}
+
+/// use(number), where number(i) is the i-th number that the range holds. Nothing of the range's
+/// size is allocated, but for types whose numbers come in blocks.
+template <typename Use>
+Status with_plain_numbers(const TensorInfo& tensor, std::span<const std::byte> bytes,
+                          const Use& use) {
+  const TensorFormat& format = tensor_format(tensor.stored->type);
+  const std::uint64_t count = bytes.size() / format.block_bytes * format.block_elements;
+  if (format.bytes(count) != bytes.size() || reach(tensor) > count) {
     return corrupt(tensor, "its range holds " + std::to_string(bytes.size()) + " bytes");
   }
-  const std::uint64_t rows = values.size() / stored.stored_columns;
+  const std::byte* const data = bytes.data();
+  switch (format.type) {
+    case TensorType::kF32:
+      return use([=](std::uint64_t i) { return load<float>(data, i); });
+    case TensorType::kF16:
+      return use([=](std::uint64_t i) { return half_to_float(load<std::uint16_t>(data, i)); });
+    case TensorType::kBF16:
+      return use([=](std::uint64_t i) { return bf16_to_float(load<std::uint16_t>(data, i)); });
+    default: {
+      std::vector<float> values(count);
+      format.decode(data, values.data(), count);
+      return use([&](std::uint64_t i) { return values[i]; });
+    }
+  }
+}
+
+template <typename Use>
+Status with_f8_numbers(const TensorInfo& tensor, std::span<const std::byte> bytes,
+                       std::span<const std::byte> scales, const Use& use) {
+  static const std::array<float, 256> kValues = f8_values();
+  const StoredLayout& stored = *tensor.stored;
+  if (reach(tensor) > bytes.size() || bytes.size() % stored.stored_columns != 0) {
+    return corrupt(tensor, "its range holds " + std::to_string(bytes.size()) + " bytes");
+  }
+  const std::uint64_t rows = bytes.size() / stored.stored_columns;
   const std::uint64_t grid_rows = (rows + stored.block_rows - 1) / stored.block_rows;
   const std::uint64_t grid_columns =
       (stored.stored_columns + stored.block_columns - 1) / stored.block_columns;
@@ -83,15 +105,18 @@ Result<std::vector<float>> decode_all(const TensorInfo& tensor, std::span<const 
     return corrupt(tensor, "its scales take " + std::to_string(scales.size()) + " bytes");
   }
   format.decode(scales.data(), grid.data(), grid.size());
-  for (std::uint64_t row = 0; row < rows; ++row) {
-    const float* scale = grid.data() + row / stored.block_rows * grid_columns;
-    for (std::uint64_t column = 0; column < stored.stored_columns; ++column) {
-      const std::uint64_t i = row * stored.stored_columns + column;
-      values[i] =
-          kValues[static_cast<std::uint8_t>(bytes[i])] * scale[column / stored.block_columns];
-    }
-  }
-  return values;
+  return use([&](std::uint64_t i) {
+    const std::uint64_t row = i / stored.stored_columns, column = i % stored.stored_columns;
+    return kValues[std::to_integer<std::uint8_t>(bytes[i])] *
+           grid[row / stored.block_rows * grid_columns + column / stored.block_columns];
+  });
+}
+
+template <typename Use>
+Status with_numbers(const TensorInfo& tensor, std::span<const std::byte> bytes,
+                    std::span<const std::byte> scales, const Use& use) {
+  return tensor.stored->code == StoredCode::kType ? with_plain_numbers(tensor, bytes, use)
+                                                  : with_f8_numbers(tensor, bytes, scales, use);
 }
 
 /// Blocks of MXFP4 as the rest of Sluice has them: the exponent, then 16 bytes of which byte i
@@ -157,11 +182,12 @@ Status decode_range(const TensorInfo& tensor, std::span<const std::byte> stored,
     tensor_format(TensorType::kMXFP4).decode(blocks.data(), out.data(), out.size());
     return {};
   }
-  SLUICE_ASSIGN(const std::vector<float> values, decode_all(tensor, stored, scales));
-  float* to = out.data();
-  for_each_number(tensor,
-                  [&](std::uint64_t i) { *to++ = apply(tensor.stored->arithmetic, values[i]); });
-  return {};
+  return with_numbers(tensor, stored, scales, [&](const auto& number) -> Status {
+    float* to = out.data();
+    for_each_number(tensor,
+                    [&](std::uint64_t i) { *to++ = apply(tensor.stored->arithmetic, number(i)); });
+    return {};
+  });
 }
 
 Status relay_range(const TensorInfo& tensor, std::span<const std::byte> stored,
@@ -172,30 +198,29 @@ Status relay_range(const TensorInfo& tensor, std::span<const std::byte> stored,
   if (tensor.stored->code == StoredCode::kSplitMxfp4) {
     return relay_mxfp4(tensor, stored, scales, out);
   }
-  std::vector<float> values(tensor.elements() / tensor.ranges.size());
-  SLUICE_TRY(decode_range(tensor, stored, scales, values));
-  const auto write = [&](auto convert) {
-    using Code = decltype(convert(0.0f));
-    for (std::size_t i = 0; i < values.size(); ++i) {
-      const Code code = convert(values[i]);
-      std::memcpy(out.data() + i * sizeof code, &code, sizeof code);
+  return with_numbers(tensor, stored, scales, [&](const auto& number) -> Status {
+    const auto write = [&](const auto& convert) -> Status {
+      std::byte* to = out.data();
+      for_each_number(tensor, [&](std::uint64_t i) {
+        const auto code = convert(apply(tensor.stored->arithmetic, number(i)));
+        std::memcpy(to, &code, sizeof code);
+        to += sizeof code;
+      });
+      return {};
+    };
+    switch (tensor.type) {
+      case TensorType::kF32:
+        return write([](float value) { return value; });
+      case TensorType::kF16:
+        return write(float_to_half);
+      case TensorType::kBF16:
+        return write(float_to_bf16);
+      default:
+        return Status(ErrorCode::kUnsupported, "tensor '" + tensor.name +
+                                                   "': nothing is relaid into " +
+                                                   std::string(tensor_format(tensor.type).name));
     }
-  };
-  switch (tensor.type) {
-    case TensorType::kF32:
-      write([](float value) { return value; });
-      return {};
-    case TensorType::kF16:
-      write(float_to_half);
-      return {};
-    case TensorType::kBF16:
-      write(float_to_bf16);
-      return {};
-    default:
-      return Status(ErrorCode::kUnsupported, "tensor '" + tensor.name +
-                                                 "': nothing is relaid into " +
-                                                 std::string(tensor_format(tensor.type).name));
-  }
+  });
 }
 
 }  // namespace sluice

@@ -8,11 +8,15 @@ namespace sluice {
 namespace {
 
 KvShape small() {
-  return {.layers = 3, .kv_heads = 2, .head_dim = 32, .value_dim = 32, .type = KvType::kF16};
+  const std::size_t vectors = 2 * kKvBlock * kv_vector_bytes(KvType::kF16, 32);
+  KvShape shape;
+  shape.layers.assign(3, {vectors, vectors});
+  shape.state_offsets.assign(3, 0);
+  return shape;
 }
 
 TEST(KvCacheTest, SequencesTakeDistinctBlocksAndGiveThemBack) {
-  auto pool = KvPool::create(small(), 4);
+  auto pool = KvPool::create(small(), 4, 2);
   ASSERT_TRUE(pool.ok());
   {
     KvSequence a(*pool, 4 * kKvBlock), b(*pool, 4 * kKvBlock);
@@ -30,14 +34,14 @@ TEST(KvCacheTest, SequencesTakeDistinctBlocksAndGiveThemBack) {
     }
     // No two places are nearer than the vectors of a layer need.
     for (auto at = places.begin(), next = std::next(at); next != places.end(); ++at, ++next) {
-      EXPECT_GE(*next - *at, static_cast<std::ptrdiff_t>(small().key_bytes()));
+      EXPECT_GE(*next - *at, static_cast<std::ptrdiff_t>(small().layers[0].key_bytes));
     }
   }
   EXPECT_EQ(pool->free_blocks(), 4u);
 }
 
 TEST(KvCacheTest, AnEmptyPoolIsAnErrorAndTruncationMakesRoom) {
-  auto pool = KvPool::create(small(), 2);
+  auto pool = KvPool::create(small(), 2, 2);
   ASSERT_TRUE(pool.ok());
   KvSequence a(*pool, 8 * kKvBlock), b(*pool, 8 * kKvBlock);
   ASSERT_TRUE(a.reserve(2 * kKvBlock).ok());
@@ -47,11 +51,41 @@ TEST(KvCacheTest, AnEmptyPoolIsAnErrorAndTruncationMakesRoom) {
 }
 
 TEST(KvCacheTest, PositionsBeyondTheContextAreRefused) {
-  auto pool = KvPool::create(small(), 8);
+  auto pool = KvPool::create(small(), 8, 1);
   ASSERT_TRUE(pool.ok());
   KvSequence a(*pool, 100);
   EXPECT_TRUE(a.reserve(100).ok());
   EXPECT_EQ(a.reserve(3 * kKvBlock).code(), ErrorCode::kInvalidArgument);
+}
+
+TEST(KvCacheTest, StatesGoBackToTheirCopyOrToTheBeginning) {
+  KvShape shape = small();
+  shape.layers[1] = {};
+  shape.states_floats = 16;
+  auto pool = KvPool::create(shape, 4, 1);
+  ASSERT_TRUE(pool.ok());
+  {
+    KvSequence a(*pool, 100), b(*pool, 100);
+    ASSERT_TRUE(a.reserve(10).ok());
+    EXPECT_EQ(b.reserve(1).code(), ErrorCode::kBudget) << "one sequence's states are there";
+    EXPECT_EQ(a.state(1)[0], 0.0f);
+    a.state(1)[0] = 4;
+    a.set_state_length(4);
+    a.keep_states();
+    a.state(1)[0] = 9;
+    a.set_state_length(9);
+    a.truncate(9);
+    EXPECT_EQ(a.state_length(), 9u) << "nothing is forgotten";
+    a.truncate(6);
+    EXPECT_EQ(a.state_length(), 4u);
+    EXPECT_EQ(a.state(1)[0], 4.0f);
+    a.truncate(3);
+    EXPECT_EQ(a.state_length(), 0u);
+    EXPECT_EQ(a.state(1)[0], 0.0f);
+  }
+  KvSequence c(*pool, 100);
+  ASSERT_TRUE(c.reserve(1).ok()) << "given back";
+  EXPECT_EQ(c.state(1)[0], 0.0f);
 }
 
 }  // namespace

@@ -19,8 +19,12 @@ std::vector<double> reference(const RopeDescription& rope) {
         return rope.rotary_dim * std::log(rope.original_context / (turns * 2 * std::numbers::pi)) /
                (2 * std::log(rope.base));
       };
-      const double low = std::max(0.0, std::floor(pair(rope.beta_fast)));
-      const double high = std::min(rope.rotary_dim - 1.0, std::ceil(pair(rope.beta_slow)));
+      const auto end = [&](double exact, double rounded) {
+        return rope.truncate ? rounded : exact;
+      };
+      const double fast = pair(rope.beta_fast), slow = pair(rope.beta_slow);
+      const double low = std::max(0.0, end(fast, std::floor(fast)));
+      const double high = std::min(rope.rotary_dim - 1.0, end(slow, std::ceil(slow)));
       const double ramp = std::min(1.0, std::max(0.0, (i - low) / (high - low)));
       frequency = frequency / rope.factor * ramp + frequency * (1 - ramp);
     }
@@ -30,7 +34,7 @@ std::vector<double> reference(const RopeDescription& rope) {
 }
 
 void expect_agrees(const RopeDescription& rope, double magnitude) {
-  const RopeTable table(rope);
+  const RopeTable table(rope, 4096);
   const auto frequencies = reference(rope);
   ASSERT_EQ(table.pairs(), frequencies.size());
   const std::vector<std::uint32_t> positions{0, 1, 17, 4095};
@@ -58,7 +62,7 @@ TEST(RopeTableTest, Yarn) {
                  .scaling = RopeScaling::kYarn,
                  .factor = 4,
                  .original_context = 32768},
-                0.1 * std::log(4.0) + 1);
+                1);
   expect_agrees({.rotary_dim = 64,
                  .base = 1e4,
                  .scaling = RopeScaling::kYarn,
@@ -66,6 +70,45 @@ TEST(RopeTableTest, Yarn) {
                  .original_context = 4096,
                  .attention_factor = 1.25},
                 1.25);
+}
+
+TEST(RopeTableTest, YarnWithoutRounding) {
+  expect_agrees({.rotary_dim = 64,
+                 .base = 1.5e5,
+                 .scaling = RopeScaling::kYarn,
+                 .factor = 32,
+                 .original_context = 4096,
+                 .truncate = false},
+                1);
+}
+
+std::vector<float> angles(const RopeDescription& rope, std::size_t context) {
+  const RopeTable table(rope, context);
+  std::vector<float> cosines(table.pairs()), sines(table.pairs());
+  const std::uint32_t position = 1;
+  table.fill({&position, 1}, cosines.data(), sines.data());
+  std::vector<float> all;
+  for (std::size_t i = 0; i < table.pairs(); ++i) all.push_back(std::atan2(sines[i], cosines[i]));
+  all.push_back(std::hypot(cosines[0], sines[0]));  // the magnitude
+  return all;
+}
+
+TEST(RopeTableTest, LongRopesFactorsFollowTheOpenedContext) {
+  const RopeDescription rope{.rotary_dim = 4,
+                             .base = 100,
+                             .scaling = RopeScaling::kLongRope,
+                             .original_context = 32,
+                             .attention_factor = 1.5,
+                             .attention_factor_long = 2,
+                             .factors = {1, 1.25},
+                             .factors_long = {1, 4}};
+  const auto shorter = angles(rope, 32), longer = angles(rope, 33);
+  EXPECT_FLOAT_EQ(shorter[0], 1);
+  EXPECT_FLOAT_EQ(longer[0], 1);
+  EXPECT_FLOAT_EQ(shorter[1], 0.1f / 1.25f);
+  EXPECT_FLOAT_EQ(longer[1], 0.1f / 4);
+  EXPECT_FLOAT_EQ(shorter[2], 1.5f);
+  EXPECT_FLOAT_EQ(longer[2], 2);
 }
 
 }  // namespace

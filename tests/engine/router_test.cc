@@ -36,7 +36,7 @@ TEST(RouterTest, ChoosesTheBestAndWeighsThemBySoftmax) {
 
     std::vector<std::uint32_t> ids(r.top_k);
     std::vector<float> weights(r.top_k);
-    route_row(r, logits, ids.data(), weights.data());
+    Router(r).choose(logits, nullptr, ids.data(), weights.data());
     for (std::uint32_t i = 0; i < r.top_k; ++i) {
       EXPECT_EQ(ids[i], order[i]);
       const double expected = exact[order[i]] / sum / (r.renormalise ? chosen : 1.0) * 1.5;
@@ -50,7 +50,7 @@ TEST(RouterTest, EqualScoresGoToTheLowerId) {
   std::vector<float> logits{1, 5, 5, 0, 5, 5};
   std::uint32_t ids[3];
   float weights[3];
-  route_row(router, logits, ids, weights);
+  Router(router).choose(logits, nullptr, ids, weights);
   EXPECT_EQ(ids[0], 1u);
   EXPECT_EQ(ids[1], 2u);
   EXPECT_EQ(ids[2], 4u);
@@ -61,7 +61,7 @@ TEST(RouterTest, LargeLogitsStayFinite) {
   std::vector<float> logits{1e30f, -1e30f, 1e30f};
   std::uint32_t ids[2];
   float weights[2];
-  route_row(router, logits, ids, weights);
+  Router(router).choose(logits, nullptr, ids, weights);
   EXPECT_FLOAT_EQ(weights[0], 0.5f);
   EXPECT_FLOAT_EQ(weights[1], 0.5f);
 }

@@ -1,0 +1,235 @@
+#include "engine/attention_layer.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "base/canonical.h"
+
+namespace sluice {
+
+void AttentionLayer::run(std::uint32_t layer, const AttentionWeights& weights,
+                         std::span<const Row> rows) {
+  const AttentionDescription& description = model_.layers[layer].attention;
+  const AttentionShape shape = attention_shape(description, kv_type_);
+  const std::size_t n = rows.size();
+  if (description.latent) {
+    project_latent(description, weights, n);
+  } else {
+    project(description, weights, n);
+  }
+  for (std::size_t row = 0; row < n; ++row) {
+    const std::uint32_t position = rows[row].position;
+    scratch_.attention_rows[row] = {.kv = rows[row].sequence->layer(layer),
+                                    .position = position,
+                                    .first = description.first_seen(position)};
+  }
+  const std::span<const AttentionRow> places(scratch_.attention_rows.data(), n);
+  compute_.store_kv(shape, places, scratch_.k, shape.kv_heads * shape.head_dim, scratch_.v,
+                    shape.kv_heads * shape.value_dim);
+  const Activations attended =
+      narrowed(scratch_.attended, std::size_t{description.heads} * description.value_dim);
+  compute_.attention({.shape = shape,
+                      .rows = places,
+                      .q = scratch_.q,
+                      .q_stride = shape.heads * shape.head_dim,
+                      .out = description.latent ? scratch_.latent_values.values : attended.values,
+                      .out_stride = shape.heads * shape.value_dim,
+                      .sinks = weights.sinks,
+                      .memory = scratch_.attention_memory});
+  if (description.latent) values_of_latents(description, weights.latent.value, n);
+  if (description.output_gate) {
+    for (std::size_t i = 0; i < n * attended.columns; ++i) {
+      attended.values[i] *= 1.0f / (1.0f + canonical_exp(-scratch_.gate[i]));
+    }
+  }
+  compute_.quantise(attended, n);
+  const MatmulTask output{.weight = weights.output,
+                          .input = attended,
+                          .n_rows = n,
+                          .output = scratch_.block_output,
+                          .output_stride = model_.hidden,
+                          .bias = weights.output_bias};
+  compute_.matmul({&output, 1});
+}
+
+void AttentionLayer::project(const AttentionDescription& shape, const AttentionWeights& weights,
+                             std::size_t rows) {
+  const std::size_t k_width = std::size_t{shape.kv_heads} * shape.head_dim;
+  const auto task = [&](const WeightMatrix& weight, const float* bias, float* output) {
+    return MatmulTask{.weight = weight,
+                      .input = scratch_.normed,
+                      .n_rows = rows,
+                      .output = output,
+                      .output_stride = weight.rows,
+                      .bias = bias};
+  };
+  const std::array projections{
+      task(weights.q, weights.q_bias, shape.output_gate ? scratch_.projected : scratch_.q),
+      task(weights.k, weights.k_bias, scratch_.k), task(weights.v, weights.v_bias, scratch_.v)};
+  compute_.matmul({projections.data(), shape.value_is_key ? 2u : 3u});
+  if (shape.value_is_key) std::copy_n(scratch_.k, rows * k_width, scratch_.v);
+  if (shape.output_gate) split_gates(shape, rows);
+  norm_and_turn(shape, weights, rows);
+}
+
+/// Each head's query is followed by its gate.
+void AttentionLayer::split_gates(const AttentionDescription& shape, std::size_t rows) {
+  const std::size_t dim = shape.head_dim;
+  for (std::size_t head = 0; head < rows * shape.heads; ++head) {
+    const float* both = scratch_.projected + head * 2 * dim;
+    std::copy_n(both, dim, scratch_.q + head * dim);
+    std::copy_n(both + dim, dim, scratch_.gate + head * dim);
+  }
+}
+
+void AttentionLayer::norm_and_turn(const AttentionDescription& shape,
+                                   const AttentionWeights& weights, std::size_t rows) {
+  const std::size_t dim = shape.head_dim;
+  const std::size_t q_width = shape.heads * dim, k_width = shape.kv_heads * dim;
+  if (shape.qk_norm == QkNorm::kHead) {
+    norm_heads(scratch_.q, weights.q_norm, dim, rows * shape.heads);
+    norm_heads(scratch_.k, weights.k_norm, dim, rows * shape.kv_heads);
+  } else if (shape.qk_norm == QkNorm::kProjection) {
+    norm_heads(scratch_.q, weights.q_norm, q_width, rows);
+    norm_heads(scratch_.k, weights.k_norm, k_width, rows);
+  }
+  if (shape.value_norm) {
+    norm_heads(scratch_.v, nullptr, shape.value_dim, rows * shape.kv_heads);
+  }
+  if (shape.clamp) {
+    const auto clamp_all = [limit = *shape.clamp](float* values, std::size_t count) {
+      for (std::size_t i = 0; i < count; ++i) values[i] = std::clamp(values[i], -limit, limit);
+    };
+    clamp_all(scratch_.q, rows * q_width);
+    clamp_all(scratch_.k, rows * k_width);
+    clamp_all(scratch_.v, rows * shape.kv_heads * shape.value_dim);
+  }
+  if (shape.rope) {
+    turn(shape, scratch_.q, rows, shape.heads, dim);
+    turn(shape, scratch_.k, rows, shape.kv_heads, dim);
+    if (shape.qk_norm == QkNorm::kUnweighted) {
+      norm_heads(scratch_.q, nullptr, dim, rows * shape.heads);
+      norm_heads(scratch_.k, nullptr, dim, rows * shape.kv_heads);
+    }
+  } else if (shape.temperature_scale != 0) {
+    for (std::size_t row = 0; row < rows; ++row) {
+      const std::uint32_t run = (scratch_.positions[row] + 1) / shape.temperature_length;
+      const float factor = 1.0f + shape.temperature_scale * static_cast<float>(std::log(run + 1.0));
+      float* const q = scratch_.q + row * q_width;
+      for (std::size_t i = 0; i < q_width; ++i) q[i] *= factor;
+    }
+  }
+}
+
+/// RMS norm of vectors that lie one after the other.
+void AttentionLayer::norm_heads(float* values, const float* weight, std::size_t columns,
+                                std::size_t vectors) {
+  compute_.norm({.x = values,
+                 .x_stride = columns,
+                 .weight = weight,
+                 .epsilon = model_.norm_epsilon,
+                 .out = values,
+                 .out_stride = columns,
+                 .rows = vectors,
+                 .columns = columns});
+}
+
+/// x: `[rows, heads, head_dim]`, of which each head's first dimensions turn.
+void AttentionLayer::turn(const AttentionDescription& shape, float* x, std::size_t rows,
+                          std::size_t heads, std::size_t head_dim) {
+  const RopeDescription& rope = model_.ropes[*shape.rope];
+  compute_.rope({.x = x,
+                 .rows = rows,
+                 .stride = heads * head_dim,
+                 .heads = heads,
+                 .head_dim = head_dim,
+                 .rotary_dim = rope.rotary_dim,
+                 .interleaved = rope.interleaved,
+                 .cosines = scratch_.cosines[*shape.rope],
+                 .sines = scratch_.sines[*shape.rope]});
+}
+
+void AttentionLayer::project_latent(const AttentionDescription& shape,
+                                    const AttentionWeights& weights, std::size_t rows) {
+  const LatentDescription& latent = *shape.latent;
+  const std::size_t rank = latent.kv_rank, plain = latent.plain_dim;
+  const std::size_t turning = shape.head_dim - plain;
+  const std::size_t key_dim = rank + turning;
+  const auto task = [&](const WeightMatrix& weight, const Activations& input, float* output) {
+    return MatmulTask{.weight = weight,
+                      .input = input,
+                      .n_rows = rows,
+                      .output = output,
+                      .output_stride = weight.rows};
+  };
+  const auto norm = [&](float* values, std::size_t stride, const float* weight,
+                        std::size_t columns) {
+    compute_.norm({.x = values,
+                   .x_stride = stride,
+                   .weight = weight,
+                   .epsilon = latent.norm_epsilon,
+                   .out = values,
+                   .out_stride = stride,
+                   .rows = rows,
+                   .columns = columns});
+  };
+  const bool narrow = latent.q_rank != 0;
+  const Activations& middle = narrow ? scratch_.narrow_query : scratch_.normed;
+  const std::array first{task(weights.latent.kv, scratch_.normed, scratch_.k),
+                         task(narrow ? weights.latent.q_a : weights.q, scratch_.normed,
+                              narrow ? scratch_.narrow_query.values : scratch_.projected)};
+  compute_.matmul(first);
+  if (narrow) {
+    norm(middle.values, latent.q_rank, weights.latent.q_norm, latent.q_rank);
+    compute_.quantise(middle, rows);
+    const MatmulTask second = task(weights.q, middle, scratch_.projected);
+    compute_.matmul({&second, 1});
+  }
+  norm(scratch_.k, key_dim, weights.latent.kv_norm, rank);
+  turn(shape, scratch_.k + rank, rows, 1, key_dim);
+
+  // What does not turn of a query goes through its head's matrix, the rest comes after that.
+  const Activations parts = narrowed(scratch_.plain_query, plain);
+  for (std::size_t row = 0; row < rows; ++row) {
+    for (std::size_t head = 0; head < shape.heads; ++head) {
+      const std::size_t index = row * shape.heads + head;
+      const float* query = scratch_.projected + index * shape.head_dim;
+      std::copy_n(query, plain, parts.values + index * plain);
+      std::copy_n(query + plain, turning, scratch_.q + index * key_dim + rank);
+      scratch_.head_rows[head * rows + row] = static_cast<std::uint32_t>(index);
+    }
+  }
+  compute_.quantise(parts, rows * shape.heads);
+  multiply_heads(weights.latent.key, parts, shape.heads, rows, scratch_.q, key_dim);
+  turn(shape, scratch_.q + rank, rows, shape.heads, key_dim);
+}
+
+void AttentionLayer::values_of_latents(const AttentionDescription& shape, const WeightMatrix& value,
+                                       std::size_t rows) {
+  const Activations latents = narrowed(scratch_.latent_values, shape.latent->kv_rank);
+  compute_.quantise(latents, rows * shape.heads);
+  multiply_heads(value, latents, shape.heads, rows, scratch_.attended.values, shape.value_dim);
+}
+
+/// output `[rows, heads, head_stride]`, the beginnings: each head's matrix times its rows of
+/// `input`.
+void AttentionLayer::multiply_heads(const WeightMatrix& heads_matrix, const Activations& input,
+                                    std::size_t heads, std::size_t rows, float* output,
+                                    std::size_t head_stride) {
+  WeightMatrix part = heads_matrix;
+  part.rows = heads_matrix.rows / heads;
+  tasks_.clear();
+  for (std::size_t head = 0; head < heads; ++head) {
+    part.data = heads_matrix.data + head * part.bytes();
+    tasks_.push_back({.weight = part,
+                      .input = input,
+                      .row_index = scratch_.head_rows + head * rows,
+                      .n_rows = rows,
+                      .output = output + head * head_stride,
+                      .output_stride = heads * head_stride});
+  }
+  compute_.matmul(tasks_);
+}
+
+}  // namespace sluice

@@ -1,0 +1,60 @@
+#pragma once
+// Walks over every tensor that a description asks for, in one order, and gives each a place in one
+// buffer. Run without memory it only counts; run with memory it fills in the pointers and notes
+// what to read.
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "engine/dense_weights.h"
+
+namespace sluice {
+
+class WeightBinder {
+ public:
+  WeightBinder(const Checkpoint& checkpoint, const ModelDescription& model, std::byte* memory)
+      : checkpoint_(checkpoint), model_(model), memory_(memory) {}
+
+  /// kCorrupt names a tensor that is missing or has another shape than the description asks for.
+  Status bind(DenseWeights& weights);
+  std::uint64_t bytes() const { return used_; }
+
+  /// What `bind` placed: numbers in the tensor's type, or widened to float32.
+  struct Placed {
+    const TensorInfo* tensor;
+    std::byte* destination;
+    bool widen;
+  };
+  const std::vector<Placed>& placed() const { return placed_; }
+
+ private:
+  Status attention(const AttentionDescription& shape, AttentionWeights& weights);
+  Status latent(const AttentionDescription& shape, AttentionWeights& weights);
+  Status delta_net(DeltaNetWeights& weights);
+  Status feed_forward(const LayerDescription& shape, LayerWeights& layer);
+  Status network(std::string_view suffix, std::size_t width, FfnWeights& weights);
+  Status router(LayerWeights& layer);
+
+  // Names are without the layer's prefix.
+  const TensorInfo* find(std::string_view name) const;
+  Status matrix(std::string_view name, std::size_t rows, std::size_t columns, WeightMatrix& matrix);
+  Status vector(std::string_view name, std::size_t length, const float*& values);
+  Status optional_vector(std::string_view name, std::size_t length, const float*& values);
+  Status norm(std::string_view name, NormWeights& norm);
+  Status optional_norm(std::string_view name, NormWeights& norm);
+  Result<const TensorInfo*> require(std::string_view name, std::size_t elements) const;
+  std::byte* place(const TensorInfo& tensor, std::uint64_t bytes, bool widen);
+
+  const Checkpoint& checkpoint_;
+  const ModelDescription& model_;
+  std::byte* memory_;
+  std::uint64_t used_ = 0;
+  std::string prefix_;
+  std::vector<Placed> placed_;
+};
+
+}  // namespace sluice
