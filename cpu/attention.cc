@@ -98,12 +98,11 @@ AttentionRun attention_run(const AttentionShape& shape, std::span<const Attentio
 
 std::size_t CpuCompute::attention_bytes(const AttentionShape& shape, std::size_t positions,
                                         unsigned threads) const {
-  // A run of several rows stays under kMaxScoreBytes; a single row takes what its positions need.
-  const std::size_t last = positions + kKvBlock;
-  const std::size_t one_row =
-      std::min(kMaxQueries, shape.heads / shape.kv_heads) * score_stride(0, last) * sizeof(float);
+  // Runs and heads are taken together while they stay under kMaxScoreBytes; a single head of a
+  // single row takes what its positions need.
+  const std::size_t one = score_stride(0, positions + kKvBlock) * sizeof(float);
   return threads * (AttentionScratch::bytes(shape, kMaxQueries, 0, 0) +
-                    round_up(std::max(kMaxScoreBytes, one_row), kAlignment));
+                    round_up(std::max(kMaxScoreBytes, one), kAlignment));
 }
 
 void CpuCompute::attention(const AttentionTask& task) {
@@ -111,7 +110,12 @@ void CpuCompute::attention(const AttentionTask& task) {
   const std::size_t pieces = task.rows.size() * shape.kv_heads;
   if (pieces == 0) return;
   const std::size_t group = shape.heads / shape.kv_heads;
-  const std::size_t n_heads = heads_of_item(group, pieces, workers_.active());
+  std::size_t longest = 0;
+  for (const AttentionRow& row : task.rows) {
+    longest = std::max(longest, score_stride(row.first, row.position));
+  }
+  const std::size_t that_fit = std::max<std::size_t>(1, kMaxScoreBytes / sizeof(float) / longest);
+  const std::size_t n_heads = std::min(heads_of_item(group, pieces, workers_.active()), that_fit);
   const std::size_t parts = divide_up(group, n_heads);
   // Runs short enough that every worker gets an item or two.
   const std::size_t max_rows = std::max<std::size_t>(1, pieces * parts / (2 * workers_.active()));

@@ -9,7 +9,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
+#include <new>
 #include <optional>
+#include <system_error>
+#include <thread>
+#include <vector>
 
 namespace sluice {
 
@@ -18,18 +22,21 @@ class Workers {
  public:
   /// `threads` counts the caller of for_each; 0 is taken as 1.
   explicit Workers(unsigned threads)
-      : count_(std::max(threads, 1u)),
+      : count_(startable(std::max(threads, 1u))),
         arena_(static_cast<int>(count_), /*reserved_for_masters=*/1) {
-    // TBB makes no more threads than processors, and says so on stderr, unless told that it may.
-    if (static_cast<int>(count_) > tbb::info::default_concurrency()) {
-      limit_.emplace(tbb::global_control::max_allowed_parallelism, count_);
-    }
+    allow();
   }
 
   unsigned count() const { return count_; }
   /// Of count(), those that loops use.
   unsigned active() const { return active_; }
-  void limit(unsigned most) { active_ = std::clamp(most, 1u, count_); }
+  /// Threads beyond it are not even made. REQUIRES: no loop is running.
+  void limit(unsigned most) {
+    active_ = std::clamp(most, 1u, count_);
+    arena_.terminate();
+    arena_.initialize(static_cast<int>(active_), /*reserved_for_masters=*/1);
+    allow();
+  }
 
   /// body(item, worker) for every item in [0, items), worker in [0, active()). Items are taken in
   /// order by whichever worker is free, so the caller lists long ones first; no two calls share a
@@ -58,9 +65,32 @@ class Workers {
   }
 
  private:
+  /// As many of `wanted` threads as the system lets this process have at a time: TBB ends the
+  /// process where it cannot make one.
+  static unsigned startable(unsigned wanted) {
+    std::vector<std::thread> others;
+    std::atomic<bool> go{false};
+    try {
+      while (others.size() + 1 < wanted) others.emplace_back([&] { go.wait(false); });
+    } catch (const std::system_error&) {  // a limit on processes, or on address space
+    } catch (const std::bad_alloc&) {
+    }
+    go.store(true);
+    go.notify_all();
+    for (std::thread& other : others) other.join();
+    return static_cast<unsigned>(others.size()) + 1;
+  }
+  /// TBB makes no more threads than processors, and says so on stderr, unless told that it may.
+  void allow() {
+    permission_.reset();
+    if (static_cast<int>(active_) > tbb::info::default_concurrency()) {
+      permission_.emplace(tbb::global_control::max_allowed_parallelism, active_);
+    }
+  }
+
   unsigned count_;
   unsigned active_ = count_;
-  std::optional<tbb::global_control> limit_;
+  std::optional<tbb::global_control> permission_;
   tbb::task_arena arena_;
 };
 

@@ -133,6 +133,7 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
   SLUICE_ASSIGN(model->plan_, model->outline_.plan(runtime.ram(), runtime, options));
   if (options.max_rows != 0) model->plan_.rows = std::min(model->plan_.rows, options.max_rows);
 
+  runtime.compute().limit_threads(model->plan_.threads);
   SLUICE_ASSIGN(model->weights_,
                 DenseWeights::load(model->checkpoint(), description, runtime.reader(), files));
   model->weights_.repack(runtime.compute());
@@ -152,7 +153,6 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
                                      .attention_bytes = attention_bytes(
                                          description, options.kv_type, runtime.compute(),
                                          plan.context, plan.threads)}));
-  runtime.compute().limit_threads(plan.threads);
   return model;
 }
 

@@ -12,7 +12,8 @@ namespace {
 
 /// What other processes and the kernel may want meanwhile.
 std::uint64_t margin(std::uint64_t available) {
-  return std::max<std::uint64_t>(available / 16, std::uint64_t{64} << 20);
+  const std::uint64_t wanted = std::max<std::uint64_t>(available / 16, std::uint64_t{64} << 20);
+  return std::min(wanted, available / 4);  // in a small container nobody else is there
 }
 
 unsigned usable_processors() {
@@ -37,7 +38,7 @@ Result<std::unique_ptr<Runtime>> Runtime::create(const RuntimeOptions& options,
     SLUICE_ASSIGN(const SystemMemory memory, system_memory());
     SLUICE_ASSIGN(const ProcessMemory process, process_memory());
     const std::uint64_t most = memory.available + process.resident;
-    runtime->ram_ = most - std::min(most, margin(most));
+    runtime->ram_ = std::max<std::uint64_t>(1, most - margin(most));  // 0 would be no budget
   }
   runtime->threads_ = options.threads != 0 ? options.threads : usable_processors();
   SLUICE_ASSIGN(runtime->compute_, make_cpu_compute(runtime->threads_));

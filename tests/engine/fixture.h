@@ -12,19 +12,20 @@
 
 namespace sluice::test {
 
+inline std::string bundled_model() { return std::string(SLUICE_SOURCE_DIR) + "/models/tales.gguf"; }
+
 struct Conditions {
   std::uint64_t ram = 0;
   unsigned threads = 1;
   ReaderKind reader = ReaderKind::kAuto;
   ModelOptions model{.context = 256};
+  std::string path = bundled_model();
 };
 
 struct Opened {
   std::unique_ptr<Runtime> runtime;
   std::unique_ptr<Model> model;
 };
-
-inline std::string bundled_model() { return std::string(SLUICE_SOURCE_DIR) + "/models/tales.gguf"; }
 
 /// Throws with the status' message.
 inline Opened open(const Conditions& conditions, std::unique_ptr<BlockReader> reader = nullptr) {
@@ -34,19 +35,20 @@ inline Opened open(const Conditions& conditions, std::unique_ptr<BlockReader> re
   auto runtime = reader ? Runtime::create(options, std::move(reader)) : Runtime::create(options);
   if (!runtime.ok()) throw std::runtime_error(runtime.status().message());
   opened.runtime = std::move(*runtime);
-  auto model = Model::open(*opened.runtime, bundled_model(), conditions.model);
+  auto model = Model::open(*opened.runtime, conditions.path, conditions.model);
   if (!model.ok()) throw std::runtime_error(model.status().message());
   opened.model = std::move(*model);
   return opened;
 }
 
 /// A text of `count` ids that repeats nothing for long.
-inline std::vector<TokenId> some_tokens(std::size_t count, std::uint32_t seed = 1) {
+inline std::vector<TokenId> some_tokens(std::size_t count, std::uint32_t seed = 1,
+                                        std::uint32_t vocabulary = 4000) {
   std::vector<TokenId> tokens;
   std::uint32_t state = seed;
   for (std::size_t i = 0; i < count; ++i) {
     state = state * 1664525u + 1013904223u;
-    tokens.push_back(static_cast<TokenId>((state >> 8) % 4000));
+    tokens.push_back(static_cast<TokenId>((state >> 8) % vocabulary));
   }
   return tokens;
 }
@@ -73,13 +75,13 @@ inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) 
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-/// The smallest budget that the bundled model accepts under these conditions.
+/// The smallest budget that the model accepts under these conditions.
 inline std::uint64_t smallest_budget(const Conditions& conditions) {
-  auto outline = ModelOutline::open(bundled_model());
+  auto outline = ModelOutline::open(conditions.path);
   auto runtime = Runtime::create({.threads = conditions.threads, .reader = conditions.reader});
   if (!outline.ok() || !runtime.ok() ||
       !open_files(outline->checkpoint, (*runtime)->reader()).ok()) {
-    throw std::runtime_error("cannot open the bundled model");
+    throw std::runtime_error("cannot open the model");
   }
   auto plan = outline->plan(0, **runtime, conditions.model);
   if (!plan.ok()) throw std::runtime_error(plan.status().message());

@@ -16,6 +16,7 @@
 #include "engine/rope_table.h"
 #include "engine/session.h"
 #include "tests/engine/golden.h"
+#include "tests/engine/oracles.h"
 #include "tests/support/test_data.h"
 
 namespace sluice {
@@ -142,15 +143,6 @@ TEST_P(GoldenTest, AgreesWithTransformers) {
   }
 }
 
-/// Models that have a GGUF file beside their folder's tensors.
-constexpr const char* kBoth[] = {"deepseek_v2", "deepseek_v2_lite", "deepseek_v3", "gemma4_moe",
-                                 "glm4_moe",    "glm4_moe_lite",    "gpt_oss",     "granitemoe",
-                                 "minimax_m2",  "mixtral",          "olmoe",       "qwen2_moe",
-                                 "qwen3_5_moe", "qwen3_moe",        "qwen3_next",  "smallthinker"};
-constexpr const char* kFoldersOnly[] = {"deepseek_v3_fp8",     "ernie4_5_moe", "llama4",
-                                        "pangu_pro_moe",       "phimoe",       "phimoe_longrope",
-                                        "qwen3_moe_tied_dense"};
-
 std::vector<Case> cases() {
   std::vector<Case> all;
   const auto add = [&](const std::string& model, const std::string& golden) {
@@ -159,13 +151,9 @@ std::vector<Case> cases() {
     if (model.find("longrope") != std::string::npos) as_recorded = use_short_factors;
     for (const std::size_t chunk : {512, 7, 1}) all.push_back({model, golden, chunk, as_recorded});
   };
-  const auto add_folder = [&](const std::string& name) {
-    add("oracle/" + name, "oracle/" + name + "/golden.safetensors");
-  };
-  for (const std::string name : kFoldersOnly) add_folder(name);
-  for (const std::string name : kBoth) {
-    add_folder(name);
-    add("oracle/" + name + "/model.gguf", "oracle/" + name + "/golden.safetensors");
+  for (const std::string& model : test::oracle_models()) {
+    const std::string name = model.substr(0, model.find('/'));
+    add("oracle/" + model, "oracle/" + name + "/golden.safetensors");
   }
   add("models/tales", "models/tales/golden.safetensors");
   add("models/tales/tales-bf16.gguf", "models/tales/golden.safetensors");
