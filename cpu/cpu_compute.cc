@@ -194,6 +194,9 @@ Result<std::unique_ptr<Compute>> make_cpu_compute(unsigned threads, Isa isa) {
     return Status(ErrorCode::kUnsupported,
                   std::string(isa_name(isa)) + " kernels: this machine lacks these instructions");
   }
+  // More would only wait for one another; and to try whether they can be made takes memory.
+  constexpr unsigned kMostThreads = 512;
+  threads = std::min(threads, kMostThreads);
   if (threads == 0) threads = static_cast<unsigned>(std::max(tbb::info::default_concurrency(), 1));
   SLUICE_ASSIGN(AlignedBuffer scratch,
                 AlignedBuffer::allocate(threads * CpuCompute::kScratchBytes));
