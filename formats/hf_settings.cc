@@ -224,6 +224,14 @@ Result<const Architecture*> translate_config(const json& config, Checkpoint& che
   return architecture;
 }
 
+std::string_view config_key_of(std::string_view setting, const json& config) {
+  const json& text = text_config(config);
+  for (const SettingRow& row : kSettings) {
+    if (row.setting == setting && json_member(text, row.hf) != nullptr) return row.hf;
+  }
+  return setting == "rope.freq_base" ? "rope_theta" : "";
+}
+
 Status translate_generation_config(const json& generation, Checkpoint& checkpoint) {
   SLUICE_ASSIGN(const auto sample, json_value<bool>(generation, "do_sample"));
   if (!sample.value_or(false)) return {};

@@ -68,7 +68,7 @@ class TokenizerFolder {
     } else if (exists("tiktoken.model")) {
       SLUICE_TRY(read_tiktoken(tokenizer_config));
     } else if (exists("tokenizer.model") || exists("vocab.json")) {
-      data_.unusable = folder_.string() + ": there is no tokenizer.json, only an older form of it";
+      data_.unusable = "there is no tokenizer.json, only an older form of it";
     }
     if (const Status status = read_special_tokens(tokenizer_config); !status.ok()) {
       return status.with_context(path("tokenizer_config.json"));
@@ -159,8 +159,8 @@ class TokenizerFolder {
     auto name = json_value<std::string>(tokenizer_config, "tokenizer_class");
     if (!name.ok()) return name.status().with_context(path("tokenizer_config.json"));
     if (*name != "TikTokenTokenizer") {
-      data_.unusable = path("tiktoken.model") + ": how a tokenizer of class '" +
-                       name->value_or("") + "' splits text is not known";
+      data_.unusable = "tiktoken.model: how a tokenizer of class '" + name->value_or("") +
+                       "' splits text is not known";
       return {};
     }
     data_.model = TokenizerModel::kRankedBytes;

@@ -31,7 +31,7 @@ class FolderOpener {
     checkpoint_.settings["general.name"] = display_name();
     if (!config.empty()) {
       const auto architecture = translate_config(config, checkpoint_);
-      if (!architecture.ok()) return architecture.status().with_context(path("config.json"));
+      if (!architecture.ok()) return in_config(architecture.status(), config);
       architecture_ = *architecture;
     }
     if (const Status status = translate_generation_config(generation, checkpoint_); !status.ok()) {
@@ -42,13 +42,26 @@ class FolderOpener {
     if (const Status status =
             complete_checkpoint(checkpoint_, Container::kHuggingFace, architecture_);
         !status.ok()) {
-      return status.with_context(path("config.json"));
+      return in_config(status, config);
     }
     return std::move(checkpoint_);
   }
 
  private:
   std::string path(std::string_view name) const { return (folder_ / name).string(); }
+
+  /// "setting 'expert_count' is …" is our word for it; the user's is in config.json.
+  Status in_config(const Status& status, const json& config) const {
+    constexpr std::string_view kBefore = "setting '";
+    std::string where = path("config.json");
+    const std::string_view message = status.message();
+    if (message.starts_with(kBefore)) {
+      const std::string_view rest = message.substr(kBefore.size());
+      const std::string_view key = config_key_of(rest.substr(0, rest.find('\'')), config);
+      if (!key.empty()) where.append(": '").append(key).append("'");
+    }
+    return status.with_context(where);
+  }
 
   std::string display_name() const {
     const std::filesystem::path trimmed = folder_.has_filename() ? folder_ : folder_.parent_path();
