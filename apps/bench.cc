@@ -86,9 +86,13 @@ class Bench {
     for (std::uint32_t done = 0; done < count; done += step) {
       for (TokenId& token : tokens)
         token = static_cast<TokenId>(random_() % model_.description().vocabulary);
-      SLUICE_TRY(session_.eval(tokens, Session::Logits::kLast,
-                               [](std::size_t, std::span<const float>) {},
-                               {.cancel = &cancel_requested()}));
+      Status sound;
+      const LogitsSink check = [&](std::size_t, std::span<const float> logits) {
+        sound = check_logits(logits, session_.length() + step - 1, model_);
+      };
+      SLUICE_TRY(
+          session_.eval(tokens, Session::Logits::kLast, check, {.cancel = &cancel_requested()}));
+      SLUICE_TRY(sound);
     }
     if (!counted) return {};
     const double elapsed =
@@ -125,6 +129,8 @@ Status bench(BenchOptions& options) {
   }
   SLUICE_ASSIGN(const std::unique_ptr<Model> model,
                 Model::open(*runtime, options.common.model, options.common.model_options()));
+  warn_of_context(model->plan().context, model->description());
+  SLUICE_TRY(check_context(std::size_t{options.prompt} + options.decode, *model));
   Bench measured(*model, options);
   SLUICE_TRY(measured.run());
 

@@ -45,12 +45,15 @@ struct Score {
 Status score_window(Session& session, std::span<const TokenId> window, bool half, Score& score) {
   const std::size_t first_target = half ? window.size() / 2 + 1 : 1;
   session.truncate(0);
+  Status sound;
   const LogitsSink sink = [&](std::size_t row, std::span<const float> logits) {
-    if (row + 1 < first_target || row + 1 >= window.size()) return;
+    if (row + 1 < first_target || row + 1 >= window.size() || !sound.ok()) return;
+    sound = check_logits(logits, row, session.model());
     score.nll += negative_log_likelihood(logits, window[row + 1]);
     ++score.tokens;
   };
-  return session.eval(window, Session::Logits::kAll, sink, {.cancel = &cancel_requested()});
+  SLUICE_TRY(session.eval(window, Session::Logits::kAll, sink, {.cancel = &cancel_requested()}));
+  return sound;
 }
 
 /// Windows of the text, scored as its tokens come; Ctrl-C ends it between two layers.
@@ -128,6 +131,13 @@ void print_result(const Evaluation& evaluation, const Model& model, bool json, b
 
 Status eval(EvalOptions& options) {
   if (options.common.context == 0) options.common.context = kDefaultWindow;
+  const std::uint32_t least = options.half ? 3 : 2;
+  if (options.common.context < least) {
+    return Status(
+        ErrorCode::kInvalidArgument,
+        fmt::format("--ctx {} leaves nothing to predict in a window{}: it takes at least {}",
+                    options.common.context, options.half ? " with --half" : "", least));
+  }
   SLUICE_ASSIGN(TextSource text, TextSource::open(options.file));
   SLUICE_ASSIGN(OpenedModel opened, open_model(options.common));
   Model& model = *opened.model;

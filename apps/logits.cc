@@ -28,11 +28,13 @@ Status logits(LogitsOptions& options) {
                     options.out + ": is the model itself; name another file for --out");
     }
   }
+  SLUICE_TRY(check_context(ids.size(), *opened.model));
   SLUICE_ASSIGN(NpyWriter writer,
                 NpyWriter::create(options.out, ids.size(), opened.model->description().vocabulary));
   Session session(*opened.model);
   Status written;
-  const LogitsSink sink = [&](std::size_t, std::span<const float> row) {
+  const LogitsSink sink = [&](std::size_t position, std::span<const float> row) {
+    if (written.ok()) written = check_logits(row, position, *opened.model);
     if (written.ok()) written = writer.write(row);
   };
   SLUICE_TRY(session.eval(ids, Session::Logits::kAll, sink, {.cancel = &cancel_requested()}));

@@ -1,18 +1,35 @@
 #include "apps/options.h"
 
 #include <fmt/format.h>
-
 #include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 
+#include "apps/printable.h"
 #include "base/size.h"
 
 namespace sluice::apps {
+namespace {
+
+/// For CLI11: the mistake that a folder of several files invites.
+std::string part_of_a_folder(const std::string& model) {
+  const std::filesystem::path path(model);
+  std::error_code ignored;
+  const bool part = path.extension() == ".safetensors" || path.extension() == ".json";
+  if (!part || std::filesystem::is_directory(path, ignored)) return {};
+  const std::string folder = path.has_parent_path() ? path.parent_path().string() : ".";
+  return printable(
+      fmt::format("{} is part of a Hugging Face folder: give the folder, {}", model, folder));
+}
+
+}  // namespace
 
 void CommonOptions::add_to(CLI::App& app, bool runs_the_model) {
   app.add_option("MODEL", model, "A .gguf file (the first of a split set) or a Hugging Face folder")
-      ->required();
+      ->required()
+      ->check(part_of_a_folder);
   app.add_flag("--json", json, "Write one JSON object to standard output");
   if (!runs_the_model) return;
   app.add_option("--ram", ram,
@@ -38,7 +55,8 @@ void CommonOptions::add_to(CLI::App& app, bool runs_the_model) {
   app.add_option("--policy", policy, "Expert cache policy")
       ->check(CLI::IsMember({"auto", "decayed", "lfu", "lru"}))
       ->capture_default_str();
-  app.add_option("--batch", batch, "Most rows in one pass (default: as the budget allows)");
+  app.add_option("--batch", batch, "Most rows in one pass (default: as the budget allows)")
+      ->check(kUnsigned32);
   app.add_flag("--stats", stats, "Say at the end where time and bytes went (standard error)");
 }
 
@@ -76,7 +94,33 @@ Result<OpenedModel> open_model(const CommonOptions& common, std::uint32_t sequen
                format_size(plan.kv), plan.context, format_size(plan.cache),
                format_size(opened.model->catalogue().total_bytes()),
                opened.runtime->compute().name());
+  warn_of_context(plan.context, opened.model->description());
   return opened;
+}
+
+void warn_of_context(std::uint32_t context, const ModelDescription& model) {
+  if (context <= model.context_length) return;
+  spdlog::warn(
+      "a context of {} is beyond the {} positions that the model was made for: what it "
+      "writes there may make no sense",
+      context, model.context_length);
+}
+
+Status check_context(std::size_t tokens, const Model& model) {
+  if (tokens <= model.plan().context) return {};
+  return Status(ErrorCode::kInvalidArgument,
+                fmt::format("{} tokens are wanted and the context holds {}: open a larger one "
+                            "(--ctx) or ask for fewer",
+                            tokens, model.plan().context));
+}
+
+Status check_logits(std::span<const float> logits, std::size_t position, const Model& model) {
+  const auto finite = [](float logit) { return std::isfinite(logit); };
+  if (std::all_of(logits.begin(), logits.end(), finite)) return {};
+  return Status(
+      ErrorCode::kCorrupt,
+      fmt::format("{}: the logits at position {} are not numbers: the file may be damaged",
+                  model.checkpoint().files.front(), position));
 }
 
 Result<std::vector<TokenId>> parse_ids(const std::string& text) {

@@ -5,7 +5,9 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -62,6 +64,14 @@ inline const auto kFinite = CLI::Validator(
                                                                : text + " is not a finite number";
     },
     "", "finite");
+/// For CLI11: what a conversion refuses without saying what it would take.
+inline const CLI::Range kUnsigned32(std::uint32_t{0}, std::numeric_limits<std::uint32_t>::max());
+/// Warns of a context beyond the model's own.
+void warn_of_context(std::uint32_t context, const ModelDescription& model);
+/// kInvalidArgument with the remedy, where `tokens` exceed the context of a verb that cannot shift.
+Status check_context(std::size_t tokens, const Model& model);
+/// kCorrupt, naming the model and the position, where a logit is not a finite number.
+Status check_logits(std::span<const float> logits, std::size_t position, const Model& model);
 /// "1,2,3" → ids; kInvalidArgument names what is not a number.
 Result<std::vector<TokenId>> parse_ids(const std::string& text);
 

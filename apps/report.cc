@@ -1,7 +1,6 @@
 #include "apps/report.h"
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <cstdio>
 
@@ -44,15 +43,18 @@ nlohmann::json memory_json(const Model& model) {
           {"context", plan.context}};
 }
 
+void print_statistic(const std::string& line) { fmt::print(stderr, "sluice: {}\n", line); }
+
 void print_statistics(const Model& model) {
   const ExpertStatistics statistics = model.expert_statistics();
   const ReaderInfo reader = model.runtime().reader().info();
-  spdlog::info("experts: {} wanted, {:.1f} % in memory, {} read ({}), waited {:.0f} ms for {}",
-               statistics.requests, 100 * hit_rate(statistics), statistics.loads,
-               format_size(statistics.bytes_read),
-               static_cast<double>(statistics.wait_nanoseconds) / 1e6, reader.name);
-  spdlog::info("memory: peak {} of {}", format_size(peak_resident_bytes()),
-               format_size(model.runtime().ram()));
+  print_statistic(
+      fmt::format("experts: {} wanted, {:.1f} % in memory, {} read ({}), waited {:.0f} ms for {}",
+                  statistics.requests, 100 * hit_rate(statistics), statistics.loads,
+                  format_size(statistics.bytes_read),
+                  static_cast<double>(statistics.wait_nanoseconds) / 1e6, reader.name));
+  print_statistic(fmt::format("memory: peak {} of {}", format_size(peak_resident_bytes()),
+                              format_size(model.runtime().ram())));
 }
 
 void print_json(const nlohmann::json& object) {

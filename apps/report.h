@@ -2,6 +2,7 @@
 // The parts of the JSON results that several verbs share (names are promises).
 
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "engine/model.h"
 
@@ -11,6 +12,8 @@ namespace sluice::apps {
 nlohmann::json experts_json(const ExpertStatistics& statistics);
 /// {"ram_budget","peak_rss", …} in bytes
 nlohmann::json memory_json(const Model& model);
+/// A line on standard error, whatever --quiet says: --stats asked for it.
+void print_statistic(const std::string& line);
 /// The same in words, for --stats.
 void print_statistics(const Model& model);
 /// Standard output, one line.

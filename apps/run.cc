@@ -83,30 +83,74 @@ nlohmann::json result_json(const Generation& generation, const Model& model) {
 }
 
 struct Prompt {
-  std::string text;
   std::vector<TokenId> tokens;
+  std::size_t dropped = 0;  // tokens before these, which a shifting context has lost
 };
 
-/// Read no further than the context goes.
+using TextSink = std::function<void(std::string_view)>;
+
+/// Read no further than the context goes; with --ctx-shift to the end, whatever the length.
+/// `echo` gets the text once it is sure to be taken.
 Result<Prompt> read_prompt(const RunOptions& options, const Tokenizer& tokenizer,
-                           std::size_t context) {
+                           std::size_t context, const TextSink& echo) {
   auto text = options.prompt_given->count() != 0
                   ? Result<TextSource>(TextSource::of(options.prompt))
                   : TextSource::open(options.file.empty() ? "-" : options.file);
   if (!text.ok()) return text.status();
   TokenSource source(std::move(*text), tokenizer, {});
   Prompt prompt;
+  std::string unsure;
   for (bool more = true; more;) {
     SLUICE_ASSIGN(more, source.next(prompt.tokens));
-    prompt.text += source.bytes();
+    if (options.generate.context_shift) {
+      echo(source.bytes());
+      const std::size_t dropped = shifted_out(prompt.tokens.size(), context);
+      prompt.tokens.erase(prompt.tokens.begin(),
+                          prompt.tokens.begin() + static_cast<std::ptrdiff_t>(dropped));
+      prompt.dropped += dropped;
+      continue;
+    }
+    unsure += source.bytes();
     if (prompt.tokens.size() > context) {
       return Status(ErrorCode::kInvalidArgument,
                     fmt::format("the prompt needs at least {} tokens and the context holds {}: "
-                                "open a larger one (--ctx) or shorten the prompt",
+                                "open a larger one (--ctx), shorten the prompt or let the context "
+                                "shift (--ctx-shift)",
                                 prompt.tokens.size(), context));
     }
   }
+  echo(unsure);
   return prompt;
+}
+
+/// Stopped before the prompt was read whole, too.
+Result<Generation> complete(Model& model, const RunOptions& options) {
+  const bool json = options.common.json;
+  const TextSink stream = [](std::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    // Nobody to write for: main reports it.
+    if (std::fflush(stdout) != 0) request_cancel();
+  };
+  const TextSink nowhere = [](std::string_view) {};
+  const auto prompt =
+      read_prompt(options, *model.tokenizer(), model.plan().context, json ? nowhere : stream);
+  if (prompt.status().code() == ErrorCode::kCancelled && json) {
+    Generation nothing;
+    nothing.reason = StopReason::kCancelled;
+    return nothing;
+  }
+  if (!prompt.ok()) return prompt.status();
+  Session session(model);
+  SLUICE_ASSIGN(const Generation generation,
+                generate(session, prompt->tokens, options.generate, json ? nowhere : stream));
+  if (!json) stream("\n");
+  if (prompt->dropped != 0) {
+    spdlog::info(
+        "the context of {} positions has shifted over the prompt: of {} tokens the last {} are "
+        "left",
+        model.plan().context, prompt->dropped + prompt->tokens.size(), prompt->tokens.size());
+  }
+  return generation;
 }
 
 Status run(RunOptions& options) {
@@ -118,38 +162,23 @@ Status run(RunOptions& options) {
         options.common.model +
             ": carries no tokenizer, so it cannot read a prompt; try 'logits' or 'bench'");
   }
-  SLUICE_ASSIGN(const Prompt prompt,
-                read_prompt(options, *model.tokenizer(), model.plan().context));
   take_defaults(model.checkpoint(), *options.app, options.generate.sampling);
   options.generate.pass.cancel = &cancel_requested();
-  Session session(model);
-  const auto stream = [](std::string_view text) {
-    std::fwrite(text.data(), 1, text.size(), stdout);
-    // Nobody to write for: main reports it.
-    if (std::fflush(stdout) != 0) request_cancel();
-  };
-  const bool json = options.common.json;
-  if (!json) stream(prompt.text);
-  SLUICE_ASSIGN(const Generation generation,
-                generate(session, prompt.tokens, options.generate,
-                         json ? std::function<void(std::string_view)>() : stream));
-  if (json) {
-    print_json(result_json(generation, model));
-  } else {
-    stream("\n");
-  }
+  SLUICE_ASSIGN(const Generation generation, complete(model, options));
+  if (options.common.json) print_json(result_json(generation, model));
   if (generation.reason == StopReason::kContextFull) {
     spdlog::warn(
         "stopped: the context of {} positions is full; open a larger one (--ctx) or let it shift "
         "(--ctx-shift)",
-        session.context());
+        model.plan().context);
   }
   if (options.common.stats) {
-    spdlog::info("prompt: {} tokens in {:.2f} s; then {:.1f} tokens/s", generation.prompt_tokens,
-                 generation.prefill_seconds,
-                 generation.decode_seconds > 0
-                     ? static_cast<double>(generation.decoded) / generation.decode_seconds
-                     : 0.0);
+    print_statistic(
+        fmt::format("prompt: {} tokens in {:.2f} s; then {:.1f} tokens/s", generation.prompt_tokens,
+                    generation.prefill_seconds,
+                    generation.decode_seconds > 0
+                        ? static_cast<double>(generation.decoded) / generation.decode_seconds
+                        : 0.0));
     print_statistics(model);
   }
   return {};
@@ -167,14 +196,17 @@ Verb add_run(CLI::App& root) {
   app->add_option("-f,--file", options->file, "Read the prompt from a file")
       ->excludes(options->prompt_given);
   GenerateOptions& generate = options->generate;
-  app->add_option("-n,--n", generate.max_tokens, "Most tokens to write")->capture_default_str();
+  app->add_option("-n,--n", generate.max_tokens, "Most tokens to write")
+      ->check(kUnsigned32)
+      ->capture_default_str();
   SamplerOptions& sampling = generate.sampling;
   sampling = {.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f};
   app->add_option("--temp", sampling.temperature,
                   "Temperature; 0 is greedy (default: the model's, else 0.8)")
       ->check(CLI::Range(0.0, kMostTemperature) & kFinite);
   app->add_option("--top-k", sampling.top_k,
-                  "Keep the k best; 0 keeps all (default: the model's, else 40)");
+                  "Keep the k best; 0 keeps all (default: the model's, else 40)")
+      ->check(kUnsigned32);
   app->add_option("--top-p", sampling.top_p,
                   "Keep the most probable up to this sum (default: the model's, else 0.95)")
       ->check(CLI::Range(0.0, 1.0) & kFinite);
@@ -188,7 +220,10 @@ Verb add_run(CLI::App& root) {
   app->add_option("--seed", sampling.seed, "Of the random draws; the same seed gives the same text")
       ->capture_default_str();
   app->add_option("--stop", generate.stop, "End before this text (may be given several times)")
-      ->allow_extra_args(false);
+      ->allow_extra_args(false)
+      ->check([](const std::string& text) {
+        return text.empty() ? std::string("an empty text would end at once") : std::string();
+      });
   app->add_flag("--ctx-shift", generate.context_shift,
                 "When the context is full, go on from its newer half");
   app->add_flag("--ignore-eos", generate.ignore_end, "Go on after the model ends its text");

@@ -61,7 +61,24 @@ Status shift_context(Session& session, const PassOptions& pass) {
   return session.eval(kept, Session::Logits::kNone, {}, pass);
 }
 
+/// A prompt that exceeds the context begins the session anew with what shifting leaves of both.
+std::vector<TokenId> fitting(Session& session, const std::vector<TokenId>& prompt) {
+  const std::size_t dropped = shifted_out(session.length() + prompt.size(), session.context());
+  if (dropped == 0) return prompt;
+  std::vector<TokenId> all = session.tokens();
+  all.insert(all.end(), prompt.begin(), prompt.end());
+  all.erase(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(dropped));
+  session.truncate(0);
+  return all;
+}
+
 }  // namespace
+
+std::size_t shifted_out(std::size_t length, std::size_t context) {
+  if (length <= context) return 0;
+  const std::size_t step = context - context / 2;  // what one shift forgets
+  return (length - context + step - 1) / step * step;
+}
 
 Result<Generation> generate(Session& session, const std::vector<TokenId>& prompt,
                             const GenerateOptions& options,
@@ -93,11 +110,15 @@ Result<Generation> generate(Session& session, const std::vector<TokenId>& prompt
     }
   };
   const auto start = std::chrono::steady_clock::now();
-  if (options.max_tokens == 0) {
-    SLUICE_TRY(session.eval(prompt, Session::Logits::kNone, {}, options.pass));
-  } else {
-    SLUICE_TRY(session.eval(prompt, Session::Logits::kLast, choose, options.pass));
+  const std::vector<TokenId> text = options.context_shift ? fitting(session, prompt) : prompt;
+  const Status computed = options.max_tokens == 0
+                              ? session.eval(text, Session::Logits::kNone, {}, options.pass)
+                              : session.eval(text, Session::Logits::kLast, choose, options.pass);
+  if (computed.code() == ErrorCode::kCancelled) {
+    result.reason = StopReason::kCancelled;
+    return result;
   }
+  SLUICE_TRY(computed);
   result.prefill_seconds = seconds_since(start);
   result.first_token_seconds = result.prefill_seconds;
   const auto decode_start = std::chrono::steady_clock::now();
@@ -116,15 +137,18 @@ Result<Generation> generate(Session& session, const std::vector<TokenId>& prompt
       break;
     }
     if (result.tokens.size() == options.max_tokens) break;
+    Status status;
     if (session.length() == session.context()) {
       if (!options.context_shift) {
         result.reason = StopReason::kContextFull;
         break;
       }
-      SLUICE_TRY(shift_context(session, options.pass));
+      status = shift_context(session, options.pass);
     }
     const TokenId current = next;
-    const Status status = session.eval({&current, 1}, Session::Logits::kLast, choose, options.pass);
+    if (status.ok()) {
+      status = session.eval({&current, 1}, Session::Logits::kLast, choose, options.pass);
+    }
     if (status.code() == ErrorCode::kCancelled) {
       result.reason = StopReason::kCancelled;
       break;

@@ -18,7 +18,8 @@ struct GenerateOptions {
   SamplerOptions sampling = {};
   std::vector<std::string> stop = {};  // the text ends before the first of these
   bool context_shift = false;  // when the context is full, the newer half of the text is computed
-                               // anew as its beginning
+                               // anew as its beginning; a prompt that does not fit is cut as if it
+                               // had come token by token
   bool ignore_end = false;     // end-of-generation tokens do not end it
   PassOptions pass = {};
 };
@@ -36,9 +37,13 @@ struct Generation {
   std::size_t decoded = 0;    // passes in decode_seconds
 };
 
+/// How many of the first of `length` tokens a context of `context` loses by shifting until the rest
+/// fits. What was dropped of a part makes no difference to what is dropped of the whole.
+std::size_t shifted_out(std::size_t length, std::size_t context);
+
 /// Appends `prompt` to the session and continues it. `on_text` gets whole characters as they become
-/// certain. On an error the session keeps what was computed before. Without a tokenizer, text stays
-/// empty.
+/// certain. On an error the session keeps what was computed before; a prompt that was cancelled is
+/// no error, and the session is without it. Without a tokenizer, text stays empty.
 Result<Generation> generate(Session& session, const std::vector<TokenId>& prompt,
                             const GenerateOptions& options,
                             const std::function<void(std::string_view)>& on_text);

@@ -79,6 +79,27 @@ class MakeBenchModelTest(unittest.TestCase):
         self.assertGreater(skewed["lru_hits"]["50%"], uniform["lru_hits"]["50%"] + 0.1)
         self.assertTrue(0.78 <= skewed["foresight"] <= 0.92, skewed)
 
+    def test_a_single_layer_has_no_foresight_and_its_json_is_json(self):
+        def no_number(name):
+            self.fail(f"{name} is not JSON")
+        done = subprocess.run([sys.executable, SCRIPTS / "make_bench_model", self.path, "--shape", "small", "--layers", "1", "--tokens",
+                               "32", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=True)
+        self.assertIsNone(json.loads(done.stdout, parse_constant=no_number)["foresight"])
+        self.assertEqual(b"", done.stderr)
+
+    def test_what_cannot_be_is_refused_in_a_line(self):
+        for status, words, path, *options in ((2, "--overlap 2.0", self.path, "--overlap", "2"),
+                                              (2, "--overlap nan", self.path, "--overlap", "nan"),
+                                              (2, "--foresight 1.5", self.path, "--foresight", "1.5"),
+                                              (2, "--seed", self.path, "--seed", "-1"),
+                                              (1, "/nowhere/x.gguf", "/nowhere/x.gguf")):
+            done = subprocess.run([sys.executable, SCRIPTS / "make_bench_model", path, "--shape", "small", "--layers", "1", *options],
+                                  stderr=subprocess.PIPE, text=True)
+            self.assertEqual(status, done.returncode, done.stderr)
+            self.assertIn(words, done.stderr)
+            self.assertNotIn("Traceback", done.stderr)
+            self.assertFalse(self.path.exists())
+
     def test_a_type_that_does_not_fit_is_refused(self):
         done = subprocess.run([sys.executable, SCRIPTS / "make_bench_model", self.path, "--shape", "gpt-oss", "--type",
                                "q4_k"], stderr=subprocess.PIPE, text=True)

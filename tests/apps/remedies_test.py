@@ -1,0 +1,178 @@
+"""What the command says and does where something is too long, too small, not a number or interrupted. Standard library only."""
+
+import json
+import os
+import pathlib
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+sys.dont_write_bytecode = True
+from command import MODEL, ROOT, SLUICE, STORY, sluice, sluice_json  # noqa: E402
+
+
+class ContextShift(unittest.TestCase):
+    def continued(self, text, *arguments):
+        return sluice_json("run", MODEL, "-n", 3, "--temp", 0, "--ignore-eos", *arguments, input=text.encode())
+
+    def test_a_prompt_longer_than_the_context_loses_its_older_part(self):
+        # As if it had come token by token: each time that 64 positions are full, the newer 32 are left.
+        ids = sluice_json("tokenize", MODEL, "--text", pathlib.Path(STORY).read_text()[:3000])
+        for count in (65, 96, 97, 128, 129, 300):
+            left = count
+            while left > 64:
+                left -= 32
+            text, newest = (sluice_json("tokenize", MODEL, "--decode", ",".join(map(str, part)))["text"]
+                            for part in (ids[:count], ids[count - left:count]))
+            self.assertEqual(len(sluice_json("tokenize", MODEL, input=text.encode())), count)
+            self.assertEqual(sluice_json("tokenize", MODEL, input=newest.encode()), ids[count - left:count])
+            shifted = self.continued(text, "--ctx", 64, "--ctx-shift")
+            self.assertEqual(shifted["prompt_tokens"], left)
+            self.assertEqual(shifted["tokens"], self.continued(newest, "--ctx", 64, "--ctx-shift")["tokens"])
+
+    def test_it_is_said_and_the_whole_text_is_shown(self):
+        prompt = "Once upon a time there was"
+        done = sluice("run", MODEL, "-n", 4, "--temp", 0, "-p", prompt, "--ctx", 3, "--ctx-shift")
+        self.assertEqual(done.returncode, 0)
+        self.assertTrue(done.stdout.startswith(prompt.encode()), done.stdout)
+        self.assertIn(b"of 6 tokens the last 2 are left", done.stderr)
+
+    def test_the_length_of_a_shifted_prompt_costs_no_memory(self):
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(pathlib.Path(STORY).read_bytes() * 100)
+            file.flush()
+            self.assertGreater(os.path.getsize(file.name), 10_000_000)
+            long = sluice_json("run", MODEL, "-f", file.name, "-n", 2, "--ctx", 64, "--ctx-shift", "--ram", "64M")
+        self.assertLess(long["memory"]["peak_rss"], 64 << 20)
+
+
+class Remedies(unittest.TestCase):
+    def expect(self, status, words, *arguments, **options):
+        done = sluice(*arguments, **options)
+        self.assertEqual(done.returncode, status, done.stderr)
+        for word in words:
+            self.assertIn(word.encode(), done.stderr)
+        return done.stderr
+
+    def test_a_full_context_names_what_the_verb_has(self):
+        self.expect(1, ["--ctx-shift", "--ctx)"], "run", MODEL, "-p", "Once upon a time there was", "--ctx", 3)
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "x.npy")
+            said = self.expect(1, ["3", "2", "--ctx"], "logits", MODEL, "--ids", "1,2,3", "--ctx", 2, "--out", out)
+            self.assertEqual(os.listdir(folder), [])
+        self.assertNotIn(b"shift", said)
+        said = self.expect(1, ["--ctx"], "bench", MODEL, "-p", 8, "-n", 8, "--ctx", 10, "--no-ceilings")
+        self.assertNotIn(b"shift", said)
+
+    def test_a_part_of_a_folder_names_the_folder(self):
+        folder = ROOT / "tests/data/oracle/qwen2_moe"
+        for part in ("model.safetensors", "config.json"):
+            self.expect(2, [part, f"give the folder, {folder}"], "info", folder / part)
+
+    def test_a_context_beyond_the_models_own_is_warned_of(self):
+        own = sluice_json("info", MODEL)["description"]["context_length"]
+        for verb in (["run", "-p", "Once", "-n", 1], ["bench", "-p", 1, "-n", 1, "-r", 1, "--no-ceilings"]):
+            done = sluice(verb[0], MODEL, *verb[1:], "-q", "--ctx", own + 1)
+            self.assertEqual(done.returncode, 0)
+            self.assertIn(f"{own} positions".encode(), done.stderr)
+            self.assertEqual(b"", sluice(verb[0], MODEL, *verb[1:], "-q", "--ctx", own).stderr)
+
+    def test_wrong_values_name_the_range(self):
+        for option in ("--top-k", "-n", "--batch"):
+            self.expect(2, ["-1", "0 to 4294967295" if option != "-n" else "0"], "run", MODEL, "-p", "x", option, "-1")
+        self.expect(2, ["--stop", "empty"], "run", MODEL, "-p", "x", "--stop", "")
+
+    def test_a_window_without_a_prediction_is_named(self):
+        self.expect(1, ["--ctx 1", "at least 2"], "eval", MODEL, "--text", STORY, "--ctx", 1)
+        self.expect(1, ["--half", "at least 3"], "eval", MODEL, "--text", STORY, "--ctx", 2, "--half")
+
+    def test_asked_statistics_are_printed_quietly_too(self):
+        for verb in (["run", "-p", "Once", "-n", "2"], ["logits", "--ids", "1,2", "--out", "/dev/null"]):
+            said = self.expect(0, ["experts:", "memory: peak"], verb[0], MODEL, *verb[1:], "-q", "--stats")
+            self.assertNotIn(b"of RAM", said)
+
+
+class NotANumber(unittest.TestCase):
+    def damaged(self, folder):
+        """The bundled model with a last norm that is not a number."""
+        data = bytearray(pathlib.Path(MODEL).read_bytes())
+        # A tensor's entry in the header: name, dimensions, their sizes, type, offset into the data.
+        at = data.index(b"output_norm.weight") + len(b"output_norm.weight")
+        dimensions, size, kind, offset = struct.unpack_from("<IQIQ", data, at)
+        self.assertEqual((dimensions, kind), (1, 0))  # F32
+        struct.pack_into(f"<{size}f", data, self.data_start(data) + offset, *[float("nan")] * size)
+        path = pathlib.Path(folder) / "damaged.gguf"
+        path.write_bytes(data)
+        return str(path)
+
+    def data_start(self, data):
+        tensors, settings = struct.unpack_from("<QQ", data, 8)
+        at = 24
+        sizes = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+
+        def string(at):
+            return at + 8 + struct.unpack_from("<Q", data, at)[0]
+
+        def value(kind, at):
+            if kind == 8:
+                return string(at)
+            if kind != 9:
+                return at + sizes[kind]
+            element, count = struct.unpack_from("<IQ", data, at)
+            at += 12
+            if element != 8:
+                return at + count * sizes[element]
+            for _ in range(count):
+                at = string(at)
+            return at
+
+        for _ in range(settings):
+            at = string(at)
+            at = value(struct.unpack_from("<I", data, at)[0], at + 4)
+        for _ in range(tensors):
+            at = string(at)
+            at += 4 + 8 * struct.unpack_from("<I", data, at)[0] + 12
+        return (at + 31) // 32 * 32
+
+    def test_every_verb_says_so(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path, out = self.damaged(folder), os.path.join(folder, "x.npy")
+            for verb in (["eval", "--text", str(ROOT / "README.md"), "--ctx", "64"], ["bench", "-p", "4", "-n", "2", "--no-ceilings"],
+                         ["logits", "--ids", "1,2,3", "--out", out], ["run", "-p", "Once"]):
+                done = sluice(verb[0], path, *verb[1:], "--json")
+                self.assertEqual((done.returncode, done.stdout), (1, b""), verb)
+                self.assertIn(b"not numbers", done.stderr)
+                self.assertTrue(verb[0] == "run" or b"damaged.gguf: the logits" in done.stderr, done.stderr)
+            self.assertEqual(os.listdir(folder), ["damaged.gguf"])
+
+
+class InterruptedJson(unittest.TestCase):
+    def test_run_prints_its_object_whenever_it_is_stopped(self):
+        text = pathlib.Path(STORY).read_text()[:4000]
+        # While it waits for the prompt, while it computes it, and later.
+        for given, seconds in ((None, 0.3), (text, 0), (text, 0.05), (text, 0.1), (text, 0.2), (text, 0.5)):
+            process = subprocess.Popen([SLUICE, "run", MODEL, "-n", "1000000", "--ignore-eos", "--ctx-shift", "--batch", "1", "--json"],
+                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            process.stderr.readline()  # the model is open
+            if given is not None:
+                process.stdin.write(given.encode())
+                process.stdin.close()
+                process.stdin = None  # so that communicate leaves it
+            time.sleep(seconds)
+            process.send_signal(signal.SIGINT)
+            # An open input is closed only when the process has gone.
+            self.assertEqual(process.wait(timeout=30), 130)
+            result = json.loads(process.stdout.read())
+            self.assertEqual(result["finish_reason"], "cancelled")
+            self.assertIn("memory", result)
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None:
+                    stream.close()
+
+
+if __name__ == "__main__":
+    unittest.main()
