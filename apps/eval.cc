@@ -142,8 +142,8 @@ Status eval(EvalOptions& options) {
   SLUICE_ASSIGN(OpenedModel opened, open_model(options.common));
   Model& model = *opened.model;
   if (model.tokenizer() == nullptr) {
-    return Status(ErrorCode::kUnsupported,
-                  options.common.model + ": carries no tokenizer, so it cannot read a text");
+    return Status(ErrorCode::kUnsupported, fmt::format("{}: a text cannot be read: {}",
+                                                       options.common.model, model.no_tokenizer()));
   }
   Evaluation evaluation(model, std::move(text), options.half);
   const Status status = evaluation.run();

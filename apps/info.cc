@@ -73,6 +73,9 @@ Status add_needs(const CommonOptions& common, const ModelOutline& outline, nlohm
                 outline.plan(plan.ok() ? runtime->ram() : 0, *runtime, options));
   const ReaderInfo reader = runtime->reader().info();
   json["description"] = description_json(outline.description);
+  json["tokenizer"] = outline.tokenizer != nullptr
+                          ? fmt::format("{} tokens", outline.tokenizer->size())
+                          : "none: " + outline.no_tokenizer;
   json["dense_bytes"] = outline.dense_bytes;
   json["expert_bytes"] = outline.catalogue.total_bytes();
   json["expert_count"] = outline.catalogue.total_experts();
@@ -118,6 +121,7 @@ void print_text(const nlohmann::json& json) {
   line("experts", fmt::format("{} a layer, {} a token, {} wide", model["experts"].dump(),
                               model["experts_per_token"].dump(), model["expert_ffn"].dump()));
   line("vocabulary", model["vocabulary"].dump());
+  line("tokenizer", json["tokenizer"]);
   line("context", fmt::format("{} (opened: {})", model["context_length"].dump(),
                               json["plan"]["context"].dump()));
   line("dense weights", size(json["dense_bytes"]));

@@ -157,10 +157,9 @@ Status run(RunOptions& options) {
   SLUICE_ASSIGN(OpenedModel opened, open_model(options.common));
   Model& model = *opened.model;
   if (model.tokenizer() == nullptr) {
-    return Status(
-        ErrorCode::kUnsupported,
-        options.common.model +
-            ": carries no tokenizer, so it cannot read a prompt; try 'logits' or 'bench'");
+    return Status(ErrorCode::kUnsupported,
+                  fmt::format("{}: a prompt cannot be read: {}; try 'logits' or 'bench'",
+                              options.common.model, model.no_tokenizer()));
   }
   take_defaults(model.checkpoint(), *options.app, options.generate.sampling);
   options.generate.pass.cancel = &cancel_requested();

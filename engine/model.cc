@@ -12,9 +12,16 @@ namespace {
 /// What a tokenizer keeps for `data`: the texts, hash tables over tokens and merges, character
 /// maps.
 std::uint64_t estimate_tokenizer_bytes(const TokenizerData& data) {
-  constexpr std::uint64_t kTokenBytes = 36, kMergeBytes = 28;
+  constexpr std::uint64_t kTokenBytes = 36, kMergeBytes = 28;  // with their texts, if these are …
+  constexpr std::size_t kUsualText = 32;                       // … no longer than this
   std::uint64_t bytes = data.tokens.size() * kTokenBytes + data.merges.size() * kMergeBytes;
   for (const NormalizeStep& step : data.normalize) bytes += step.content.size();
+  for (const StringTable* table : {&data.tokens, &data.merges}) {
+    for (std::size_t i = 0; i < table->size(); ++i) {
+      const std::size_t length = (*table)[i].size();
+      bytes += length > kUsualText ? length - kUsualText : 0;
+    }
+  }
   return bytes;
 }
 
@@ -57,6 +64,23 @@ Status check_layers(const Checkpoint& checkpoint, const ModelDescription& model)
   return {};
 }
 
+/// A model whose texts cannot be read still computes from ids.
+Status take_tokenizer(TokenizerData data, ModelOutline& outline) {
+  const std::uint64_t bytes = estimate_tokenizer_bytes(data);
+  auto created = Tokenizer::create(std::move(data));
+  if (!created.ok() && created.status().code() == ErrorCode::kUnsupported) {
+    outline.no_tokenizer = created.status().message();
+    return {};
+  }
+  SLUICE_ASSIGN(outline.tokenizer, std::move(created));
+  outline.tokenizer_bytes = bytes;
+  const std::size_t tokens = outline.tokenizer->size();
+  if (tokens <= outline.description.vocabulary) return {};
+  return Status(ErrorCode::kCorrupt,
+                fmt::format("the vocabulary has {} tokens and the embedding only {}", tokens,
+                            outline.description.vocabulary));
+}
+
 }  // namespace
 
 Result<ModelOutline> ModelOutline::open(const std::string& path) {
@@ -72,16 +96,7 @@ Result<ModelOutline> ModelOutline::from(Checkpoint checkpoint) {
   SLUICE_TRY(check_experts(outline.description, outline.catalogue));
   SLUICE_TRY(check_layers(outline.checkpoint, outline.description));
   SLUICE_ASSIGN(outline.dense_bytes, DenseWeights::bytes(outline.checkpoint, outline.description));
-  TokenizerData data = std::exchange(outline.checkpoint.tokenizer, {});
-  outline.tokenizer_bytes = estimate_tokenizer_bytes(data);
-  if (data.model != TokenizerModel::kNone) {
-    SLUICE_ASSIGN(outline.tokenizer, Tokenizer::create(std::move(data)));
-    if (outline.tokenizer->size() > outline.description.vocabulary) {
-      return Status(ErrorCode::kCorrupt,
-                    fmt::format("the vocabulary has {} tokens and the embedding only {}",
-                                outline.tokenizer->size(), outline.description.vocabulary));
-    }
-  }
+  SLUICE_TRY(take_tokenizer(std::exchange(outline.checkpoint.tokenizer, {}), outline));
   // What parsing took goes back to the system before the large buffers come.
   malloc_trim(0);
   return outline;

@@ -34,7 +34,8 @@ struct ModelOutline {
   Checkpoint checkpoint;  // its tokenizer has been moved into `tokenizer`
   ModelDescription description;
   ExpertCatalogue catalogue;
-  std::unique_ptr<Tokenizer> tokenizer;  // null where the checkpoint has no vocabulary
+  std::unique_ptr<Tokenizer> tokenizer;  // null where the checkpoint has none that can be used …
+  std::string no_tokenizer;              // … and why that is so
   std::uint64_t dense_bytes = 0;
   std::uint64_t tokenizer_bytes = 0;
 
@@ -63,6 +64,8 @@ class Model {
   const Checkpoint& checkpoint() const { return outline_.checkpoint; }
   const ExpertCatalogue& catalogue() const { return outline_.catalogue; }
   const Tokenizer* tokenizer() const { return outline_.tokenizer.get(); }
+  /// Why tokenizer() is null: none is there, or which part of it is not understood.
+  const std::string& no_tokenizer() const { return outline_.no_tokenizer; }
   const MemoryPlan& plan() const { return plan_; }
   Runtime& runtime() const { return runtime_; }
   ExpertStatistics expert_statistics() const { return store_->statistics(); }
