@@ -10,6 +10,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "apps/cancel.h"
+
 namespace sluice::apps {
 namespace {
 
@@ -76,6 +78,9 @@ Result<NpyWriter> NpyWriter::create(const std::string& path, std::size_t rows,
 }
 
 Status NpyWriter::failure() const {
+  // A pipe that nobody reads was waited for.
+  if (errno == EINTR && cancel_requested().load())
+    return Status(ErrorCode::kCancelled, "stopped on request");
   return Status(ErrorCode::kIo,
                 fmt::format("{}: cannot be written: {}", path_, std::strerror(errno)));
 }

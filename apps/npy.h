@@ -20,7 +20,7 @@ class NpyWriter {
   NpyWriter& operator=(NpyWriter&&) = delete;
   ~NpyWriter();
 
-  /// kIo names the path, here and below.
+  /// kIo names the path, here and below; kCancelled after Ctrl-C in a wait for a reader.
   static Result<NpyWriter> create(const std::string& path, std::size_t rows, std::size_t columns);
   Status write(std::span<const float> row);
   /// REQUIRES: every row was written.

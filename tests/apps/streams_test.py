@@ -167,6 +167,15 @@ class Signals(Folder):
         time.sleep(1)
         self.ends(process, signal.SIGTERM, (143,))
 
+    def test_a_signal_ends_the_wait_for_a_reader_of_the_result(self):
+        pipe = self.folder / "pipe"
+        os.mkfifo(pipe)
+        process = subprocess.Popen([SLUICE, "logits", MODEL, "--ids", "1,2", "--out", pipe], stderr=subprocess.PIPE)
+        process.stderr.readline()  # the model is open
+        time.sleep(1)
+        self.ends(process, signal.SIGINT, (130,))
+        self.assertTrue(pipe.is_fifo())
+
     def test_a_pipe_that_opens_late_is_read(self):
         pipe = self.folder / "pipe"
         os.mkfifo(pipe)
