@@ -14,11 +14,15 @@ namespace sluice::test {
 
 inline std::string bundled_model() { return std::string(SLUICE_SOURCE_DIR) + "/models/tales.gguf"; }
 
+// A function, since g++ 12 takes the string of an aggregate that is nested in a member's
+// initializer for uninitialized.
+inline ModelOptions small_context() { return {.context = 256}; }
+
 struct Conditions {
   std::uint64_t ram = 0;
   unsigned threads = 1;
   ReaderKind reader = ReaderKind::kAuto;
-  ModelOptions model{.context = 256};
+  ModelOptions model = small_context();
   std::string path = bundled_model();
 };
 
