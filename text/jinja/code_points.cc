@@ -253,7 +253,13 @@ std::string title(std::string_view text) {
 std::string swap_case(std::string_view text) {
   std::string out;
   for_each(text, [&](char32_t c, std::size_t at) {
-    is_upper(c) ? append_lower(out, text, at) : append_upper(out, c);
+    if (is_upper(c)) {
+      append_lower(out, text, at);
+    } else if (is_lower(c)) {
+      append_upper(out, c);
+    } else {
+      append_utf8(out, c);  // a titlecase letter is neither, and stays
+    }
   });
   return out;
 }
