@@ -68,6 +68,11 @@ class BlockReader {
   /// Undoes register_memory for the very same span. REQUIRES: no read into it is under way.
   virtual void forget_memory(std::span<std::byte> memory) { static_cast<void>(memory); }
 
+  /// From now on reads wait inside while `bytes` or more are in flight; 0: no such limit, as at
+  /// first. What is asked for first then comes first: a disk that has everything at once finishes
+  /// everything at the end.
+  virtual void limit_in_flight(std::size_t bytes) = 0;
+
   /// Takes all requests; those beyond the depth wait inside, and move up when somebody submits or
   /// reaps. An error here (kInvalidArgument: a request breaks its promises) means that none was
   /// taken.

@@ -52,6 +52,7 @@ class FaultyReader final : public BlockReader {
   std::size_t alignment(FileIndex file) const override { return inner_->alignment(file); }
   void register_memory(std::span<std::byte> memory) override { inner_->register_memory(memory); }
   void forget_memory(std::span<std::byte> memory) override { inner_->forget_memory(memory); }
+  void limit_in_flight(std::size_t bytes) override { inner_->limit_in_flight(bytes); }
   Status submit(std::span<const ReadRequest> requests) override;
   std::size_t reap(std::span<ReadCompletion> out, bool wait) override;
   ReaderInfo info() const override;

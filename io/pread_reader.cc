@@ -81,6 +81,14 @@ std::size_t PreadReader::alignment(FileIndex file) const {
 
 void PreadReader::register_memory(std::span<std::byte>) {}  // pread has nothing to gain from it
 
+void PreadReader::limit_in_flight(std::size_t bytes) {
+  {
+    const std::lock_guard lock(mutex_);
+    queue_.limit_in_flight(bytes);
+  }
+  work_waits_.notify_one();
+}
+
 Status PreadReader::submit(std::span<const ReadRequest> requests) {
   bool done = false;
   {

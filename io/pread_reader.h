@@ -25,6 +25,7 @@ class PreadReader final : public BlockReader {
   std::uint64_t file_size(FileIndex file) const override;
   std::size_t alignment(FileIndex file) const override;
   void register_memory(std::span<std::byte> memory) override;
+  void limit_in_flight(std::size_t bytes) override;
   Status submit(std::span<const ReadRequest> requests) override;
   std::size_t reap(std::span<ReadCompletion> out, bool wait) override;
   ReaderInfo info() const override;

@@ -94,7 +94,7 @@ Status ReadQueue::add(std::span<const ReadRequest> requests) {
 }
 
 bool ReadQueue::take_piece(ReadPiece* piece) {
-  if (first_waiting_ == kNone) return false;
+  if (!has_piece()) return false;
   const std::uint32_t slot = first_waiting_;
   Pending& pending = slots_[slot];
   const ReadRequest& request = pending.request;
@@ -116,6 +116,7 @@ bool ReadQueue::take_piece(ReadPiece* piece) {
 
   pending.next = end;
   ++pending.in_flight;
+  in_flight_ += piece->bytes;
   if (wholly_taken(pending)) delist(&first_waiting_, &last_waiting_);
   return true;
 }
@@ -164,6 +165,7 @@ void ReadQueue::finish_piece(const ReadPiece& piece, Status status) {
   Pending& pending = slots_[piece.request];
   if (pending.status.ok()) pending.status = std::move(status);
   --pending.in_flight;
+  in_flight_ -= piece.bytes;
   // The pieces still in flight write to the destination: the request is done only after the last of
   // them.
   if (pending.in_flight == 0 && wholly_taken(pending)) {

@@ -54,9 +54,11 @@ class ReadQueue {
 
   /// Takes all requests or, with kInvalidArgument, none.
   Status add(std::span<const ReadRequest> requests);
-  /// The next piece to read; false when none waits.
+  /// The next piece to read; false when none waits or enough are in flight.
   bool take_piece(ReadPiece* piece);
-  bool has_piece() const { return first_waiting_ != kNone; }
+  bool has_piece() const { return first_waiting_ != kNone && in_flight_ < limit_; }
+  /// Of bytes in flight, from which on no piece is given; 0: none.
+  void limit_in_flight(std::size_t bytes) { limit_ = bytes != 0 ? bytes : SIZE_MAX; }
   /// Books one read's outcome, bytes or -errno, that started at piece.resume(). True: read on from
   /// the new piece.resume(). False: the piece is finished, and its request too if it was the last
   /// one.
@@ -102,6 +104,8 @@ class ReadQueue {
   std::uint32_t first_waiting_ = kNone, last_waiting_ = kNone;
   std::uint32_t first_done_ = kNone, last_done_ = kNone;
   std::size_t live_ = 0;
+  std::size_t in_flight_ = 0;  // bytes of pieces taken and not finished
+  std::size_t limit_ = SIZE_MAX;
   ReaderCounters counters_;
 };
 

@@ -16,8 +16,8 @@ struct ReaderOptions {
   std::string why = "asked for";  // ReaderInfo::why: what led to this reader
 };
 
-// On the one virtual disk measured, pieces from 128 KiB to 1 MiB gave the same throughput; larger ones cost
-// less processor time.
+// On the one virtual disk measured, pieces from 128 KiB to 1 MiB gave the same throughput; larger
+// ones cost less processor time.
 inline constexpr std::size_t kPieceBytes = std::size_t{1} << 20;
 // A judgement: on that disk 4 to 32 threads made no clear difference.
 inline constexpr unsigned kPoolThreads = 16;

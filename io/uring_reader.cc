@@ -195,6 +195,12 @@ Status UringReader::submit(std::span<const ReadRequest> requests) {
   return {};
 }
 
+void UringReader::limit_in_flight(std::size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  queue_.limit_in_flight(bytes);
+  pump();
+}
+
 std::size_t UringReader::reap(std::span<ReadCompletion> out, bool wait) {
   if (out.empty()) return 0;
   std::unique_lock lock(mutex_);

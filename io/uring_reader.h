@@ -35,6 +35,7 @@ class UringReader final : public BlockReader {
   std::size_t alignment(FileIndex file) const override;
   void register_memory(std::span<std::byte> memory) override;
   void forget_memory(std::span<std::byte> memory) override;
+  void limit_in_flight(std::size_t bytes) override;
   Status submit(std::span<const ReadRequest> requests) override;
   std::size_t reap(std::span<ReadCompletion> out, bool wait) override;
   ReaderInfo info() const override;

@@ -54,6 +54,8 @@ class MemoryReader final : public BlockReader {
     memory_ = {};
   }
 
+  void limit_in_flight(std::size_t) override {}
+
   Status submit(std::span<const ReadRequest> requests) override {
     if (refuse_submissions) return Status(ErrorCode::kIo, "the ring is broken");
     submissions += 1;

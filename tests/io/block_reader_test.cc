@@ -69,26 +69,23 @@ TEST_P(BlockReaderTest, NeededDecidesWhetherTheEndIsAnError) {
   EXPECT_FALSE(read({*opened, last + kBlock, kBlock, 1, buffer.data(), 5}).ok());
 }
 
-TEST_P(BlockReaderTest, MoreThanTheDepthWaitsInside) {
-  ReaderOptions options;
-  options.depth = 3;
-  options.piece_bytes = 2 * kBlock;  // so that requests are split, too
-  remake(options);
-  if (IsSkipped()) return;
-  EXPECT_EQ(reader().info().depth, 3u);
+/// Many requests in one submission, of which the reader holds some back.
+void read_many(BlockReader& reader) {
   const test::TemporaryFile file(kSize);
-  auto opened = reader().open(file.path());
+  auto opened = reader.open(file.path());
   ASSERT_TRUE(opened.ok());
   constexpr std::size_t kCount = 300, kBytes = 5 * kBlock;
-  AlignedBuffer buffer = memory(kCount * kBytes);
+  auto allocated = AlignedBuffer::allocate(kCount * kBytes);
+  ASSERT_TRUE(allocated.ok());
+  AlignedBuffer buffer = std::move(*allocated);
   std::vector<ReadRequest> requests;
   for (std::size_t i = 0; i < kCount; ++i) {
     requests.push_back({*opened, i * 2 * kBlock, kBytes, kBytes, buffer.data() + i * kBytes, i});
   }
-  ASSERT_TRUE(reader().submit(requests).ok());
+  ASSERT_TRUE(reader.submit(requests).ok());
   std::set<std::uint64_t> seen;
   std::vector<ReadCompletion> completions(7);
-  while (const std::size_t count = reader().reap(completions, true)) {
+  while (const std::size_t count = reader.reap(completions, true)) {
     for (std::size_t i = 0; i < count; ++i) {
       const std::uint64_t tag = completions[i].tag;
       ASSERT_TRUE(completions[i].status.ok()) << completions[i].status.message();
@@ -97,8 +94,30 @@ TEST_P(BlockReaderTest, MoreThanTheDepthWaitsInside) {
     }
   }
   EXPECT_EQ(seen.size(), kCount);
-  EXPECT_EQ(reader().counters().requests, kCount);
-  EXPECT_EQ(reader().counters().bytes, kCount * kBytes);
+  EXPECT_EQ(reader.counters().requests, kCount);
+  EXPECT_EQ(reader.counters().bytes, kCount * kBytes);
+}
+
+TEST_P(BlockReaderTest, MoreThanTheDepthWaitsInside) {
+  ReaderOptions options;
+  options.depth = 3;
+  options.piece_bytes = 2 * kBlock;  // so that requests are split, too
+  remake(options);
+  if (IsSkipped()) return;
+  EXPECT_EQ(reader().info().depth, 3u);
+  read_many(reader());
+}
+
+TEST_P(BlockReaderTest, MoreThanTheBytesInFlightWaitsInside) {
+  for (const std::size_t limit : {std::size_t{1}, 3 * kBlock, std::size_t{1} << 20}) {
+    SCOPED_TRACE(limit);
+    ReaderOptions options;
+    options.piece_bytes = 2 * kBlock;
+    remake(options);
+    if (IsSkipped()) return;
+    reader().limit_in_flight(limit);
+    read_many(reader());
+  }
 }
 
 TEST_P(BlockReaderTest, PollingFindsWhatIsDone) {

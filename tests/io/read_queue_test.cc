@@ -69,6 +69,22 @@ TEST_F(ReadQueueTest, SplitsARequestIntoPiecesThatCoverItOnce) {
   EXPECT_TRUE(outcome().ok());
 }
 
+TEST_F(ReadQueueTest, KeepsPiecesBackWhileEnoughBytesAreInFlight) {
+  queue_.limit_in_flight(kPiece + 1);
+  ASSERT_TRUE(add(request(0, 4 * kPiece, 1)).ok());
+  ReadPiece first, second;
+  ASSERT_TRUE(queue_.take_piece(&first));
+  ASSERT_TRUE(queue_.take_piece(&second));
+  EXPECT_FALSE(queue_.has_piece());
+  EXPECT_FALSE(queue_.take_piece(&piece_));
+  EXPECT_FALSE(queue_.advance(&first, static_cast<long>(first.bytes)));
+  EXPECT_TRUE(queue_.take_piece(&piece_));
+  EXPECT_EQ(piece_.offset, 2 * kPiece);
+  EXPECT_FALSE(queue_.take_piece(&first));
+  queue_.limit_in_flight(0);
+  EXPECT_TRUE(queue_.take_piece(&first));
+}
+
 TEST_F(ReadQueueTest, ContinuesAShortReadFromTheStartOfItsSector) {
   ASSERT_TRUE(add(request(0, 16384, 16384)).ok());
   ASSERT_TRUE(queue_.take_piece(&piece_));
