@@ -40,7 +40,8 @@ class Workers {
 
   /// body(item, worker) for every item in [0, items), worker in [0, active()). Items are taken in
   /// order by whichever worker is free, so the caller lists long ones first; no two calls share a
-  /// worker number at a time.
+  /// worker number at a time. A worker takes a run of neighbours while many are left: they read
+  /// neighbouring memory, which a processor fetches ahead.
   template <typename Body>
   void for_each(std::size_t items, const Body& body) {
     const std::size_t shares = std::min<std::size_t>(items, active_);
@@ -53,9 +54,11 @@ class Workers {
     std::atomic<std::size_t> next{items}, done{0};
     next.store(0, std::memory_order_release);
     const auto share = [&](std::size_t worker) {
-      for (std::size_t item = next.fetch_add(1, std::memory_order_acq_rel); item < items;
-           item = next.fetch_add(1, std::memory_order_acq_rel)) {
-        body(item, static_cast<unsigned>(worker));
+      for (std::size_t item = next.load(std::memory_order_acquire); item < items;) {
+        const std::size_t run = std::clamp<std::size_t>((items - item) / (4 * shares), 1, kMostRun);
+        if (!next.compare_exchange_weak(item, item + run, std::memory_order_acq_rel)) continue;
+        for (std::size_t i = item; i < item + run; ++i) body(i, static_cast<unsigned>(worker));
+        item = next.load(std::memory_order_acquire);
       }
       done.fetch_add(1, std::memory_order_release);
     };
@@ -65,6 +68,8 @@ class Workers {
   }
 
  private:
+  static constexpr std::size_t kMostRun = 16;
+
   /// As many of `wanted` threads as the system lets this process have at a time: TBB ends the
   /// process where it cannot make one.
   static unsigned startable(unsigned wanted) {
