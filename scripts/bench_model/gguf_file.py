@@ -6,7 +6,7 @@ import struct
 ALIGNMENT = 32
 WRITE_BYTES = 8 << 20
 
-UINT32, FLOAT32, STRING = 4, 6, 8
+UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +25,10 @@ def string(text):
 def value(content):
     if isinstance(content, str):
         return struct.pack("<I", STRING) + string(content)
+    if isinstance(content, bool):
+        return struct.pack("<I?", BOOL, content)
+    if isinstance(content, list):
+        return struct.pack(f"<IIQ{len(content)}i", ARRAY, INT32, len(content), *content)
     if isinstance(content, float):
         return struct.pack("<If", FLOAT32, content)
     return struct.pack("<II", UINT32, content)

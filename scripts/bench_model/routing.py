@@ -100,7 +100,7 @@ class Figures:
 
 
 def simulate(shape, routers, norms, embeddings, additions, common_share, rng):
-    """Sends `embeddings` [tokens, hidden] through the routers. Layer l's experts and attention are replaced by random
+    """Sends `embeddings` [tokens, hidden] through the routers, None where a layer has none. Layer l's experts and attention are replaced by random
     vectors of root mean square additions[l] = (experts, attention to a single token); attention to more tokens averages what
     differs between them and keeps what they share, `common_share` of their energy."""
     tokens = len(embeddings)
@@ -111,12 +111,13 @@ def simulate(shape, routers, norms, embeddings, additions, common_share, rng):
     averaged = np.maximum(1, (np.arange(tokens) + 1) / np.e)[:, None]
     for layer, router in enumerate(routers):
         experts, attention = additions[layer]
-        if layer > 0:
+        if router is not None and picked:
             early.append(chosen(rms_norm(stream_at_router, norms[layer], shape.rms_epsilon) @ router.T, shape.top_k))
         shared, own = rng.standard_normal((1, shape.hidden)), rng.standard_normal(stream.shape)
         stream += attention * (np.sqrt(common_share) * shared + np.sqrt((1 - common_share) / averaged) * own)
         stream_at_router = stream.copy()
-        picked.append(chosen(rms_norm(stream, norms[layer], shape.rms_epsilon) @ router.T, shape.top_k))
+        if router is not None:
+            picked.append(chosen(rms_norm(stream, norms[layer], shape.rms_epsilon) @ router.T, shape.top_k))
         stream += experts * rng.standard_normal(stream.shape)
     after = float(np.sqrt(np.mean(stream**2)))
     picked = np.stack(picked)

@@ -1,6 +1,8 @@
 """scripts/make_bench_model writes files that the gguf package reads as meant, with routing as promised."""
 
+import dataclasses
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -14,12 +16,31 @@ SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "scripts"
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(SCRIPTS))
 from bench_model.formats import FORMATS  # noqa: E402
+from bench_model.mixers import GatedDeltaNet, GroupedAttention, LatentAttention  # noqa: E402
+from bench_model.model import BenchModel  # noqa: E402
+from bench_model.routing import Design  # noqa: E402
+from bench_model.shapes import SHAPES  # noqa: E402
 
 
 def make(path, *options):
     done = subprocess.run([sys.executable, SCRIPTS / "make_bench_model", path, "--shape", "small", "--json", *options],
                           stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)
+
+
+def shrunk(shape):
+    """The same in every respect but size."""
+    def smaller(mixer):
+        sizes = {GroupedAttention: {"heads": 4, "kv_heads": 2, "head_dim": 64, "rotary_dim": 32 if mixer.rotary_dim else 0},
+                 LatentAttention: {"heads": 4, "q_rank": 64, "kv_rank": 64, "plain_dim": 32, "rotary_dim": 32, "value_dim": 32},
+                 GatedDeltaNet: {"key_heads": 2, "value_heads": 4, "head_dim": 32}}
+        return dataclasses.replace(mixer, **sizes[type(mixer)])
+
+    metadata = tuple((key, [4, 6, 6, 0] if key == "rope.dimension_sections" else value) for key, value in shape.metadata)
+    return dataclasses.replace(
+        shape, layers=4, hidden=256, vocab=512, experts=16, top_k=2, expert_ffn=64, context=512, metadata=metadata,
+        attention=smaller(shape.attention), delta_net=GatedDeltaNet(2, 4, 32, 4) if shape.delta_net else None,
+        shared_ffn=64 if shape.shared_ffn else 0, dense_ffn=128 if shape.dense_layers else 0)
 
 
 def dequantised(tensor):
@@ -61,6 +82,23 @@ class MakeBenchModelTest(unittest.TestCase):
                 size = np.sqrt(np.mean(values.astype(np.float64)**2)) * (
                     1 if "embd" in tensor.name or "norm" in tensor.name else values.shape[-1]**0.5)
                 self.assertTrue(0.02 < size < 3, f"{name} {tensor.name}: {size}")
+
+    def test_every_shape_is_read_and_keeps_its_stream(self):
+        for shape in map(shrunk, SHAPES.values()):
+            design = Design.find(shape, 0.4, 0.85, np.random.default_rng(1))
+            model = BenchModel(shape, FORMATS["mxfp4"], FORMATS["q8_0"], design, 1)
+            self.assertEqual(model.write(self.path), self.path.stat().st_size)
+            for tensor in gguf.GGUFReader(self.path).tensors:
+                self.assertTrue(np.isfinite(dequantised(tensor)).all(), f"{shape.name} {tensor.name}")
+            figures = model.simulate(128)
+            # As random steps of its design add up, were the weights what they should be.
+            self.assertAlmostEqual(design.growth(shape.layers), figures.stream[1] / figures.stream[0], delta=0.1)
+            if "SLUICE_BINARY" not in os.environ:
+                continue
+            done = subprocess.run([os.environ["SLUICE_BINARY"], "bench", self.path, "-p", "9", "-n", "3", "-r", "1", "--json",
+                                   "--no-ceilings"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            self.assertEqual(0, done.returncode, f"{shape.name}: {done.stderr}")
+            self.assertGreater(json.loads(done.stdout)["decode"]["experts"]["requests"], 0)
 
     def test_experts_and_rows_differ(self):
         make(self.path, "--layers", "1", "--tokens", "32")
