@@ -108,12 +108,12 @@ Status ForwardPass::feed_forward(std::uint32_t layer, std::size_t rows, RoutingO
     norm_output(weights.post_dense_norm, output, rows);
   }
   if (description.sparse) {
+    if (weights.pre_experts_norm.present()) norm_input(weights.pre_experts_norm, rows);
     if (model_.router.input == RouterInput::kFfnNorm) {
       moe_.score(weights.router, scratch_.normed, rows);
     } else if (model_.router.input == RouterInput::kOwnNorm) {
       moe_.score_residual(weights.router, rows);
     }
-    if (weights.pre_experts_norm.present()) norm_input(weights.pre_experts_norm, rows);
     SLUICE_TRY(moe_.run(layer, weights, rows, observer));
     norm_output(weights.post_experts_norm, scratch_.block_output, rows);
     if (description.dense_ffn != 0) {

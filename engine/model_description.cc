@@ -65,7 +65,10 @@ void read_ropes(SettingReader& settings, ModelDescription& model) {
     RopeDescription rope = common;
     rope.base = bases[i];
     rope.rotary_dim = dimensions[i] != 0 ? dimensions[i] : attention.head_dim;
-    if (scaled[i] == 0) rope.factors.clear();
+    if (scaled[i] == 0) {
+      rope.factors.clear();
+      rope.factors_long.clear();
+    }
     if (rope.rotary_dim > attention.head_dim || rope.rotary_dim % 2 != 0) {
       settings.fail(fmt::format("RoPE over {} of {} dimensions is impossible", rope.rotary_dim,
                                 attention.head_dim));
@@ -130,6 +133,9 @@ void read_attention(SettingReader& settings, ModelDescription& model) {
     if (attention.value_is_key && attention.value_dim != attention.head_dim) {
       settings.fail("values that are keys have another length than they");
     }
+    if (attention.output_gate && attention.value_dim != attention.head_dim) {
+      settings.fail("gates as long as queries are for values of another length");
+    }
   }
 }
 
@@ -146,7 +152,8 @@ void read_latent(SettingReader& settings, ModelDescription& model) {
     AttentionDescription& attention = layer.attention;
     const std::uint32_t turning = attention.rope ? model.ropes[*attention.rope].rotary_dim : 0;
     if (attention.kv_heads != 1 || turning == 0 || turning >= attention.head_dim ||
-        attention.qk_norm != QkNorm::kNone || attention.output_gate || attention.value_is_key) {
+        attention.qk_norm != QkNorm::kNone || attention.clamp || attention.value_norm ||
+        attention.output_gate || attention.value_is_key) {
       return settings.fail("latent attention of a kind that is not known", ErrorCode::kUnsupported);
     }
     latent.plain_dim = attention.head_dim - turning;
@@ -197,6 +204,11 @@ RouterDescription read_router(SettingReader& settings) {
   router.group_count = settings.optional("expert_group_count", 1, 1);
   router.groups_used = settings.optional("expert_group_used_count", router.group_count, 1);
   if (router.groups == RouterGroups::kNone) router.group_count = router.groups_used = 1;
+  if (router.score == RouterScore::kSparsemixer &&
+      (router.groups != RouterGroups::kNone || router.selection_bias)) {
+    settings.fail("sparsemixer among groups, or with a bias for the selection",
+                  ErrorCode::kUnsupported);
+  }
   const std::uint32_t of_group = router.experts / router.group_count;
   const bool each = router.groups == RouterGroups::kOneEach;
   if (router.experts % router.group_count != 0 || router.groups_used > router.group_count ||

@@ -87,7 +87,7 @@ void MoeLayer::choose(std::uint32_t layer, const RouterWeights& weights, std::si
     float* const weight = scratch_.expert_weights + row * router.top_k;
     router_.choose({scratch_.scores + row * router.experts, router.experts}, weights.selection_bias,
                    ids, weight);
-    if (weights.expert_scale == nullptr) continue;
+    if (weights.expert_scale == nullptr || router.weights_scale_input) continue;
     for (std::size_t rank = 0; rank < router.top_k; ++rank) {
       weight[rank] *= weights.expert_scale[ids[rank]];
     }
@@ -219,8 +219,12 @@ void MoeLayer::combine(const LayerWeights& weights, std::size_t rows) {
     };
     for (std::size_t rank = 0; rank < top_k; ++rank) {
       const std::size_t pair = row * top_k + rank;
-      add(model_.router.weights_scale_input ? 1.0f : scratch_.expert_weights[pair],
-          scratch_.expert_outputs + scratch_.output_place[pair] * hidden);
+      float weight = scratch_.expert_weights[pair];
+      if (model_.router.weights_scale_input) {  // the input has had it
+        const float* const scales = weights.router.expert_scale;
+        weight = scales == nullptr ? 1.0f : scales[scratch_.expert_ids[pair]];
+      }
+      add(weight, scratch_.expert_outputs + scratch_.output_place[pair] * hidden);
     }
     if (weights.shared.present()) {
       const float weight =

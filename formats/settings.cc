@@ -49,7 +49,8 @@ constexpr auto kRules = std::to_array<SettingRule>({
     {"attention.key_length", kLayerIntegers, 1, 1 << 20, "", "of a head's query and key"},
     {"attention.value_length", kLayerIntegers, 1, 1 << 20, "", "of a head's value"},
     {"attention.scale", kLayerReals, -kAny, kAny, "", "multiplies q·k"},
-    {"attention.clamp_kqv", kReal, 0, kAny, "", "q, k and v are clamped to plus or minus this"},
+    {"attention.clamp_kqv", kReal, 0, kAny, "",
+     "q, k and v are clamped to plus or minus this, after the norms before RoPE"},
     {"attention.qk_norm", kText, 0, 0, "none",
      "norm of q and k: \"none\"; before RoPE, with weights, \"head\" (each head for itself) or "
      "\"projection\" (all heads as one vector); \"unweighted\": each head for itself, without "
@@ -119,7 +120,8 @@ constexpr auto kRules = std::to_array<SettingRule>({
      "multiplies cosine and sine; of LongRoPE, with the short factors"},
     {"rope.attention_factor_long", kReal, kTiny, kAny, "", "the same with the long factors"},
     {"rope.factors", kReals, kTiny, kAny, "", "pair i's frequency is divided by the i-th of these"},
-    {"rope.factors_layers", kLayerFlags, 0, 1, "", "1: rope.factors hold; absent: everywhere"},
+    {"rope.factors_layers", kLayerFlags, 0, 1, "",
+     "1: rope.factors, or the short and the long ones, hold; absent: everywhere"},
     {"rope.factors_short", kReals, kTiny, kAny, "",
      "rope.factors of a context opened for no more than the original length"},
     {"rope.factors_long", kReals, kTiny, kAny, "", "and of a longer one"},

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+#include <string>
+
 #include "tests/engine/fixture.h"
 
 namespace sluice {
@@ -42,6 +45,53 @@ TEST(ModelDescription, AMissingEmbeddingIsCalledMissing) {
   const auto model = ModelOutline::from(std::move(*checkpoint));
   EXPECT_NE(model.status().message().find("'token_embd.weight' is missing"), std::string::npos)
       << model.status().message();
+}
+
+using Settings = std::map<std::string, Setting>;
+
+/// The bundled model's description with other settings.
+Status described_with(const Settings& settings) {
+  auto checkpoint = open_checkpoint(test::bundled_model());
+  if (!checkpoint.ok()) return checkpoint.status();
+  for (const auto& [key, value] : settings) checkpoint->settings[key] = value;
+  return ModelDescription::from(*checkpoint).status();
+}
+
+// Each of `base` is computed, and each of `others` beside it would be passed over.
+void expect_alone(const Settings& base, const Settings& others) {
+  const Status alone = described_with(base);
+  EXPECT_TRUE(alone.ok()) << alone.message();
+  for (const auto& [key, value] : others) {
+    Settings both = base;
+    both[key] = value;
+    EXPECT_FALSE(described_with(both).ok()) << key;
+  }
+}
+
+TEST(ModelDescription, WhatLatentAttentionWouldPassOverIsRefused) {
+  expect_alone({{"attention.kv_lora_rank", std::int64_t{16}},
+                {"attention.head_count_kv", std::int64_t{1}},
+                {"attention.key_length", std::int64_t{24}},
+                {"attention.qk_norm", std::string("none")},
+                {"rope.dimension_count", std::int64_t{8}}},
+               {{"attention.clamp_kqv", 1.0},
+                {"attention.value_norm", true},
+                {"attention.output_gate", true},
+                {"attention.qk_norm", std::string("head")},
+                {"attention.head_count_kv", std::int64_t{2}}});
+}
+
+TEST(ModelDescription, WhatSparsemixerWouldPassOverIsRefused) {
+  expect_alone({{"router.score", std::string("sparsemixer")}, {"router.jitter", 0.01}},
+               {{"router.selection_bias", true}, {"router.groups", std::string("best")}});
+}
+
+TEST(ModelDescription, GatesHaveTheLengthOfTheValues) {
+  expect_alone({{"attention.output_gate", true},
+                {"attention.key_length", std::int64_t{24}},
+                {"attention.value_length", std::int64_t{24}},
+                {"rope.dimension_count", std::int64_t{8}}},
+               {{"attention.value_length", std::int64_t{20}}});
 }
 
 }  // namespace
