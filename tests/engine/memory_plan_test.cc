@@ -89,5 +89,41 @@ TEST_F(MemoryPlanTest, PlentyHoldsEveryExpertAndNoMore) {
   EXPECT_EQ(made->context, 2048u);
 }
 
+/// A model with many more experts than a small budget holds: the bundled one's, two hundred times.
+TEST_F(MemoryPlanTest, PassesGrowUntilComputingTakesAsLongAsReading) {
+  constexpr std::uint64_t kTimes = 200;
+  for (auto& [name, tensor] : outline_->checkpoint.tensors) {
+    if (name.find("_exps") == std::string::npos) continue;
+    ASSERT_EQ(tensor.ranges.size(), 1u);
+    tensor.shape[0] *= kTimes;
+    tensor.ranges[0].bytes *= kTimes;
+  }
+  auto catalogue = ExpertCatalogue::build(outline_->checkpoint);
+  ASSERT_TRUE(catalogue.ok()) << catalogue.status().message();
+  outline_->catalogue = std::move(*catalogue);
+  const std::uint64_t all = outline_->catalogue.total_bytes();
+
+  const auto rows = [&](std::uint64_t ram, std::uint32_t context) {
+    const auto made = plan(ram, {.context = context});
+    EXPECT_TRUE(made.ok()) << made.status().message();
+    return made.ok() ? made->rows : 0;
+  };
+  EXPECT_GT(rows(all / 2, 8192), 512u);
+  EXPECT_LE(rows(all / 2, 1024), 1024u);  // no wider than any prompt
+  EXPECT_EQ(rows(2 * all, 8192), 512u);   // nothing to read twice
+  // What is read for a row falls as there is more memory.
+  for (std::uint64_t ram = all / 16; ram <= all; ram += all / 16) {
+    const auto made = plan(ram, {.context = 8192});
+    const auto more = plan(ram + all / 16, {.context = 8192});
+    ASSERT_TRUE(made.ok() && more.ok());
+    const auto read = [&](const MemoryPlan& of) {
+      return static_cast<double>(all - std::min(all, of.cache)) / of.rows;
+    };
+    if (more->rows >= made->rows) {
+      EXPECT_LE(read(*more), read(*made));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace sluice
