@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "formats/stored_layout.h"
+
 namespace sluice {
 namespace {
 
@@ -93,7 +95,7 @@ Status add_matrix(const Checkpoint& checkpoint, std::size_t matrix, ExpertLayer&
     return corrupt(name, "rows of " + std::to_string(shape[2]) + " are no whole " +
                              std::string(format->name) + " blocks");
   }
-  layer.formats[matrix] = format;
+  layer.views[matrix] = row_view(*tensor);
 
   if (tensor->ranges.size() != 1 && tensor->ranges.size() != layer.experts) {
     return corrupt(name, std::to_string(tensor->ranges.size()) + " parts for " +
@@ -110,12 +112,14 @@ Status add_matrix(const Checkpoint& checkpoint, std::size_t matrix, ExpertLayer&
   for (std::uint32_t expert = 0; expert < layer.experts; ++expert) {
     const FileRange range = tensor->slice(expert);
     const std::string who = "expert " + std::to_string(expert);
-    if (tensor->stored && !tensor->stored->scales.empty()) {
-      const FileRange& scales = layer.ranges[expert][matrix + 3] = tensor->stored->scales[expert];
+    if (tensor->stored) {
+      FileRange& scales = layer.ranges[expert][matrix + 3];
+      if (!tensor->stored->scales.empty()) scales = tensor->stored->scales[expert];
       if (scales.file >= checkpoint.files.size() ||
           scales.offset > std::numeric_limits<std::int64_t>::max() - scales.bytes) {
         return corrupt(name, who + "'s scales lie outside the files");
       }
+      SLUICE_TRY(check_range(*tensor, range.bytes, scales.bytes));
     }
     if (range.file >= checkpoint.files.size()) {
       return corrupt(name, who + " lies in file " + std::to_string(range.file) + " of " +
@@ -130,6 +134,19 @@ Status add_matrix(const Checkpoint& checkpoint, std::size_t matrix, ExpertLayer&
     layer.ranges[expert][matrix] = range;
   }
   return {};
+}
+
+/// Where kernels can use all three matrices as they lie, nothing is relaid.
+void use_in_place(ExpertLayer& layer) {
+  std::array<WeightView, 3> views = layer.views;
+  for (std::size_t i = 0; i < views.size(); ++i) {
+    if (!layer.stored[i]) continue;
+    const std::optional<WeightView> view = weight_view(*layer.stored[i]);
+    if (!view) return;
+    views[i] = *view;
+  }
+  layer.views = views;
+  layer.stored = {};
 }
 
 }  // namespace
@@ -151,6 +168,7 @@ Result<ExpertCatalogue> ExpertCatalogue::build(const Checkpoint& checkpoint) {
     for (std::size_t matrix = 0; matrix < kMatrices.size(); ++matrix) {
       SLUICE_TRY(add_matrix(checkpoint, matrix, layer));
     }
+    use_in_place(layer);
   }
   return catalogue;
 }

@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "base/status.h"
-#include "base/tensor_format.h"
 #include "base/types.h"
 #include "experts/slot_layout.h"
 #include "formats/checkpoint.h"
+#include "formats/weight_view.h"
 
 namespace sluice {
 
@@ -20,16 +20,17 @@ struct ExpertLayer {
   std::uint32_t experts = 0;
   std::size_t hidden = 0;
   std::size_t ffn = 0;
-  std::array<const TensorFormat*, 3> formats{};  // gate, up, down
-  std::vector<ExpertRanges> ranges;              // [experts]
-  /// How the bytes of gate, up and down become the matrices, where they are not those already.
+  std::vector<ExpertRanges> ranges;  // [experts]
+  /// Gate, up and down: where each lies in its range; or, of experts that are relaid, behind one
+  /// another in that order.
+  std::array<WeightView, 3> views{};
+  /// Of relaid experts, each matrix whose range is not the matrix. Such experts are turned once,
+  /// when they arrive: no kernel multiplies what the file has.
   std::array<std::optional<TensorInfo>, 3> stored{};
 
   /// Of an expert's three matrices.
   std::uint64_t expert_bytes() const { return matrix_bytes(0) + matrix_bytes(1) + matrix_bytes(2); }
-  std::uint64_t matrix_bytes(std::size_t matrix) const {
-    return matrix == 2 ? formats[2]->bytes(ffn) * hidden : formats[matrix]->bytes(hidden) * ffn;
-  }
+  std::uint64_t matrix_bytes(std::size_t matrix) const { return views[matrix].matrix.bytes(); }
   bool relaid() const { return stored[0] || stored[1] || stored[2]; }
 };
 

@@ -98,9 +98,8 @@ ExpertWeights ExpertLoader::weights(CacheKey key, const std::byte* slot) const {
   } else {
     std::copy_n(layout(key).slices.begin(), 3, at.begin());
   }
-  return {{layer.formats[0], slot + at[0], layer.ffn, layer.hidden},
-          {layer.formats[1], slot + at[1], layer.ffn, layer.hidden},
-          {layer.formats[2], slot + at[2], layer.hidden, layer.ffn}};
+  const auto matrix = [&](std::size_t i) { return layer.views[i].at(slot + at[i]); };
+  return {matrix(0), matrix(1), matrix(2)};
 }
 
 void ExpertLoader::add(CacheKey key, std::byte* slot) {

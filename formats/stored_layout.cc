@@ -54,6 +54,22 @@ std::uint64_t reach(const TensorInfo& tensor) {
          (stored.rows - 1) * stored.row_stride + (stored.columns - 1) * stored.column_stride + 1;
 }
 
+Status misfit(const TensorInfo& tensor, std::uint64_t bytes, std::uint64_t scale_bytes) {
+  std::string what = "its range holds " + std::to_string(bytes) + " bytes";
+  if (scale_bytes != 0) what += " and its scales " + std::to_string(scale_bytes);
+  return corrupt(tensor, what);
+}
+
+/// Blocks of scales in a range: downwards and across.
+struct Grid {
+  std::uint64_t rows, columns;
+};
+Grid grid_of(const StoredLayout& stored, std::uint64_t bytes) {
+  const std::uint64_t rows = bytes / stored.stored_columns;
+  return {(rows + stored.block_rows - 1) / stored.block_rows,
+          (stored.stored_columns + stored.block_columns - 1) / stored.block_columns};
+}
+
 template <typename T>
 T load(const std::byte* bytes, std::uint64_t index) {
   T value;
@@ -68,9 +84,6 @@ Status with_plain_numbers(const TensorInfo& tensor, std::span<const std::byte> b
                           const Use& use) {
   const TensorFormat& format = tensor_format(tensor.stored->type);
   const std::uint64_t count = bytes.size() / format.block_bytes * format.block_elements;
-  if (format.bytes(count) != bytes.size() || reach(tensor) > count) {
-    return corrupt(tensor, "its range holds " + std::to_string(bytes.size()) + " bytes");
-  }
   const std::byte* const data = bytes.data();
   switch (format.type) {
     case TensorType::kF32:
@@ -92,23 +105,13 @@ Status with_f8_numbers(const TensorInfo& tensor, std::span<const std::byte> byte
                        std::span<const std::byte> scales, const Use& use) {
   static const std::array<float, 256> kValues = f8_values();
   const StoredLayout& stored = *tensor.stored;
-  if (reach(tensor) > bytes.size() || bytes.size() % stored.stored_columns != 0) {
-    return corrupt(tensor, "its range holds " + std::to_string(bytes.size()) + " bytes");
-  }
-  const std::uint64_t rows = bytes.size() / stored.stored_columns;
-  const std::uint64_t grid_rows = (rows + stored.block_rows - 1) / stored.block_rows;
-  const std::uint64_t grid_columns =
-      (stored.stored_columns + stored.block_columns - 1) / stored.block_columns;
-  const TensorFormat& format = tensor_format(stored.scale_type);
+  const auto [grid_rows, grid_columns] = grid_of(stored, bytes.size());
   std::vector<float> grid(grid_rows * grid_columns);
-  if (format.bytes(grid.size()) != scales.size()) {
-    return corrupt(tensor, "its scales take " + std::to_string(scales.size()) + " bytes");
-  }
-  format.decode(scales.data(), grid.data(), grid.size());
-  return use([&](std::uint64_t i) {
+  tensor_format(stored.scale_type).decode(scales.data(), grid.data(), grid.size());
+  return use([&, across = grid_columns](std::uint64_t i) {
     const std::uint64_t row = i / stored.stored_columns, column = i % stored.stored_columns;
     return kValues[std::to_integer<std::uint8_t>(bytes[i])] *
-           grid[row / stored.block_rows * grid_columns + column / stored.block_columns];
+           grid[row / stored.block_rows * across + column / stored.block_columns];
   });
 }
 
@@ -121,17 +124,9 @@ Status with_numbers(const TensorInfo& tensor, std::span<const std::byte> bytes,
 
 /// Blocks of MXFP4 as the rest of Sluice has them: the exponent, then 16 bytes of which byte i
 /// holds elements i and i + 16.
-Status relay_mxfp4(const TensorInfo& tensor, std::span<const std::byte> codes,
-                   std::span<const std::byte> exponents, std::span<std::byte> out) {
+void relay_mxfp4(const TensorInfo& tensor, std::span<const std::byte> codes,
+                 std::span<const std::byte> exponents, std::span<std::byte> out) {
   const StoredLayout& stored = *tensor.stored;
-  const bool whole_blocks = stored.column_stride == 1 && stored.columns % kMxfp4Elements == 0 &&
-                            stored.offset % kMxfp4Elements == 0 &&
-                            stored.row_stride % kMxfp4Elements == 0 &&
-                            stored.unit_stride % kMxfp4Elements == 0;
-  if (!whole_blocks || reach(tensor) > exponents.size() * kMxfp4Elements ||
-      codes.size() != exponents.size() * kMxfp4Codes) {
-    return corrupt(tensor, "its blocks and exponents do not fit its shape");
-  }
   std::byte* to = out.data();
   for (std::uint64_t unit = 0; unit < units_of(tensor); ++unit) {
     for (std::uint64_t row = 0; row < stored.rows; ++row) {
@@ -150,7 +145,6 @@ Status relay_mxfp4(const TensorInfo& tensor, std::span<const std::byte> codes,
       }
     }
   }
-  return {};
 }
 
 float apply(StoredArithmetic arithmetic, float value) {
@@ -171,14 +165,41 @@ std::uint64_t relaid_bytes(const TensorInfo& tensor) {
   return tensor_format(tensor.type).bytes(tensor.elements() / tensor.ranges.size());
 }
 
+Status check_range(const TensorInfo& tensor, std::uint64_t bytes, std::uint64_t scale_bytes) {
+  const StoredLayout& stored = *tensor.stored;
+  bool fits = false;
+  switch (stored.code) {
+    case StoredCode::kType: {
+      const TensorFormat& format = tensor_format(stored.type);
+      const std::uint64_t count = bytes / format.block_bytes * format.block_elements;
+      fits = format.bytes(count) == bytes && reach(tensor) <= count;
+      break;
+    }
+    case StoredCode::kF8E4M3: {
+      const auto [rows, columns] = grid_of(stored, bytes);
+      fits = bytes % stored.stored_columns == 0 && reach(tensor) <= bytes &&
+             tensor_format(stored.scale_type).bytes(rows * columns) == scale_bytes;
+      break;
+    }
+    case StoredCode::kSplitMxfp4:
+      fits = stored.column_stride == 1 && stored.columns % kMxfp4Elements == 0 &&
+             stored.offset % kMxfp4Elements == 0 && stored.row_stride % kMxfp4Elements == 0 &&
+             stored.unit_stride % kMxfp4Elements == 0 &&
+             reach(tensor) <= scale_bytes * kMxfp4Elements && bytes == scale_bytes * kMxfp4Codes;
+      break;
+  }
+  return fits ? Status() : misfit(tensor, bytes, scale_bytes);
+}
+
 Status decode_range(const TensorInfo& tensor, std::span<const std::byte> stored,
                     std::span<const std::byte> scales, std::span<float> out) {
+  SLUICE_TRY(check_range(tensor, stored.size(), scales.size()));
   if (out.size() != tensor.elements() / tensor.ranges.size()) {
     return corrupt(tensor, "room for " + std::to_string(out.size()) + " numbers");
   }
   if (tensor.stored->code == StoredCode::kSplitMxfp4) {
     std::vector<std::byte> blocks(relaid_bytes(tensor));
-    SLUICE_TRY(relay_mxfp4(tensor, stored, scales, blocks));
+    relay_mxfp4(tensor, stored, scales, blocks);
     tensor_format(TensorType::kMXFP4).decode(blocks.data(), out.data(), out.size());
     return {};
   }
@@ -192,11 +213,13 @@ Status decode_range(const TensorInfo& tensor, std::span<const std::byte> stored,
 
 Status relay_range(const TensorInfo& tensor, std::span<const std::byte> stored,
                    std::span<const std::byte> scales, std::span<std::byte> out) {
+  SLUICE_TRY(check_range(tensor, stored.size(), scales.size()));
   if (out.size() != relaid_bytes(tensor)) {
     return corrupt(tensor, "room for " + std::to_string(out.size()) + " bytes");
   }
   if (tensor.stored->code == StoredCode::kSplitMxfp4) {
-    return relay_mxfp4(tensor, stored, scales, out);
+    relay_mxfp4(tensor, stored, scales, out);
+    return {};
   }
   return with_numbers(tensor, stored, scales, [&](const auto& number) -> Status {
     const auto write = [&](const auto& convert) -> Status {

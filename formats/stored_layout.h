@@ -3,6 +3,7 @@
 // Pure functions: who reads the bytes, and when, is the caller's affair.
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 #include "base/status.h"
@@ -10,12 +11,16 @@
 
 namespace sluice {
 
+/// Does a range of so many bytes, and as many of scales beside it, hold what the layout asks for?
+/// kCorrupt when not. REQUIRES: tensor.stored.
+Status check_range(const TensorInfo& tensor, std::uint64_t bytes, std::uint64_t scale_bytes);
+
 /// Bytes that relay_range writes for one range: the range's units in the tensor's own type.
 std::uint64_t relaid_bytes(const TensorInfo& tensor);
 
 /// Numbers of the range's units, row after row: float32 `[units, rows, columns]`. `stored` are the
 /// bytes of one of the tensor's ranges and `scales` those of the scales beside it, if it has any.
-/// kCorrupt when a size is not what the layout asks for. REQUIRES: tensor.stored.
+/// kCorrupt as check_range has it. REQUIRES: tensor.stored.
 Status decode_range(const TensorInfo& tensor, std::span<const std::byte> stored,
                     std::span<const std::byte> scales, std::span<float> out);
 

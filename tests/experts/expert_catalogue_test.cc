@@ -38,7 +38,7 @@ TEST(ExpertCatalogue, FindsSparseLayersInOrder) {
     EXPECT_EQ(catalogue.total_bytes(), bytes);
     const ExpertLayer& layer = *catalogue.find(3);
     EXPECT_EQ(layer.experts, 6u);
-    EXPECT_EQ(layer.formats[2]->type, TensorType::kQ6_K);
+    EXPECT_EQ(layer.views[2].matrix.format->type, TensorType::kQ6_K);
     for (std::uint32_t expert = 0; expert < 6; ++expert) {
       const FileRange expected = checkpoint.find(kDown)->slice(expert);
       EXPECT_EQ(layer.ranges[expert][2].file, expected.file);
