@@ -24,7 +24,8 @@ nlohmann::json checkpoint_json(const Checkpoint& checkpoint) {
   std::map<std::string, std::uint64_t> types;
   std::uint64_t bytes = 0, parameters = 0;
   for (const auto& [name, tensor] : checkpoint.tensors) {
-    ++types[type_name(tensor.type)];
+    const bool coded = tensor.stored && tensor.stored->code == StoredCode::kF8E4M3;
+    ++types[type_name(coded ? TensorType::kF8_E4M3 : tensor.type)];
     bytes += tensor.bytes();
     parameters += tensor.elements();
   }

@@ -17,6 +17,21 @@ namespace sluice {
 /// (base/strip_layout.h), or column by column: some files' experts.
 enum class WeightLayout : std::uint8_t { kRows, kStrips, kColumns };
 
+/// Factors of a matrix's numbers, one for each block of `block_rows` x `block_columns`, row after
+/// row of blocks; the last blocks are cut off. FP8 codes have them beside them.
+struct ScaleGrid {
+  const TensorFormat* format = nullptr;  // F32, F16 or BF16; null: there are none
+  const std::byte* data = nullptr;       // anywhere: of any alignment
+  std::size_t block_rows = 0;
+  std::size_t block_columns = 0;
+
+  /// Bytes before the factors of row `row` of a matrix that is `columns` wide.
+  std::size_t row_offset(std::size_t row, std::size_t columns) const {
+    const std::size_t across = (columns + block_columns - 1) / block_columns;
+    return row / block_rows * across * format->block_bytes;
+  }
+};
+
 /// A weight matrix `[rows, columns]`, each row a run of blocks. Column by column it is of F32, F16
 /// or BF16, and element (row, column) is number row * row_step + column * column_stride: the gate
 /// or up half, or every second row, of a tensor that has both.
@@ -28,6 +43,7 @@ struct WeightMatrix {
   WeightLayout layout = WeightLayout::kRows;
   std::size_t row_step = 1;       // of kColumns, as below
   std::size_t column_stride = 0;  // in elements
+  ScaleGrid scales = {};          // of kRows
   std::size_t row_bytes() const { return format->bytes(columns); }
   std::size_t bytes() const { return rows * row_bytes(); }
   /// Where the row begins; with kStrips, for a row that begins a strip.

@@ -7,6 +7,17 @@ namespace {
 
 constexpr std::size_t kMaxBlockBytes = 512;
 
+void scale(const WeightMatrix& matrix, std::size_t row, float* values) {
+  const ScaleGrid& grid = matrix.scales;
+  if (grid.format == nullptr) return;
+  const std::byte* const factors = grid.data + grid.row_offset(row, matrix.columns);
+  for (std::size_t i = 0; i < matrix.columns; ++i) {
+    float factor = 0;
+    grid.format->decode(factors + i / grid.block_columns * grid.format->block_bytes, &factor, 1);
+    values[i] *= factor;
+  }
+}
+
 }  // namespace
 
 void decode_row(const WeightMatrix& matrix, std::size_t row, float* out) {
@@ -20,7 +31,8 @@ void decode_row(const WeightMatrix& matrix, std::size_t row, float* out) {
   }
   const std::size_t strip = row / kStripRows * kStripRows;
   if (matrix.layout == WeightLayout::kRows || strip + kStripRows > matrix.rows) {
-    return format.decode(matrix.data + row * matrix.row_bytes(), out, matrix.columns);
+    format.decode(matrix.data + row * matrix.row_bytes(), out, matrix.columns);
+    return scale(matrix, row, out);
   }
   const StripBlock parts(format);
   const std::size_t lane = row - strip;

@@ -33,6 +33,8 @@ DotTile tile_of(const WeightMatrix& weight, const Activations& input,
   tile.layout = weight.layout;
   tile.row_step = weight.row_step;
   tile.column_stride = weight.column_stride;
+  tile.grid = weight.scales;
+  tile.first_row = first_weight_row;
   tile.weight = weight.row(first_weight_row);
   tile.weight_rows = std::min(kTileWeightRows, weight.rows - first_weight_row);
   tile.columns = weight.columns;

@@ -34,6 +34,57 @@ void widen(const std::byte* from, std::size_t elements, float* out) {
   }
 }
 
+float plain_number(const TensorFormat& format, const std::byte* from) {
+  if (format.type == TensorType::kF16) return load_half(from);
+  std::uint32_t bits = 0;
+  if (format.type == TensorType::kF32) {
+    std::memcpy(&bits, from, sizeof(bits));
+  } else {
+    std::uint16_t high;
+    std::memcpy(&high, from, sizeof(high));
+    bits = std::uint32_t{high} << 16;
+  }
+  float number;
+  std::memcpy(&number, &bits, sizeof(number));
+  return number;
+}
+
+/// `elements` codes of E4M3 times `factor` → float32. A half has the same fields, wider and with 8
+/// more of bias: the same number times 2^-8.
+void widen_f8(const std::byte* codes, std::size_t elements, float factor, float* out) {
+  std::uint16_t halves[kSegment + kLanes];
+  for (std::size_t i = 0; i < elements; ++i) {
+    const auto code = static_cast<unsigned>(codes[i]);
+    const unsigned magnitude = code & 0x7f;
+    const unsigned half = magnitude == 0x7f ? 0x7e00 : magnitude << 7;  // the only NaN
+    halves[i] = static_cast<std::uint16_t>((code & 0x80) << 8 | half);
+  }
+  std::memset(halves + elements, 0, kLanes * sizeof(halves[0]));
+  const Lanes power = lanes_set(256), scale = lanes_set(factor);
+  const auto at = [&](std::size_t i) {
+    return lanes_load_half(reinterpret_cast<const std::byte*>(halves + i)) * power * scale;
+  };
+  std::size_t i = 0;
+  for (; i + kLanes <= elements; i += kLanes) lanes_store(out + i, at(i));
+  if (i < elements) lanes_store_part(out + i, at(i), elements - i);
+}
+
+/// A segment of weight row `row` of the tile's matrix, block of factors by block.
+void scale_f8(const DotTile& tile, std::size_t row, const std::byte* codes, std::size_t begin,
+              std::size_t elements, float* out) {
+  const ScaleGrid& grid = tile.grid;
+  if (grid.format == nullptr) return widen_f8(codes, elements, 1.0f, out);
+  const std::byte* const factors = grid.data + grid.row_offset(row, tile.columns);
+  for (std::size_t done = 0; done < elements;) {
+    const std::size_t block = (begin + done) / grid.block_columns;
+    const std::size_t count =
+        at_most(elements - done, (block + 1) * grid.block_columns - begin - done);
+    widen_f8(codes + done, count,
+             plain_number(*grid.format, factors + block * grid.format->block_bytes), out + done);
+    done += count;
+  }
+}
+
 /// Row `row` of a panel → float32, as TensorFormat::decode: scale * code is exact, so fma rounds as
 /// it does.
 void decode(const TensorFormat& format, int offset, const Panel& panel, std::size_t row,
@@ -78,6 +129,8 @@ void in_float32(const DotTile& tile, std::size_t first_row, std::size_t rows, st
       widen<lanes_load_half>(from, elements, scratch.weights[row]);
     } else if (format.type == TensorType::kBF16) {
       widen<lanes_load_bf16>(from, elements, scratch.weights[row]);
+    } else if (format.type == TensorType::kF8_E4M3) {
+      scale_f8(tile, tile.first_row + first_row + row, from, begin, elements, scratch.weights[row]);
     } else {  // nothing that large matrices come in
       format.decode(from, scratch.weights[row], elements);
     }

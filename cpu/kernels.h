@@ -31,6 +31,8 @@ struct DotTile {
   WeightLayout layout = WeightLayout::kRows;  // kStrips: the first row begins a strip
   std::size_t row_bytes = 0;
   std::size_t row_step = 1, column_stride = 0;  // of kColumns, as in WeightMatrix
+  ScaleGrid grid;                               // of the whole matrix,
+  std::size_t first_row = 0;                    // of which this is the first weight row
   std::size_t weight_rows = 0;
   std::size_t columns = 0;
 

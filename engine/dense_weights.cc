@@ -15,7 +15,7 @@ class Converter {
   Converter(BlockReader& reader, const std::vector<FileIndex>& files)
       : reader_(reader), files_(files) {}
 
-  Status load(const WeightBinder::Placed& item) {
+  Status load(const WeightBinder::Conversion& item) {
     const TensorInfo& tensor = *item.tensor;
     const std::size_t elements = tensor.elements() / tensor.ranges.size();
     const TensorFormat& format = tensor_format(tensor.type);
@@ -66,22 +66,14 @@ Result<DenseWeights> DenseWeights::load(const Checkpoint& checkpoint, const Mode
   WeightBinder binder(checkpoint, model, weights.memory_.data());
   SLUICE_TRY(binder.bind(weights));
 
-  const auto as_stored = [](const WeightBinder::Placed& item) {
-    return !item.widen && !item.tensor->stored;
-  };
   std::vector<RangeRead> reads;
-  for (const WeightBinder::Placed& item : binder.placed()) {
-    if (!as_stored(item)) continue;
-    std::byte* to = item.destination;
-    for (const FileRange& range : item.tensor->ranges) {
-      reads.push_back({files[range.file], range.offset, {to, range.bytes}});
-      to += range.bytes;
-    }
+  for (const auto& [range, to] : binder.pieces()) {
+    reads.push_back({files[range.file], range.offset, {to, range.bytes}});
   }
   SLUICE_TRY(read_ranges(reader, reads));
   Converter converter(reader, files);
-  for (const WeightBinder::Placed& item : binder.placed()) {
-    if (!as_stored(item)) SLUICE_TRY(converter.load(item));
+  for (const WeightBinder::Conversion& item : binder.conversions()) {
+    SLUICE_TRY(converter.load(item));
   }
   return weights;
 }

@@ -3,6 +3,11 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <optional>
+
+#include "formats/stored_layout.h"
+#include "formats/weight_view.h"
+
 namespace sluice {
 
 Status WeightBinder::bind(DenseWeights& weights) {
@@ -170,11 +175,42 @@ Status WeightBinder::matrix(std::string_view name, std::size_t rows, std::size_t
                               columns, fmt::join(found->shape, " x ")));
   }
   const TensorFormat& format = tensor_format(found->type);
-  matrix = {.format = &format,
-            .data = place(*found, format.bytes(rows * columns), false),
-            .rows = rows,
-            .columns = columns};
+  matrix = {.format = &format, .data = nullptr, .rows = rows, .columns = columns};
+  if (found->stored && coded(*found, matrix)) return {};
+  std::byte* to = place(matrix.bytes());
+  matrix.data = to;
+  if (found->stored) {
+    conversions_.push_back({found, to, false});
+    return {};
+  }
+  for (const FileRange& range : found->ranges) {
+    pieces_.push_back({range, to});
+    if (to != nullptr) to += range.bytes;
+  }
   return {};
+}
+
+/// FP8 stays as it is, its scales beside it: false where kernels cannot use it so.
+bool WeightBinder::coded(const TensorInfo& tensor, WeightMatrix& matrix) {
+  const bool one = tensor.ranges.size() == 1 && tensor.stored->scales.size() == 1 &&
+                   tensor.shape.size() >= 2 &&
+                   tensor.elements() == tensor.stored->rows * tensor.stored->columns;
+  if (!one || !check_range(tensor, tensor.ranges[0].bytes, tensor.stored->scales[0].bytes).ok()) {
+    return false;
+  }
+  const std::optional<WeightView> view = weight_view(tensor);
+  if (!view) return false;
+  matrix = view->matrix;
+  const auto part = [&](FileRange range, std::uint64_t offset, std::uint64_t bytes) {
+    std::byte* const to = place(bytes);
+    pieces_.push_back({{range.file, range.offset + offset, bytes}, to});
+    return to;
+  };
+  matrix.data = part(tensor.ranges[0], view->offset, matrix.bytes());
+  matrix.scales.data = part(tensor.stored->scales[0], view->scales_offset,
+                            matrix.scales.row_offset(matrix.rows - 1, matrix.columns) +
+                                matrix.scales.row_offset(matrix.scales.block_rows, matrix.columns));
+  return true;
 }
 
 Status WeightBinder::vector(std::string_view name, std::size_t length, const float*& values) {
@@ -184,7 +220,9 @@ Status WeightBinder::vector(std::string_view name, std::size_t length, const flo
                   fmt::format("the tensor '{}' should be a float vector of {} and is {}",
                               found->name, length, tensor_format(found->type).name));
   }
-  values = reinterpret_cast<const float*>(place(*found, length * sizeof(float), true));
+  std::byte* const to = place(length * sizeof(float));
+  conversions_.push_back({found, to, true});
+  values = reinterpret_cast<const float*>(to);
   return {};
 }
 
@@ -202,10 +240,9 @@ Status WeightBinder::optional_norm(std::string_view name, NormWeights& norm_weig
   return find(fmt::format("{}.weight", name)) == nullptr ? Status() : norm(name, norm_weights);
 }
 
-std::byte* WeightBinder::place(const TensorInfo& tensor, std::uint64_t bytes, bool widen) {
+std::byte* WeightBinder::place(std::uint64_t bytes) {
   std::byte* destination = memory_ == nullptr ? nullptr : memory_ + used_;
   used_ += (bytes + 63) / 64 * 64;
-  placed_.push_back({&tensor, destination, widen});
   return destination;
 }
 

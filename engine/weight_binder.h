@@ -23,13 +23,19 @@ class WeightBinder {
   Status bind(DenseWeights& weights);
   std::uint64_t bytes() const { return used_; }
 
-  /// What `bind` placed: numbers in the tensor's type, or widened to float32.
-  struct Placed {
+  /// Bytes of the files that `bind` wants as they are.
+  struct Piece {
+    FileRange range;
+    std::byte* destination;
+  };
+  const std::vector<Piece>& pieces() const { return pieces_; }
+  /// Tensors that `bind` wants otherwise than their bytes are: re-laid, or widened to float32.
+  struct Conversion {
     const TensorInfo* tensor;
     std::byte* destination;
     bool widen;
   };
-  const std::vector<Placed>& placed() const { return placed_; }
+  const std::vector<Conversion>& conversions() const { return conversions_; }
 
  private:
   Status attention(const AttentionDescription& shape, AttentionWeights& weights);
@@ -42,19 +48,21 @@ class WeightBinder {
   // Names are without the layer's prefix.
   const TensorInfo* find(std::string_view name) const;
   Status matrix(std::string_view name, std::size_t rows, std::size_t columns, WeightMatrix& matrix);
+  bool coded(const TensorInfo& tensor, WeightMatrix& matrix);
   Status vector(std::string_view name, std::size_t length, const float*& values);
   Status optional_vector(std::string_view name, std::size_t length, const float*& values);
   Status norm(std::string_view name, NormWeights& norm);
   Status optional_norm(std::string_view name, NormWeights& norm);
   Result<const TensorInfo*> require(std::string_view name, std::size_t elements) const;
-  std::byte* place(const TensorInfo& tensor, std::uint64_t bytes, bool widen);
+  std::byte* place(std::uint64_t bytes);
 
   const Checkpoint& checkpoint_;
   const ModelDescription& model_;
   std::byte* memory_;
   std::uint64_t used_ = 0;
   std::string prefix_;
-  std::vector<Placed> placed_;
+  std::vector<Piece> pieces_;
+  std::vector<Conversion> conversions_;
 };
 
 }  // namespace sluice

@@ -28,7 +28,7 @@ struct ExpertLayer {
   /// when they arrive: no kernel multiplies what the file has.
   std::array<std::optional<TensorInfo>, 3> stored{};
 
-  /// Of an expert's three matrices.
+  /// Of an expert's three matrices, without scales beside them.
   std::uint64_t expert_bytes() const { return matrix_bytes(0) + matrix_bytes(1) + matrix_bytes(2); }
   std::uint64_t matrix_bytes(std::size_t matrix) const { return views[matrix].matrix.bytes(); }
   bool relaid() const { return stored[0] || stored[1] || stored[2]; }

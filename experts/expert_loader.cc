@@ -92,13 +92,15 @@ std::size_t ExpertLoader::slot_bytes(CacheKey key) const {
 
 ExpertWeights ExpertLoader::weights(CacheKey key, const std::byte* slot) const {
   const ExpertLayer& layer = layer_of(key);
-  std::array<std::size_t, 3> at;
+  std::array<std::size_t, 6> at{};
   if (layer.relaid()) {
     std::copy_n(relaid_places(layer).begin(), 3, at.begin());
   } else {
-    std::copy_n(layout(key).slices.begin(), 3, at.begin());
+    at = layout(key).slices;
   }
-  const auto matrix = [&](std::size_t i) { return layer.views[i].at(slot + at[i]); };
+  const auto matrix = [&](std::size_t i) {
+    return layer.views[i].at(slot + at[i], slot + at[i + 3]);
+  };
   return {matrix(0), matrix(1), matrix(2)};
 }
 

@@ -3,12 +3,14 @@
 namespace sluice {
 namespace {
 
+bool is_float(TensorType type) {
+  return type == TensorType::kF32 || type == TensorType::kF16 || type == TensorType::kBF16;
+}
+
 /// Plain numbers, whatever their strides: the columns' layout of base/compute.h asks for no order.
 std::optional<WeightView> view_of_floats(const StoredLayout& stored, WeightView view) {
   WeightMatrix& matrix = view.matrix;
-  const bool known = stored.type == TensorType::kF32 || stored.type == TensorType::kF16 ||
-                     stored.type == TensorType::kBF16;
-  if (!known || matrix.format->type != stored.type) return std::nullopt;
+  if (!is_float(stored.type) || matrix.format->type != stored.type) return std::nullopt;
   matrix.layout = WeightLayout::kColumns;
   matrix.row_step = stored.row_stride;
   matrix.column_stride = stored.column_stride;
@@ -16,11 +18,29 @@ std::optional<WeightView> view_of_floats(const StoredLayout& stored, WeightView 
   return view;
 }
 
+/// Whole rows of codes, which begin where a row of scales does.
+std::optional<WeightView> view_of_f8(const StoredLayout& stored, WeightView view) {
+  WeightMatrix& matrix = view.matrix;
+  const std::uint64_t first_row = stored.offset / stored.columns;
+  if (!is_float(stored.scale_type) || stored.stored_columns != stored.columns ||
+      stored.column_stride != 1 || (stored.rows > 1 && stored.row_stride != stored.columns) ||
+      stored.offset % stored.columns != 0 || first_row % stored.block_rows != 0) {
+    return std::nullopt;
+  }
+  matrix.format = &tensor_format(TensorType::kF8_E4M3);
+  matrix.scales = {&tensor_format(stored.scale_type), nullptr, stored.block_rows,
+                   stored.block_columns};
+  view.offset = stored.offset;
+  view.scales_offset = matrix.scales.row_offset(first_row, matrix.columns);
+  return view;
+}
+
 }  // namespace
 
-WeightMatrix WeightView::at(const std::byte* range) const {
+WeightMatrix WeightView::at(const std::byte* range, const std::byte* scales) const {
   WeightMatrix placed = matrix;
   placed.data = range + offset;
+  if (placed.scales.format != nullptr) placed.scales.data = scales + scales_offset;
   return placed;
 }
 
@@ -38,6 +58,7 @@ std::optional<WeightView> weight_view(const TensorInfo& tensor) {
   const StoredLayout& stored = *tensor.stored;
   if (stored.arithmetic != StoredArithmetic::kNone) return std::nullopt;
   if (stored.code == StoredCode::kType) return view_of_floats(stored, rows);
+  if (stored.code == StoredCode::kF8E4M3) return view_of_f8(stored, rows);
   return std::nullopt;
 }
 

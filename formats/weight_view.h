@@ -12,11 +12,12 @@ namespace sluice {
 
 /// The matrix that each of a tensor's ranges holds.
 struct WeightView {
-  WeightMatrix matrix;       // without data
-  std::uint64_t offset = 0;  // of the matrix's first number, in bytes of the range
+  WeightMatrix matrix;              // without data
+  std::uint64_t offset = 0;         // of its first number, in bytes of the range
+  std::uint64_t scales_offset = 0;  // of its first scale, in bytes of the range's scales
 
-  /// The matrix once the range's bytes are in memory.
-  WeightMatrix at(const std::byte* range) const;
+  /// The matrix once the range's bytes are in memory, and those of its scales if it has any.
+  WeightMatrix at(const std::byte* range, const std::byte* scales) const;
 };
 
 /// nullopt where the numbers must be re-laid before they are used (stored_layout.h). The last two

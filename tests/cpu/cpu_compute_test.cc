@@ -117,6 +117,28 @@ TEST(CpuCompute, MultipliesWhatItRepackedToTheSameBits) {
   }
 }
 
+// Scales go by the matrix's rows, whichever tile they are in.
+TEST(CpuCompute, MultipliesF8UnderAGridOfScales) {
+  std::mt19937 random(16);
+  const ScaledMatrix matrix =
+      random_scaled_matrix(TensorType::kF32, 48, 32, /*rows=*/210, /*columns=*/160, random);
+  const OwnedActivations x = random_activations(3, 160, true, random);
+  std::vector<float> output(3 * 210), want(output.size());
+  for (std::size_t i = 0; i < want.size(); ++i) {
+    want[i] = plain_dot(matrix.floats.matrix, i % 210, x.view, i / 210).canonical;
+  }
+  const MatmulTask task{.weight = matrix.codes.matrix,
+                        .input = x.view,
+                        .n_rows = 3,
+                        .output = output.data(),
+                        .output_stride = 210};
+  for_each_compute([&](Compute& compute) {
+    std::fill(output.begin(), output.end(), 9.0f);
+    compute.matmul({&task, 1});
+    EXPECT_EQ(bits(output), bits(want));
+  });
+}
+
 // Gate and up in turn, column by column, as some files' experts have them.
 TEST(CpuCompute, MultipliesInterleavedColumns) {
   std::mt19937 random(15);

@@ -289,5 +289,54 @@ TEST(DotKernels, MultiplyColumnsToTheBitsOfRows) {
   }
 }
 
+TEST(DotKernels, MultiplyF8CodesByTheirBlocksScales) {
+  struct Blocks {
+    TensorType type;
+    std::size_t rows, columns;
+  };
+  std::mt19937 random(78);
+  for (const Blocks blocks : {Blocks{TensorType::kF32, 128, 128}, Blocks{TensorType::kBF16, 6, 10},
+                              Blocks{TensorType::kF16, 1, 1200}, Blocks{TensorType::kF32, 90, 33}}) {
+    for (const std::size_t columns : {1, 16, 45, 512, 1100}) {
+      for (const std::size_t first_row : {0, 64}) {
+        const std::size_t rows = first_row == 0 ? 64 : 19;
+        const ScaledMatrix matrix = random_scaled_matrix(blocks.type, blocks.rows, blocks.columns,
+                                                         first_row + rows, columns, random);
+        const OwnedActivations x = random_activations(5, columns, false, random);
+        for (const TestedKernels& tested : tested_kernels()) {
+          AlignedBuffer scratch = AlignedBuffer::allocate(kDotScratchBytes).value();
+          std::vector<float> output(5 * rows);
+          DotTile tile;
+          tile.format = matrix.codes.matrix.format;
+          tile.weight = matrix.codes.matrix.row(first_row);
+          tile.row_bytes = columns;
+          tile.grid = matrix.codes.matrix.scales;
+          tile.first_row = first_row;
+          tile.weight_rows = rows;
+          tile.columns = columns;
+          tile.values = x.view.values;
+          tile.n_rows = 5;
+          tile.output = output.data();
+          tile.output_stride = rows;
+          tested.kernels->dot(tile, scratch.data());
+          for (std::size_t at = 0; at < output.size(); ++at) {
+            const PlainDot want =
+                plain_dot(matrix.floats.matrix, first_row + at % rows, x.view, at / rows);
+            ASSERT_EQ(std::bit_cast<std::uint32_t>(output[at]),
+                      std::bit_cast<std::uint32_t>(want.canonical))
+                << tested.name << ", row " << at % rows << " of " << columns;
+          }
+        }
+        std::vector<float> want(columns), got(columns);
+        for (std::size_t row = 0; row < first_row + rows; ++row) {
+          decode_row(matrix.floats.matrix, row, want.data());
+          decode_row(matrix.codes.matrix, row, got.data());
+          ASSERT_EQ(std::memcmp(got.data(), want.data(), columns * sizeof(float)), 0) << row;
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace sluice::testing

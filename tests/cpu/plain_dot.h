@@ -111,6 +111,39 @@ inline OwnedMatrix random_matrix(const TensorFormat& format, std::size_t rows, s
   return owned;
 }
 
+/// FP8 codes of both signs under a grid of scales, and the same numbers in float32.
+struct ScaledMatrix {
+  OwnedMatrix codes, floats;
+  std::vector<std::byte> scales;
+};
+
+inline ScaledMatrix random_scaled_matrix(TensorType scale_type, std::size_t block_rows,
+                                         std::size_t block_columns, std::size_t rows,
+                                         std::size_t columns, std::mt19937& random) {
+  ScaledMatrix owned;
+  owned.codes = random_matrix(tensor_format(TensorType::kF8_E4M3), rows, columns, random);
+  for (std::byte& code : owned.codes.bytes) code |= static_cast<std::byte>((random() & 1) << 7);
+  const std::size_t across = (columns + block_columns - 1) / block_columns;
+  const std::size_t down = (rows + block_rows - 1) / block_rows;
+  OwnedMatrix grid = random_matrix(tensor_format(scale_type), down, across, random);
+  // One byte before them, so that they lie at odd addresses.
+  owned.scales.assign(1, std::byte{0xff});
+  owned.scales.insert(owned.scales.end(), grid.bytes.begin(), grid.bytes.end());
+  owned.codes.matrix.scales = {&tensor_format(scale_type), owned.scales.data() + 1, block_rows,
+                               block_columns};
+  std::vector<float> factors(down * across), values(rows * columns);
+  grid.matrix.format->decode(grid.bytes.data(), factors.data(), factors.size());
+  owned.codes.matrix.format->decode(owned.codes.bytes.data(), values.data(), values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] *= factors[i / columns / block_rows * across + i % columns / block_columns];
+  }
+  const TensorFormat& f32 = tensor_format(TensorType::kF32);
+  owned.floats.bytes.resize(f32.bytes(values.size()));
+  std::memcpy(owned.floats.bytes.data(), values.data(), owned.floats.bytes.size());
+  owned.floats.matrix = {&f32, owned.floats.bytes.data(), rows, columns};
+  return owned;
+}
+
 struct OwnedActivations {
   std::vector<float> values, scales;
   std::vector<std::int8_t> codes;

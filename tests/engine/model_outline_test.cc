@@ -58,5 +58,31 @@ TEST_F(TokenizerOfOutline, OneThatIsUnderstoodIsThere) {
   EXPECT_EQ(outline->no_tokenizer, "");
 }
 
+// A byte each for the numbers of FP8 matrices, of experts and of what stays; float32 for the few
+// that latent attention needs otherwise than the file has them.
+TEST(ModelOutline, Fp8TakesNoMoreMemoryThanItsFile) {
+  const auto oracle = test::test_data("oracle/deepseek_v3_fp8");
+  if (oracle.empty() || !std::filesystem::exists(oracle / "config.json")) {
+    GTEST_SKIP() << "not in the bundled data";
+  }
+  const auto outline = ModelOutline::open(oracle.string());
+  ASSERT_TRUE(outline.ok()) << outline.status().message();
+  std::uint64_t experts = 0, dense = 0;
+  for (const auto& [name, tensor] : outline->checkpoint.tensors) {
+    const bool coded = tensor.stored && tensor.stored->code == StoredCode::kF8E4M3;
+    if (name.find("_exps.weight") != std::string::npos) {
+      EXPECT_TRUE(coded) << name;
+      experts += tensor.elements();
+    } else if (coded && tensor.ranges.size() == 1 && tensor.shape.size() == 2) {
+      dense += tensor.elements() + 4096;  // and scales
+    } else {
+      // Vectors are widened, and a projection's size is that of the tensors made of it.
+      dense += tensor.elements() * sizeof(float) + 64;
+    }
+  }
+  EXPECT_EQ(outline->catalogue.total_bytes(), experts);
+  EXPECT_LE(outline->dense_bytes, dense);
+}
+
 }  // namespace
 }  // namespace sluice
