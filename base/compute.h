@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string_view>
 
@@ -227,6 +228,10 @@ class Compute {
   /// Calls from now on keep no more than `most` of its threads at work, and touch no more than so
   /// many threads' working memory: a small budget has no room for many. 0 is taken as 1.
   virtual void limit_threads(unsigned most) = 0;
+
+  /// body(item) for each item < items, shared out over the threads of the host. No call of it
+  /// starts another operation, and none throws.
+  virtual void share_out(std::size_t items, const std::function<void(std::size_t)>& body) = 0;
 
   /// Norms of rows: rule 6 of canonical.h.
   virtual void norm(const NormTask& task) = 0;

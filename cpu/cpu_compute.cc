@@ -76,6 +76,10 @@ CpuCompute::CpuCompute(unsigned threads, Isa isa, AlignedBuffer scratch)
             (workers_.count() == 1 ? " thread" : " threads")),
       scratch_(std::move(scratch)) {}
 
+void CpuCompute::share_out(std::size_t items, const std::function<void(std::size_t)>& body) {
+  workers_.for_each(items, [&](std::size_t item, unsigned) { body(item); });
+}
+
 void CpuCompute::quantise(const Activations& activations, std::size_t rows) {
   if (activations.codes == nullptr) return;
   const std::size_t columns = activations.columns;

@@ -2,6 +2,7 @@
 // The CPU as a device: kernels of the best instruction set, driven by a TBB arena of its own.
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -33,6 +34,7 @@ class CpuCompute final : public Compute {
   void limit_threads(unsigned most) override { workers_.limit(most); }
 
   // cpu_compute.cc
+  void share_out(std::size_t items, const std::function<void(std::size_t)>& body) override;
   void quantise(const Activations& activations, std::size_t rows) override;
   void repack(std::span<const RepackTask> tasks) override;
   void matmul(std::span<const MatmulTask> tasks) override;

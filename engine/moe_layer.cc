@@ -148,7 +148,7 @@ Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights,
     } else if (ready->empty()) {
       break;
     } else {
-      store_.repack(*ready, compute_);
+      store_.prepare(*ready, compute_);
       tasks_.clear();
       for (const std::uint32_t index : *ready) {
         tasks_.push_back(expert_task(index, weights.expert_biases));

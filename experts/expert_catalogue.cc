@@ -136,17 +136,26 @@ Status add_matrix(const Checkpoint& checkpoint, std::size_t matrix, ExpertLayer&
   return {};
 }
 
-/// Where kernels can use all three matrices as they lie, nothing is relaid.
-void use_in_place(ExpertLayer& layer) {
+Status check_all_relays(const ExpertLayer& layer) {
+  for (const auto& stored : layer.stored) {
+    if (stored) SLUICE_TRY(check_relay(*stored));
+  }
+  return {};
+}
+
+/// Where kernels can use all three matrices as they lie, nothing is relaid. kUnsupported: one must
+/// be, and cannot.
+Status use_in_place(ExpertLayer& layer) {
   std::array<WeightView, 3> views = layer.views;
   for (std::size_t i = 0; i < views.size(); ++i) {
     if (!layer.stored[i]) continue;
     const std::optional<WeightView> view = weight_view(*layer.stored[i]);
-    if (!view) return;
+    if (!view) return check_all_relays(layer);
     views[i] = *view;
   }
   layer.views = views;
   layer.stored = {};
+  return {};
 }
 
 }  // namespace
@@ -168,7 +177,7 @@ Result<ExpertCatalogue> ExpertCatalogue::build(const Checkpoint& checkpoint) {
     for (std::size_t matrix = 0; matrix < kMatrices.size(); ++matrix) {
       SLUICE_TRY(add_matrix(checkpoint, matrix, layer));
     }
-    use_in_place(layer);
+    SLUICE_TRY(use_in_place(layer));
   }
   return catalogue;
 }

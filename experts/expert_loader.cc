@@ -1,6 +1,7 @@
 #include "experts/expert_loader.h"
 
 #include <algorithm>
+#include <functional>
 #include <span>
 #include <string>
 #include <utility>
@@ -11,6 +12,9 @@ namespace sluice {
 namespace {
 constexpr std::size_t kReapedAtOnce = 64;
 constexpr std::size_t kMatrixAlignment = 64;
+// What a thread takes at a time.
+constexpr std::size_t kRelayRows = 64;
+constexpr std::size_t kCopyBytes = 128 * 1024;
 
 /// Where gate, up and down begin in a slot whose bytes are relaid, and where they end.
 std::array<std::size_t, 4> relaid_places(const ExpertLayer& layer) {
@@ -180,14 +184,13 @@ void ExpertLoader::complete(ReadCompletion& completion, std::vector<FinishedLoad
 void ExpertLoader::finish(std::size_t load, std::vector<FinishedLoad>& finished) {
   Load& done = loads_[load];
   done.reads_left = 0;
-  if (done.status.ok() && layer_of(done.key).relaid()) done.status = relay(done.key, done.slot);
   finished.push_back({done.key, std::move(done.status)});
   free_loads_.push_back(static_cast<std::uint32_t>(load));
   under_way_ -= 1;
 }
 
-/// Makes the matrices of the bytes that were read, in the same slot.
-Status ExpertLoader::relay(CacheKey key, std::byte* slot) {
+// To the loader's own memory and back: a slot has no room for both.
+void ExpertLoader::relay(CacheKey key, std::byte* slot, Compute& compute) {
   const ExpertLayer& layer = layer_of(key);
   const ExpertRanges& ranges = layer.ranges[key.expert];
   const SlotLayout where = layout(key);
@@ -195,16 +198,29 @@ Status ExpertLoader::relay(CacheKey key, std::byte* slot) {
   const auto read = [&](std::size_t range) {
     return std::span<const std::byte>(slot + where.slices[range], ranges[range].bytes);
   };
+  std::array<std::size_t, 4> items{};  // where each matrix's begin
   for (std::size_t i = 0; i < 3; ++i) {
-    const std::span<std::byte> out(relaid_.data() + places[i], layer.matrix_bytes(i));
-    if (layer.stored[i]) {
-      SLUICE_TRY(relay_range(*layer.stored[i], read(i), read(i + 3), out));
-    } else {
-      std::copy_n(read(i).data(), out.size(), out.data());
-    }
+    items[i + 1] = items[i] + (layer.views[i].matrix.rows + kRelayRows - 1) / kRelayRows;
   }
-  std::copy_n(relaid_.data(), places[3], slot);
-  return {};
+  const auto relay_item = [&](std::size_t item) {
+    const std::size_t i = item < items[1] ? 0 : item < items[2] ? 1 : 2;
+    const WeightMatrix& matrix = layer.views[i].matrix;
+    const std::size_t first = (item - items[i]) * kRelayRows;
+    const std::size_t rows = std::min(kRelayRows, matrix.rows - first);
+    std::byte* const out = relaid_.data() + places[i] + first * matrix.row_bytes();
+    if (layer.stored[i]) {
+      relay_rows(*layer.stored[i], read(i), read(i + 3), first, rows, out);
+    } else {
+      std::copy_n(read(i).data() + first * matrix.row_bytes(), rows * matrix.row_bytes(), out);
+    }
+  };
+  const auto copy_item = [&](std::size_t item) {
+    const std::size_t first = item * kCopyBytes;
+    std::copy_n(relaid_.data() + first, std::min(kCopyBytes, places[3] - first), slot + first);
+  };
+  // By reference, so that nothing is allocated.
+  compute.share_out(items[3], std::ref(relay_item));
+  compute.share_out((places[3] + kCopyBytes - 1) / kCopyBytes, std::ref(copy_item));
 }
 
 std::string ExpertLoader::describe(CacheKey key, const SlotRead& read) const {

@@ -41,7 +41,10 @@ class ExpertLoader {
   static std::size_t slot_bytes_bound(const ExpertLayer& layer, std::uint32_t expert);
   /// Memory that the loader needs for itself: where experts are relaid, room for one.
   static std::size_t own_bytes(const ExpertCatalogue& catalogue);
-  /// The matrices of an expert that was loaded into `slot`.
+  /// Makes the matrices of the bytes that were read into `slot`, in the same slot, on the device's
+  /// threads. REQUIRES: the expert's layer is relaid, and this was not done since the load.
+  void relay(CacheKey key, std::byte* slot, Compute& compute);
+  /// The matrices of an expert that was loaded into `slot`, and relaid where its layer is.
   ExpertWeights weights(CacheKey key, const std::byte* slot) const;
 
   /// Notes a load for the next `submit`. REQUIRES: no load of the key is under way; `slot` is a
@@ -77,7 +80,6 @@ class ExpertLoader {
   const ExpertLayer& layer_of(CacheKey key) const { return catalogue_->layers()[key.layer]; }
   SlotLayout layout(CacheKey key) const;
   void complete(ReadCompletion& completion, std::vector<FinishedLoad>& finished);
-  Status relay(CacheKey key, std::byte* slot);
   void finish(std::size_t load, std::vector<FinishedLoad>& finished);
   std::string describe(CacheKey key, const SlotRead& read) const;
 

@@ -12,9 +12,11 @@
 namespace sluice {
 namespace {
 
-/// How the gate, up and down of the copy of that version lie in their slot.
+/// How the gate, up and down of the copy of that version lie in their slot. A copy of another
+/// version lies there as it was read.
 struct CopyLayout {
   std::uint32_t version = 0;
+  bool repacked = false;  // else it was relaid
   WeightLayout matrices[3] = {};
 };
 
@@ -73,7 +75,7 @@ class CachedExpertStore final : public ExpertStore {
 
   Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts) override;
   Result<std::span<const std::uint32_t>> ready() override;
-  void repack(std::span<const std::uint32_t> indices, Compute& compute) override;
+  void prepare(std::span<const std::uint32_t> indices, Compute& compute) override;
   ExpertWeights weights(std::uint32_t index) const override;
   Status release(std::span<const std::uint32_t> indices) override;
   void end() override;
@@ -88,10 +90,13 @@ class CachedExpertStore final : public ExpertStore {
   Status load_deferred();
   void take_finished(bool wait);
   std::size_t group_limit() const;
+  void relay(std::span<const std::uint32_t> indices, Compute& compute);
+  void repack(std::span<const std::uint32_t> indices, Compute& compute);
   CopyLayout& layout_of(const Want& want) { return layouts_[cache_.shape().index(want.key)]; }
   const CopyLayout& layout_of(const Want& want) const {
     return layouts_[cache_.shape().index(want.key)];
   }
+  bool is_current(const Want& want) const { return layout_of(want).version == want.copy.version; }
   Status no_room() const;
 
   const ExpertCatalogue& catalogue_;
@@ -285,16 +290,32 @@ void CachedExpertStore::take_finished(bool wait) {
   finished_.clear();
 }
 
+void CachedExpertStore::prepare(std::span<const std::uint32_t> indices, Compute& compute) {
+  relay(indices, compute);
+  repack(indices, compute);
+}
+
+/// Those that were read since, also by a visit that ended before it came to them.
+void CachedExpertStore::relay(std::span<const std::uint32_t> indices, Compute& compute) {
+  for (const std::uint32_t index : indices) {
+    const Want& want = wants_[index];
+    if (!catalogue_.layers()[want.key.layer].relaid() || is_current(want)) continue;
+    loader_.relay(want.key, memory_.data() + want.copy.extent.offset, compute);
+    layout_of(want) = {want.copy.version, false, {}};
+  }
+}
+
 void CachedExpertStore::repack(std::span<const std::uint32_t> indices, Compute& compute) {
   returned_.clear();
   repack_tasks_.clear();
   for (const std::uint32_t index : indices) {
     const Want& want = wants_[index];
-    if (!want.hit || layout_of(want).version == want.copy.version) continue;
+    if (!want.hit || (is_current(want) && layout_of(want).repacked)) continue;
     returned_.push_back({index, weights(index)});
     ExpertWeights& expert = returned_.back().weights;
     std::byte* const slot = memory_.data() + want.copy.extent.offset;
     for (WeightMatrix* matrix : {&expert.gate, &expert.up, &expert.down}) {
+      if (matrix->layout != WeightLayout::kRows) continue;  // its bytes may be another's too
       repack_tasks_.push_back({matrix, slot + (matrix->data - slot)});
     }
   }
@@ -302,16 +323,16 @@ void CachedExpertStore::repack(std::span<const std::uint32_t> indices, Compute& 
   compute.repack(repack_tasks_);
   for (const auto& [index, expert] : returned_) {
     const Want& want = wants_[index];
-    layout_of(want) = {want.copy.version,
-                       {expert.gate.layout, expert.up.layout, expert.down.layout}};
+    layout_of(want) = {
+        want.copy.version, true, {expert.gate.layout, expert.up.layout, expert.down.layout}};
   }
 }
 
 ExpertWeights CachedExpertStore::weights(std::uint32_t index) const {
   const Want& want = wants_[index];
   ExpertWeights weights = loader_.weights(want.key, memory_.data() + want.copy.extent.offset);
-  const CopyLayout& layout = layout_of(want);
-  if (layout.version == want.copy.version) {
+  if (is_current(want)) {
+    const CopyLayout& layout = layout_of(want);
     weights.gate.layout = layout.matrices[0];
     weights.up.layout = layout.matrices[1];
     weights.down.layout = layout.matrices[2];

@@ -7,7 +7,7 @@
 //     store.begin(layer, experts)          pins hits, submits all misses that find room in one
 //     submission while (!(ready = store.ready()).empty())   first call: the hits, without waiting;
 //     later: whatever has arrived (waits for one)
-//         store.repack(ready, compute)     optional: hits are brought into the device's order
+//         store.prepare(ready, compute)    into an order that the device multiplies, fast
 //         compute with store.weights(i) for i in ready
 //         store.release(ready)             makes room; misses that found none are submitted now
 //     store.end()                          drops what is left (after an error: waits for reads
@@ -55,6 +55,7 @@ struct ExpertStoreOptions {
   std::string policy = "auto";     // "auto", "decayed", "lfu", "lru"
   std::vector<FileIndex> files;  // the reader's index of each of the catalogue's files; empty: the
                                  // store opens those that it needs
+  bool sparse_hidden = false;    // many of down's activations are zero: ReLU's
 };
 
 class ExpertStore {
@@ -83,10 +84,12 @@ class ExpertStore {
   /// next call. A failed read is an error that names the expert, the file and the offset; the visit
   /// must then be ended.
   virtual Result<std::span<const std::uint32_t>> ready() = 0;
-  /// Brings those of the handed-out experts into the order that the device multiplies fastest which
-  /// were hits and lie as in the file still. An expert that comes back is worth it, and it is done
-  /// while misses are being read; one that was just read is not: it may never be wanted again.
-  virtual void repack(std::span<const std::uint32_t> indices, Compute& compute) = 0;
+  /// Readies handed-out experts for the device, while misses are being read. Those just read whose
+  /// bytes no kernel multiplies are relaid; hits that lie as in the file still are brought into the
+  /// order that the device multiplies fastest: an expert that comes back is worth it, one that was
+  /// just read may never be wanted again.
+  virtual void prepare(std::span<const std::uint32_t> indices, Compute& compute) = 0;
+  /// REQUIRES: prepared.
   virtual ExpertWeights weights(std::uint32_t index) const = 0;
   virtual Status release(std::span<const std::uint32_t> indices) = 0;
   virtual void end() = 0;

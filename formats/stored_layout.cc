@@ -31,18 +31,23 @@ std::uint64_t units_of(const TensorInfo& tensor) {
   return tensor.elements() / (stored.rows * stored.columns * tensor.ranges.size());
 }
 
-/// Runs over the range's numbers in the order in which they are wanted: place(stored index).
+/// Of one range.
+std::uint64_t rows_of(const TensorInfo& tensor) { return units_of(tensor) * tensor.stored->rows; }
+
+/// The stored index of a row's first number. Rows are counted through the range's units.
+std::uint64_t row_start(const StoredLayout& stored, std::uint64_t row) {
+  return stored.offset + row / stored.rows * stored.unit_stride +
+         row % stored.rows * stored.row_stride;
+}
+
+/// Runs over the numbers of some rows in the order in which they are wanted: place(stored index).
 template <typename Place>
-void for_each_number(const TensorInfo& tensor, Place place) {
-  const StoredLayout& stored = *tensor.stored;
-  const std::uint64_t units = units_of(tensor);
-  for (std::uint64_t unit = 0; unit < units; ++unit) {
-    for (std::uint64_t row = 0; row < stored.rows; ++row) {
-      const std::uint64_t start =
-          stored.offset + unit * stored.unit_stride + row * stored.row_stride;
-      for (std::uint64_t column = 0; column < stored.columns; ++column) {
-        place(start + column * stored.column_stride);
-      }
+void for_each_number(const StoredLayout& stored, std::uint64_t first_row, std::uint64_t n_rows,
+                     Place place) {
+  for (std::uint64_t row = first_row; row < first_row + n_rows; ++row) {
+    const std::uint64_t start = row_start(stored, row);
+    for (std::uint64_t column = 0; column < stored.columns; ++column) {
+      place(start + column * stored.column_stride);
     }
   }
 }
@@ -80,8 +85,8 @@ T load(const std::byte* bytes, std::uint64_t index) {
 /// use(number), where number(i) is the i-th number that the range holds. Nothing of the range's
 /// size is allocated, but for types whose numbers come in blocks.
 template <typename Use>
-Status with_plain_numbers(const TensorInfo& tensor, std::span<const std::byte> bytes,
-                          const Use& use) {
+void with_plain_numbers(const TensorInfo& tensor, std::span<const std::byte> bytes,
+                        const Use& use) {
   const TensorFormat& format = tensor_format(tensor.stored->type);
   const std::uint64_t count = bytes.size() / format.block_bytes * format.block_elements;
   const std::byte* const data = bytes.data();
@@ -101,8 +106,8 @@ Status with_plain_numbers(const TensorInfo& tensor, std::span<const std::byte> b
 }
 
 template <typename Use>
-Status with_f8_numbers(const TensorInfo& tensor, std::span<const std::byte> bytes,
-                       std::span<const std::byte> scales, const Use& use) {
+void with_f8_numbers(const TensorInfo& tensor, std::span<const std::byte> bytes,
+                     std::span<const std::byte> scales, const Use& use) {
   static const std::array<float, 256> kValues = f8_values();
   const StoredLayout& stored = *tensor.stored;
   const auto [grid_rows, grid_columns] = grid_of(stored, bytes.size());
@@ -116,33 +121,44 @@ Status with_f8_numbers(const TensorInfo& tensor, std::span<const std::byte> byte
 }
 
 template <typename Use>
-Status with_numbers(const TensorInfo& tensor, std::span<const std::byte> bytes,
-                    std::span<const std::byte> scales, const Use& use) {
-  return tensor.stored->code == StoredCode::kType ? with_plain_numbers(tensor, bytes, use)
-                                                  : with_f8_numbers(tensor, bytes, scales, use);
+void with_numbers(const TensorInfo& tensor, std::span<const std::byte> bytes,
+                  std::span<const std::byte> scales, const Use& use) {
+  tensor.stored->code == StoredCode::kType ? with_plain_numbers(tensor, bytes, use)
+                                           : with_f8_numbers(tensor, bytes, scales, use);
 }
 
-/// Blocks of MXFP4 as the rest of Sluice has them: the exponent, then 16 bytes of which byte i
-/// holds elements i and i + 16.
+/// Four bytes with room for another behind each; the first is the lowest.
+std::uint64_t spread(std::uint64_t bytes) {
+  bytes = (bytes | bytes << 16) & 0x0000ffff0000ffff;
+  return (bytes | bytes << 8) & 0x00ff00ff00ff00ff;
+}
+
+/// Sixteen bytes that hold neighbours each into as many of which byte i holds elements i and i +
+/// 16; eight bytes at a time, since experts wait for it.
+void turn_codes(const std::byte* from, std::byte* to) {
+  constexpr std::uint64_t kLow = 0x0f0f0f0f0f0f0f0f, kFour = 0xffffffff;
+  const auto front = load<std::uint64_t>(from, 0), back = load<std::uint64_t>(from, 1);
+  const std::uint64_t even = (front & kLow) | (back & kLow) << 4;
+  const std::uint64_t odd = (front >> 4 & kLow) | (back & ~kLow);
+  const std::uint64_t turned[] = {spread(even & kFour) | spread(odd & kFour) << 8,
+                                  spread(even >> 32) | spread(odd >> 32) << 8};
+  std::memcpy(to, turned, sizeof(turned));
+}
+
+/// Blocks of MXFP4 as the rest of Sluice has them: the exponent, then its codes.
 void relay_mxfp4(const TensorInfo& tensor, std::span<const std::byte> codes,
-                 std::span<const std::byte> exponents, std::span<std::byte> out) {
+                 std::span<const std::byte> exponents, std::uint64_t first_row,
+                 std::uint64_t n_rows, std::byte* to) {
   const StoredLayout& stored = *tensor.stored;
-  std::byte* to = out.data();
-  for (std::uint64_t unit = 0; unit < units_of(tensor); ++unit) {
-    for (std::uint64_t row = 0; row < stored.rows; ++row) {
-      const std::uint64_t start =
-          (stored.offset + unit * stored.unit_stride + row * stored.row_stride) / kMxfp4Elements;
-      for (std::uint64_t block = start; block < start + stored.columns / kMxfp4Elements; ++block) {
-        const std::byte* from = codes.data() + block * kMxfp4Codes;
-        *to++ = exponents[block];
-        for (std::uint64_t i = 0; i < kMxfp4Codes; ++i) {
-          const auto nibble = [&](std::uint64_t element) {
-            const auto pair = std::to_integer<unsigned>(from[element / 2]);
-            return element % 2 == 0 ? pair & 0xf : pair >> 4;
-          };
-          *to++ = static_cast<std::byte>(nibble(i) | nibble(i + kMxfp4Codes) << 4);
-        }
-      }
+  const std::uint64_t blocks = stored.columns / kMxfp4Elements;
+  for (std::uint64_t row = first_row; row < first_row + n_rows; ++row) {
+    const std::uint64_t first = row_start(stored, row) / kMxfp4Elements;
+    const std::byte* from = codes.data() + first * kMxfp4Codes;
+    for (std::uint64_t block = 0; block < blocks; ++block) {
+      *to = exponents[first + block];
+      turn_codes(from, to + 1);
+      from += kMxfp4Codes;
+      to += 1 + kMxfp4Codes;
     }
   }
 }
@@ -199,51 +215,57 @@ Status decode_range(const TensorInfo& tensor, std::span<const std::byte> stored,
   }
   if (tensor.stored->code == StoredCode::kSplitMxfp4) {
     std::vector<std::byte> blocks(relaid_bytes(tensor));
-    relay_mxfp4(tensor, stored, scales, blocks);
+    relay_mxfp4(tensor, stored, scales, 0, rows_of(tensor), blocks.data());
     tensor_format(TensorType::kMXFP4).decode(blocks.data(), out.data(), out.size());
     return {};
   }
-  return with_numbers(tensor, stored, scales, [&](const auto& number) -> Status {
+  with_numbers(tensor, stored, scales, [&](const auto& number) {
     float* to = out.data();
-    for_each_number(tensor,
+    for_each_number(*tensor.stored, 0, rows_of(tensor),
                     [&](std::uint64_t i) { *to++ = apply(tensor.stored->arithmetic, number(i)); });
-    return {};
   });
+  return {};
+}
+
+void relay_rows(const TensorInfo& tensor, std::span<const std::byte> stored,
+                std::span<const std::byte> scales, std::uint64_t first_row, std::uint64_t n_rows,
+                std::byte* out) {
+  if (tensor.stored->code == StoredCode::kSplitMxfp4) {
+    return relay_mxfp4(tensor, stored, scales, first_row, n_rows, out);
+  }
+  with_numbers(tensor, stored, scales, [&](const auto& number) {
+    const auto write = [&](const auto& convert) {
+      for_each_number(*tensor.stored, first_row, n_rows, [&](std::uint64_t i) {
+        const auto code = convert(apply(tensor.stored->arithmetic, number(i)));
+        std::memcpy(out, &code, sizeof code);
+        out += sizeof code;
+      });
+    };
+    if (tensor.type == TensorType::kF32) write([](float value) { return value; });
+    if (tensor.type == TensorType::kF16) write(float_to_half);
+    if (tensor.type == TensorType::kBF16) write(float_to_bf16);
+  });
+}
+
+Status check_relay(const TensorInfo& tensor) {
+  const bool known = tensor.stored->code == StoredCode::kSplitMxfp4
+                         ? tensor.type == TensorType::kMXFP4
+                         : tensor.type == TensorType::kF32 || tensor.type == TensorType::kF16 ||
+                               tensor.type == TensorType::kBF16;
+  if (known) return {};
+  return Status(ErrorCode::kUnsupported, "tensor '" + tensor.name + "': nothing is relaid into " +
+                                             std::string(tensor_format(tensor.type).name));
 }
 
 Status relay_range(const TensorInfo& tensor, std::span<const std::byte> stored,
                    std::span<const std::byte> scales, std::span<std::byte> out) {
+  SLUICE_TRY(check_relay(tensor));
   SLUICE_TRY(check_range(tensor, stored.size(), scales.size()));
   if (out.size() != relaid_bytes(tensor)) {
     return corrupt(tensor, "room for " + std::to_string(out.size()) + " bytes");
   }
-  if (tensor.stored->code == StoredCode::kSplitMxfp4) {
-    relay_mxfp4(tensor, stored, scales, out);
-    return {};
-  }
-  return with_numbers(tensor, stored, scales, [&](const auto& number) -> Status {
-    const auto write = [&](const auto& convert) -> Status {
-      std::byte* to = out.data();
-      for_each_number(tensor, [&](std::uint64_t i) {
-        const auto code = convert(apply(tensor.stored->arithmetic, number(i)));
-        std::memcpy(to, &code, sizeof code);
-        to += sizeof code;
-      });
-      return {};
-    };
-    switch (tensor.type) {
-      case TensorType::kF32:
-        return write([](float value) { return value; });
-      case TensorType::kF16:
-        return write(float_to_half);
-      case TensorType::kBF16:
-        return write(float_to_bf16);
-      default:
-        return Status(ErrorCode::kUnsupported, "tensor '" + tensor.name +
-                                                   "': nothing is relaid into " +
-                                                   std::string(tensor_format(tensor.type).name));
-    }
-  });
+  relay_rows(tensor, stored, scales, 0, rows_of(tensor), out.data());
+  return {};
 }
 
 }  // namespace sluice

@@ -30,4 +30,13 @@ Status decode_range(const TensorInfo& tensor, std::span<const std::byte> stored,
 Status relay_range(const TensorInfo& tensor, std::span<const std::byte> stored,
                    std::span<const std::byte> scales, std::span<std::byte> out);
 
+/// kUnsupported for a type that nothing is relaid into. REQUIRES: tensor.stored.
+Status check_relay(const TensorInfo& tensor);
+/// Rows [first_row, first_row + n_rows) of what relay_range makes, counted through the range's
+/// units. Different rows may be relaid at the same time. REQUIRES: check_relay and check_range are
+/// content; `out` has room.
+void relay_rows(const TensorInfo& tensor, std::span<const std::byte> stored,
+                std::span<const std::byte> scales, std::uint64_t first_row, std::uint64_t n_rows,
+                std::byte* out);
+
 }  // namespace sluice

@@ -295,8 +295,9 @@ TEST(DotKernels, MultiplyF8CodesByTheirBlocksScales) {
     std::size_t rows, columns;
   };
   std::mt19937 random(78);
-  for (const Blocks blocks : {Blocks{TensorType::kF32, 128, 128}, Blocks{TensorType::kBF16, 6, 10},
-                              Blocks{TensorType::kF16, 1, 1200}, Blocks{TensorType::kF32, 90, 33}}) {
+  for (const Blocks blocks :
+       {Blocks{TensorType::kF32, 128, 128}, Blocks{TensorType::kBF16, 6, 10},
+        Blocks{TensorType::kF16, 1, 1200}, Blocks{TensorType::kF32, 90, 33}}) {
     for (const std::size_t columns : {1, 16, 45, 512, 1100}) {
       for (const std::size_t first_row : {0, 64}) {
         const std::size_t rows = first_row == 0 ? 64 : 19;

@@ -26,6 +26,10 @@ class FakeDevice final : public Compute {
     }
   }
 
+  void share_out(std::size_t items, const std::function<void(std::size_t)>& body) override {
+    for (std::size_t item = items; item > 0; --item) body(item - 1);  // in no order
+  }
+
   std::string_view name() const override { return "fake"; }
   void limit_threads(unsigned) override {}
   void norm(const NormTask&) override {}

@@ -27,7 +27,7 @@ TEST(SteadyState, ADecodeStepAllocatesNothing) {
           const auto ready = bench.store->ready();
           ok = ready.ok() && !ready->empty();
           if (!ok) break;
-          bench.store->repack(*ready, bench.device);
+          bench.store->prepare(*ready, bench.device);
           ok = bench.store->release(*ready).ok();
         }
         bench.store->end();

@@ -87,7 +87,7 @@ struct StoreBench {
       }
       if (ready->empty()) break;
       const std::vector<std::uint32_t> group(ready->begin(), ready->end());
-      store->repack(group, device);
+      store->prepare(group, device);
       for (const std::uint32_t index : group) {
         seen[index] += 1;
         EXPECT_TRUE(right(layer, experts[index], store->weights(index), returned[index]))
