@@ -21,7 +21,8 @@
 // order, inside a segment of
 //    kSegment elements; missing elements of the last 16 are skipped. The 16 lanes are then reduced
 //    by halves: lane[i] + lane[i + 8], then + 4, + 2, + 1; segments' results are added in order as
-//    above.
+//    above. Terms of finite weights with an x of zero may be left out: they change no more than the
+//    sign of a lane's zero, which total = +0 + … does not keep.
 // 4. exp and activations: the functions below. All but clamped_swiglu are then multiplied by up.
 // 5. Attention of one row and head over positions [first, position]: score = scale * dot(q, k) with
 // rule 3 over head_dim; peak = max of the

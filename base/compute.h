@@ -15,8 +15,9 @@
 namespace sluice {
 
 /// How a matrix lies in memory: row by row as in most files, turned for a device to multiply faster
-/// (base/strip_layout.h), or column by column: some files' experts.
-enum class WeightLayout : std::uint8_t { kRows, kStrips, kColumns };
+/// (base/strip_layout.h), or column by column: some files' experts, or a strip of rows after the
+/// other.
+enum class WeightLayout : std::uint8_t { kRows, kStrips, kColumns, kColumnStrips };
 
 /// Factors of a matrix's numbers, one for each block of `block_rows` x `block_columns`, row after
 /// row of blocks; the last blocks are cut off. FP8 codes have them beside them.
@@ -58,6 +59,7 @@ struct WeightMatrix {
 struct RepackTask {
   WeightMatrix* weight = nullptr;  // its layout is set
   std::byte* data = nullptr;       // weight->data
+  bool sparse_input = false;       // many of the activations that it meets are zero
 };
 
 /// Rows of activations that meet weights. `codes` null: quantised weights meet them in float32.
@@ -237,10 +239,9 @@ class Compute {
   virtual void norm(const NormTask& task) = 0;
   /// Fills the 8-bit form of rows [0, rows) from `values`; nothing where `codes` is null.
   virtual void quantise(const Activations& activations, std::size_t rows) = 0;
-  /// Brings matrices in the file's order into the one in which this device multiplies them with
-  /// 8-bit activations fastest; leaves as they are those for which it has no better one. Results
-  /// keep their bits. REQUIRES: they meet 8-bit activations from now on; nothing else uses them
-  /// meanwhile.
+  /// Brings matrices in the file's order into the one in which this device multiplies them fastest;
+  /// leaves as they are those for which it has no better one. Results keep their bits. REQUIRES:
+  /// nothing else uses them meanwhile.
   virtual void repack(std::span<const RepackTask> tasks) = 0;
   virtual void matmul(std::span<const MatmulTask> tasks) = 0;
   virtual void ffn(std::span<const FfnTask> tasks) = 0;

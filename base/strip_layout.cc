@@ -1,5 +1,6 @@
 #include "base/strip_layout.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace sluice {
@@ -22,12 +23,18 @@ void scale(const WeightMatrix& matrix, std::size_t row, float* values) {
 
 void decode_row(const WeightMatrix& matrix, std::size_t row, float* out) {
   const TensorFormat& format = *matrix.format;
-  if (matrix.layout == WeightLayout::kColumns) {
-    const std::byte* from = matrix.row(row);
+  const auto decode_column = [&](const std::byte* from, std::size_t stride) {
     for (std::size_t i = 0; i < matrix.columns; ++i) {
-      format.decode(from + i * matrix.column_stride * format.block_bytes, out + i, 1);
+      format.decode(from + i * stride * format.block_bytes, out + i, 1);
     }
-    return;
+  };
+  if (matrix.layout == WeightLayout::kColumns) {
+    return decode_column(matrix.row(row), matrix.column_stride);
+  }
+  if (matrix.layout == WeightLayout::kColumnStrips) {
+    const std::size_t first = row / kColumnStripRows * kColumnStripRows;
+    const std::size_t height = std::min(kColumnStripRows, matrix.rows - first);
+    return decode_column(matrix.row(first) + (row - first) * format.block_bytes, height);
   }
   const std::size_t strip = row / kStripRows * kStripRows;
   if (matrix.layout == WeightLayout::kRows || strip + kStripRows > matrix.rows) {

@@ -11,6 +11,10 @@
 // It is the same for every format, changes no bit of a weight and takes no more room. Blocks whose
 // size is no multiple of four have a half or a byte, their scale, before or behind their words
 // (TensorFormat::scale_last). Rows that do not fill the last strip stay as they are.
+//
+// Floats that meet many zeros lie otherwise (WeightLayout::kColumnStrips): kColumnStripRows rows
+// at a time column by column, so that what meets a zero is in one place and is not read. The last
+// rows are a narrower strip.
 
 #include <cstddef>
 
@@ -20,6 +24,8 @@
 namespace sluice {
 
 inline constexpr std::size_t kStripRows = 16;
+
+inline constexpr std::size_t kColumnStripRows = 64;
 
 /// Where the parts of a block are, in the file and in a strip.
 struct StripBlock {

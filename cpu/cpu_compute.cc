@@ -2,6 +2,7 @@
 
 #include <oneapi/tbb/info.h>
 #include <algorithm>
+#include <cstring>
 #include <tuple>
 #include <utility>
 
@@ -37,6 +38,11 @@ DotTile tile_of(const WeightMatrix& weight, const Activations& input,
   tile.first_row = first_weight_row;
   tile.weight = weight.row(first_weight_row);
   tile.weight_rows = std::min(kTileWeightRows, weight.rows - first_weight_row);
+  if (weight.layout == WeightLayout::kColumnStrips) {
+    static_assert(kTileWeightRows == kColumnStripRows);
+    tile.layout = WeightLayout::kColumns;
+    tile.column_stride = tile.weight_rows;
+  }
   tile.columns = weight.columns;
   tile.n_rows = std::min(kTileActivationRows, n_rows - first_row);
   tile.values = input.values;
@@ -58,6 +64,41 @@ DotTile tile_of(const WeightMatrix& weight, const Activations& input,
 
 const float* bias_from(const float* bias, std::size_t first_weight_row) {
   return bias == nullptr ? nullptr : bias + first_weight_row;
+}
+
+std::size_t strip_rows(WeightLayout layout) {
+  return layout == WeightLayout::kStrips ? kStripRows : kColumnStripRows;
+}
+
+/// kRows where there is none.
+WeightLayout better_layout(const RepackTask& task) {
+  const WeightMatrix& weight = *task.weight;
+  if (weight.layout != WeightLayout::kRows) return WeightLayout::kRows;
+  if (weight.format->quantised()) return WeightLayout::kStrips;
+  const TensorType type = weight.format->type;
+  const bool known =
+      type == TensorType::kF32 || type == TensorType::kF16 || type == TensorType::kBF16;
+  return known && task.sparse_input ? WeightLayout::kColumnStrips : WeightLayout::kRows;
+}
+
+/// That a worker's memory can turn; only whole ones of sixteen rows, also narrower ones of columns.
+std::size_t strips_of(const WeightMatrix& weight, WeightLayout layout) {
+  if (layout == WeightLayout::kRows ||
+      strip_rows(layout) * weight.row_bytes() > CpuCompute::kScratchBytes) {
+    return 0;
+  }
+  return layout == WeightLayout::kStrips ? weight.rows / kStripRows
+                                         : divide_up(weight.rows, kColumnStripRows);
+}
+
+/// Rows of numbers → columns of numbers.
+void to_columns(const std::byte* from, std::size_t rows, std::size_t columns, std::size_t bytes,
+                std::byte* to) {
+  for (std::size_t column = 0; column < columns; ++column) {
+    for (std::size_t row = 0; row < rows; ++row, to += bytes) {
+      std::memcpy(to, from + (row * columns + column) * bytes, bytes);
+    }
+  }
 }
 
 /// Which task an item belongs to, and its number within the task.
@@ -96,25 +137,29 @@ void CpuCompute::quantise(const Activations& activations, std::size_t rows) {
 
 void CpuCompute::repack(std::span<const RepackTask> tasks) {
   static_assert(kTileWeightRows % kStripRows == 0);
-  const auto strips_of = [](const WeightMatrix& weight) {
-    const bool better = weight.format->quantised() && weight.layout == WeightLayout::kRows &&
-                        kStripRows * weight.row_bytes() <= kScratchBytes;
-    return better ? weight.rows / kStripRows : 0;
-  };
   item_ends_.clear();
   std::size_t strips = 0;
-  for (const RepackTask& task : tasks) item_ends_.push_back(strips += strips_of(*task.weight));
+  for (const RepackTask& task : tasks) {
+    item_ends_.push_back(strips += strips_of(*task.weight, better_layout(task)));
+  }
   workers_.for_each(strips, [&](std::size_t item, unsigned worker) {
     const auto [task_index, index] = locate(item_ends_, item);
-    const WeightMatrix& weight = *tasks[task_index].weight;
-    const std::size_t bytes = kStripRows * weight.row_bytes();
-    std::byte* const strip = tasks[task_index].data + index * bytes;
-    std::copy_n(strip, bytes, scratch(worker));
-    kernels_.to_strip(*weight.format, scratch(worker), weight.row_bytes(), kStripRows,
-                      weight.columns / weight.format->block_elements, strip);
+    const RepackTask& task = tasks[task_index];
+    const WeightMatrix& weight = *task.weight;
+    const std::size_t height = strip_rows(better_layout(task));
+    const std::size_t rows = std::min(height, weight.rows - index * height);
+    std::byte* const strip = task.data + index * height * weight.row_bytes();
+    std::copy_n(strip, rows * weight.row_bytes(), scratch(worker));
+    if (weight.format->quantised()) {
+      kernels_.to_strip(*weight.format, scratch(worker), weight.row_bytes(), rows,
+                        weight.columns / weight.format->block_elements, strip);
+    } else {
+      to_columns(scratch(worker), rows, weight.columns, weight.format->block_bytes, strip);
+    }
   });
   for (const RepackTask& task : tasks) {
-    if (strips_of(*task.weight) > 0) task.weight->layout = WeightLayout::kStrips;
+    const WeightLayout better = better_layout(task);
+    if (strips_of(*task.weight, better) > 0) task.weight->layout = better;
   }
 }
 

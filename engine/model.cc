@@ -152,10 +152,12 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
   SLUICE_ASSIGN(model->weights_,
                 DenseWeights::load(model->checkpoint(), description, runtime.reader(), files));
   model->weights_.repack(runtime.compute());
-  SLUICE_ASSIGN(model->store_, ExpertStore::create(model->outline_.catalogue, runtime.reader(),
-                                                   {.capacity_bytes = model->plan_.cache,
-                                                    .policy = options.policy,
-                                                    .files = files}));
+  SLUICE_ASSIGN(model->store_, ExpertStore::create(
+                                   model->outline_.catalogue, runtime.reader(),
+                                   {.capacity_bytes = model->plan_.cache,
+                                    .policy = options.policy,
+                                    .files = files,
+                                    .sparse_hidden = description.activation == Activation::kRelu}));
   const MemoryPlan& plan = model->plan_;
   SLUICE_ASSIGN(model->kv_, KvPool::create(kv_shape(description, options.kv_type),
                                            KvShape::blocks(plan.context) * options.sequences,

@@ -44,9 +44,10 @@ class CachedExpertStore final : public ExpertStore {
  public:
   CachedExpertStore(const ExpertCatalogue& catalogue, BlockReader& reader, ExpertLoader loader,
                     AlignedBuffer memory, std::size_t capacity, std::size_t widest,
-                    CacheShape shape, std::unique_ptr<CachePolicy> policy)
+                    CacheShape shape, std::unique_ptr<CachePolicy> policy, bool sparse_hidden)
       : catalogue_(catalogue),
         reader_(reader),
+        sparse_hidden_(sparse_hidden),
         loader_(std::move(loader)),
         memory_(std::move(memory)),
         widest_(widest),
@@ -101,6 +102,7 @@ class CachedExpertStore final : public ExpertStore {
 
   const ExpertCatalogue& catalogue_;
   BlockReader& reader_;
+  const bool sparse_hidden_;
   ExpertLoader loader_;
   AlignedBuffer memory_;
   const std::size_t widest_;     // slot of an expert
@@ -316,7 +318,8 @@ void CachedExpertStore::repack(std::span<const std::uint32_t> indices, Compute& 
     std::byte* const slot = memory_.data() + want.copy.extent.offset;
     for (WeightMatrix* matrix : {&expert.gate, &expert.up, &expert.down}) {
       if (matrix->layout != WeightLayout::kRows) continue;  // its bytes may be another's too
-      repack_tasks_.push_back({matrix, slot + (matrix->data - slot)});
+      repack_tasks_.push_back(
+          {matrix, slot + (matrix->data - slot), sparse_hidden_ && matrix == &expert.down});
     }
   }
   if (returned_.empty()) return;
@@ -465,9 +468,9 @@ Result<std::unique_ptr<ExpertStore>> ExpertStore::create(const ExpertCatalogue& 
   SLUICE_ASSIGN(std::unique_ptr<CachePolicy> policy, make_cache_policy(options.policy, shape));
   SLUICE_ASSIGN(AlignedBuffer memory, AlignedBuffer::allocate(capacity));
   if (memory.size() > 0) memory.prefer_huge_pages();
-  return std::unique_ptr<ExpertStore>(
-      std::make_unique<CachedExpertStore>(catalogue, reader, std::move(loader), std::move(memory),
-                                          capacity, widest, std::move(shape), std::move(policy)));
+  return std::unique_ptr<ExpertStore>(std::make_unique<CachedExpertStore>(
+      catalogue, reader, std::move(loader), std::move(memory), capacity, widest, std::move(shape),
+      std::move(policy), options.sparse_hidden));
 }
 
 }  // namespace sluice

@@ -117,6 +117,46 @@ TEST(CpuCompute, MultipliesWhatItRepackedToTheSameBits) {
   }
 }
 
+// What meets many zeros is turned column by column, in strips of which the last is narrower.
+TEST(CpuCompute, TurnsFloatsForSparseInputs) {
+  std::mt19937 random(17);
+  for (const TensorFormat& format : tensor_formats()) {
+    SCOPED_TRACE(format.name);
+    for (const std::size_t rows : {7, 64, 150}) {
+      for (const std::size_t n_rows : {1, 5}) {
+        Product p = make_product(format.type, rows, 768, n_rows, true, false, random);
+        for (float& value : p.input.values) {
+          if (random() % 5 != 0) value = 0;
+        }
+        quantise_plainly(p.input);
+        for (std::size_t at = 0; at < n_rows * rows; ++at) {
+          p.want[at / rows * (rows + 5) + at % rows] =
+              plain_dot(p.weight.matrix, at % rows, p.input.view, at / rows).canonical;
+        }
+        for_each_compute([&](Compute& compute) {
+          OwnedMatrix weight = p.weight;
+          std::fill(p.output.begin(), p.output.end(), 9.0f);
+          MatmulTask task = p.task;
+          task.weight.data = weight.bytes.data();
+          const RepackTask repack{&task.weight, weight.bytes.data(), /*sparse_input=*/true};
+          compute.repack({&repack, 1});
+          const bool columns = format.type == TensorType::kF32 || format.type == TensorType::kF16 ||
+                               format.type == TensorType::kBF16;
+          EXPECT_EQ(task.weight.layout == WeightLayout::kColumnStrips, columns);
+          compute.matmul({&task, 1});
+          EXPECT_EQ(bits(p.output), bits(p.want));
+          std::vector<float> want(768), got(768);
+          for (std::size_t row = 0; row < rows; ++row) {
+            decode_row(p.weight.matrix, row, want.data());
+            decode_row(task.weight, row, got.data());
+            ASSERT_EQ(bits(got), bits(want)) << row;
+          }
+        });
+      }
+    }
+  }
+}
+
 // Scales go by the matrix's rows, whichever tile they are in.
 TEST(CpuCompute, MultipliesF8UnderAGridOfScales) {
   std::mt19937 random(16);

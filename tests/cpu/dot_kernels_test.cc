@@ -250,13 +250,14 @@ TEST(DotKernels, MultiplyColumnsToTheBitsOfRows) {
       for (const std::size_t columns : {1, 16, 45, 512, 1100}) {
         for (const std::size_t row_step : {1, 2}) {
           SCOPED_TRACE(tensor_format(type).name);
+          const std::size_t n_rows = random() % 2 == 0 ? 1 : 5;
           const OwnedMatrix plain = random_matrix(tensor_format(type), rows, columns, random);
           const OwnedMatrix stored = in_columns(plain, row_step, 2 * rows + 3);
           const OwnedActivations x = random_activations(3, columns, false, random);
           const std::vector<std::uint32_t> index = {2, 0, 2, 1, 0};
           for (const TestedKernels& tested : tested_kernels()) {
             AlignedBuffer scratch = AlignedBuffer::allocate(kDotScratchBytes).value();
-            std::vector<float> output(index.size() * rows);
+            std::vector<float> output(n_rows * rows);
             DotTile tile;
             tile.format = stored.matrix.format;
             tile.weight = stored.matrix.data;
@@ -267,7 +268,7 @@ TEST(DotKernels, MultiplyColumnsToTheBitsOfRows) {
             tile.columns = columns;
             tile.values = x.view.values;
             tile.row_index = index.data();
-            tile.n_rows = index.size();
+            tile.n_rows = n_rows;
             tile.output = output.data();
             tile.output_stride = rows;
             tested.kernels->dot(tile, scratch.data());
@@ -333,6 +334,51 @@ TEST(DotKernels, MultiplyF8CodesByTheirBlocksScales) {
           decode_row(matrix.floats.matrix, row, want.data());
           decode_row(matrix.codes.matrix, row, got.data());
           ASSERT_EQ(std::memcmp(got.data(), want.data(), columns * sizeof(float)), 0) << row;
+        }
+      }
+    }
+  }
+}
+
+// Weights in strips of columns are not read where the activation is zero, and the bits are those of
+// all terms.
+TEST(DotKernels, SkipZerosToTheBitsOfAllTerms) {
+  std::mt19937 random(79);
+  for (const TensorType type : {TensorType::kF32, TensorType::kF16, TensorType::kBF16}) {
+    for (const std::size_t rows : {1, 16, 50, 64}) {
+      for (const std::size_t columns : {1, 45, 512, 1100}) {
+        for (const unsigned percent : {30, 60, 90, 100}) {
+          SCOPED_TRACE(tensor_format(type).name);
+          const OwnedMatrix plain = random_matrix(tensor_format(type), rows, columns, random);
+          const OwnedMatrix stored = in_columns(plain, 1, rows);
+          OwnedActivations x = random_activations(1, columns, false, random);
+          for (float& value : x.values) {
+            if (random() % 100 < percent) value = random() % 2 != 0 ? 0.0f : -0.0f;
+            // So small that products vanish, with either sign.
+            if (random() % 20 == 0) value *= 1e-38f;
+          }
+          for (const TestedKernels& tested : tested_kernels()) {
+            AlignedBuffer scratch = AlignedBuffer::allocate(kDotScratchBytes).value();
+            std::vector<float> output(rows);
+            DotTile tile;
+            tile.format = stored.matrix.format;
+            tile.weight = stored.matrix.data;
+            tile.layout = WeightLayout::kColumns;
+            tile.column_stride = rows;
+            tile.weight_rows = rows;
+            tile.columns = columns;
+            tile.values = x.view.values;
+            tile.n_rows = 1;
+            tile.output = output.data();
+            tile.output_stride = rows;
+            tested.kernels->dot(tile, scratch.data());
+            for (std::size_t row = 0; row < rows; ++row) {
+              ASSERT_EQ(
+                  std::bit_cast<std::uint32_t>(output[row]),
+                  std::bit_cast<std::uint32_t>(plain_dot(plain.matrix, row, x.view, 0).canonical))
+                  << tested.name << ", " << rows << " x " << columns << ", " << percent << " %";
+            }
+          }
         }
       }
     }
