@@ -52,8 +52,8 @@ struct Tally {
 // A product in float32 is the exact product of weights that are off by a few units in the last
 // place. So how far the reference moves when its weights do says how far float32 may be off, for
 // each model and position anew: some norms make much of a small vector. The floor is for what the
-// weights have no part in: exponentials, angles of RoPE (float32 as well: 1e-5 radians at the
-// farthest positions), sums of the residual. A mistake moves logits by 1e-3 of their size and more.
+// weights have no part in: exponentials, sums of the residual. A mistake moves some logits by 1e-3
+// of their size and more.
 constexpr double kTolerance = 8;
 constexpr double kFloor = 1e-5;
 /// Where the reference itself moves by so much of its size, nothing can be said.

@@ -59,11 +59,19 @@ ReferenceResult Trial::reference() const {
 }
 
 ReferenceResult Trial::nudged() {
+  const auto nudge = [&] { return random_.chance(0.5) ? 1 + 0x1p-22f : 1 - 0x1p-22f; };
   NamedTensors tensors = model_.tensors;
   for (auto& [name, numbers] : tensors) {
-    for (float& number : numbers) number *= random_.chance(0.5) ? 1 + 0x1p-22f : 1 - 0x1p-22f;
+    for (float& number : numbers) number *= nudge();
   }
-  return run_reference(model_.description, tensors, tokens_, tokens_.size());
+  ModelDescription description = model_.description;
+  for (RopeDescription& rope : description.ropes) {
+    for (std::vector<double>* factors : {&rope.factors, &rope.factors_long}) {
+      factors->resize(rope.rotary_dim / 2, 1.0);
+      for (double& factor : *factors) factor *= nudge();
+    }
+  }
+  return run_reference(description, tensors, tokens_, tokens_.size());
 }
 
 Result<Trial::Run> Trial::in_one_piece() {

@@ -33,7 +33,8 @@ class Trial {
   Status open();
 
   ReferenceResult reference() const;
-  /// What a few roundings may do to it: all weights are off by 2^-22, either way.
+  /// What a few roundings may do to it: all weights, and the angles that RoPE turns
+  /// by, are off by 2^-22, either way.
   ReferenceResult nudged();
 
   struct Run {

@@ -23,8 +23,10 @@ RopeDescription random_rope(Random& random, std::uint32_t positions, std::uint32
                                           RopeScaling::kYarn, RopeScaling::kLongRope});
   if (rope.scaling != RopeScaling::kNone) rope.factor = random.real(1.5, 8);
   if (rope.scaling == RopeScaling::kYarn) {
-    rope.original_context = random.whole(16, 3000);
-    rope.beta_fast = random.real(2, 32);
+    // The ramp begins before the last pair, as in every model: what is usually computed where it
+    // does not is no interpolation.
+    rope.original_context = random.whole(16, 300);
+    rope.beta_fast = random.real(4, 32);
     rope.beta_slow = random.real(0.5, 1.5);
     rope.truncate = random.chance(0.5);
   }
