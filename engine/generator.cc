@@ -51,6 +51,10 @@ class StopFilter {
   bool stopped_ = false;
 };
 
+bool contains(const std::vector<TokenId>& ids, TokenId id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
+
 /// Makes room by starting over from the newer half of the text. Exact: the logits are those of that
 /// half as a text of its own.
 Status shift_context(Session& session, const PassOptions& pass) {
@@ -93,7 +97,7 @@ Result<Generation> generate(Session& session, const std::vector<TokenId>& prompt
   std::vector<TokenId> history = session.tokens();
   history.insert(history.end(), prompt.begin(), prompt.end());
   std::optional<Detokenizer> detokenizer;
-  if (tokenizer != nullptr) detokenizer.emplace(*tokenizer, /*continues=*/true);
+  if (tokenizer != nullptr) detokenizer.emplace(*tokenizer, /*continues=*/!options.own_text);
   StopFilter filter(options.stop);
   const auto show = [&](const std::string& text) {
     result.text += text;
@@ -125,13 +129,17 @@ Result<Generation> generate(Session& session, const std::vector<TokenId>& prompt
 
   while (result.tokens.size() < options.max_tokens) {
     SLUICE_TRY(chosen);
-    if (!options.ignore_end && tokenizer != nullptr && tokenizer->ends_generation(next)) {
+    if (!options.ignore_end && ((tokenizer != nullptr && tokenizer->ends_generation(next)) ||
+                                contains(options.end_tokens, next))) {
       result.reason = StopReason::kEndOfText;
       break;
     }
     result.tokens.push_back(next);
     history.push_back(next);
-    if (detokenizer) show(filter.push(detokenizer->push(next)));
+    if (detokenizer) {
+      const bool special = contains(options.shown_tokens, next);
+      show(filter.push(detokenizer->push(next, special)));
+    }
     if (filter.stopped()) {
       result.reason = StopReason::kStopString;
       break;

@@ -21,6 +21,10 @@ struct GenerateOptions {
                                // anew as its beginning; a prompt that does not fit is cut as if it
                                // had come token by token
   bool ignore_end = false;     // end-of-generation tokens do not end it
+  bool own_text = false;  // a text of its own and not the prompt's continuation: the space that
+                          // a tokenizer puts before a text is not shown
+  std::vector<TokenId> end_tokens = {};    // end it too, besides the tokenizer's
+  std::vector<TokenId> shown_tokens = {};  // control tokens that are shown
   PassOptions pass = {};
 };
 

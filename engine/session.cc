@@ -66,4 +66,12 @@ void Session::truncate(std::size_t length) {
   kv_.truncate(tokens_.size());
 }
 
+std::size_t Session::keep_prefix(std::span<const TokenId> text) {
+  const auto known = text.first(text.empty() ? 0 : text.size() - 1);
+  const auto [end, ignored] = std::ranges::mismatch(known, tokens_);
+  const auto length = static_cast<std::size_t>(end - known.begin());
+  truncate(length);
+  return length;
+}
+
 }  // namespace sluice

@@ -25,6 +25,9 @@ class Session {
 
   /// Forgets all but the first `length` tokens.
   void truncate(std::size_t length);
+  /// Forgets all but what `text` begins with, too, and returns its length: the rest of `text` is to
+  /// be computed, at least its last token, whose logits say how it goes on.
+  std::size_t keep_prefix(std::span<const TokenId> text);
 
   const std::vector<TokenId>& tokens() const { return tokens_; }
   std::size_t length() const { return tokens_.size(); }

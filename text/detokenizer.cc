@@ -25,8 +25,8 @@ std::string take_characters(std::string& bytes) {
 
 }  // namespace
 
-std::string Detokenizer::push(TokenId id) {
-  std::string piece = tokenizer_.piece(id);
+std::string Detokenizer::push(TokenId id, bool show_special) {
+  std::string piece = tokenizer_.piece(id, show_special);
   if (piece.empty()) return {};
   if (first_ && tokenizer_.strips_first_space() && piece.front() == ' ') piece.erase(0, 1);
   first_ = false;

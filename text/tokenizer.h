@@ -73,8 +73,9 @@ class Detokenizer {
   /// `continues`: the text goes on after another, so that its first space is wanted.
   explicit Detokenizer(const Tokenizer& tokenizer, bool continues = false)
       : tokenizer_(tokenizer), first_(!continues) {}
-  /// The text that became certain with this token; may be empty.
-  std::string push(TokenId id);
+  /// The text that became certain with this token; may be empty. `show_special`: also that of a
+  /// control token.
+  std::string push(TokenId id, bool show_special = false);
   /// What is left, an incomplete character as U+FFFD.
   std::string finish();
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -97,6 +98,65 @@ TEST_F(GeneratorTest, AFullContextStopsOrShifts) {
   ASSERT_TRUE(continued.ok());
   EXPECT_EQ(std::vector<TokenId>(shifted->tokens.begin() + 7, shifted->tokens.end()),
             continued->tokens);
+}
+
+TEST_F(GeneratorTest, MoreTokensMayEndIt) {
+  const Generation whole = run("Once upon a time", {.max_tokens = 20});
+  ASSERT_EQ(whole.tokens.size(), 20u);
+  const TokenId end = whole.tokens[7];
+  const auto first = std::find(whole.tokens.begin(), whole.tokens.end(), end);
+  const Generation cut = run("Once upon a time", {.max_tokens = 20, .end_tokens = {end}});
+  EXPECT_EQ(cut.tokens, std::vector<TokenId>(whole.tokens.begin(), first));
+  EXPECT_EQ(cut.reason, StopReason::kEndOfText);
+  const Generation on =
+      run("Once upon a time", {.max_tokens = 20, .ignore_end = true, .end_tokens = {end}});
+  EXPECT_EQ(on.tokens, whole.tokens);
+}
+
+TEST_F(GeneratorTest, ControlTokensAreShownIfAskedFor) {
+  const std::string prompt = "<|im_start|>user\nTell me a story.<|im_end|>\n<|im_start|>assistant\n";
+  const TokenId turn_end = model_.tokenizer()->encode("<|im_end|>").front();
+  GenerateOptions options{.max_tokens = 400, .ignore_end = true};
+  const Generation hidden = run(prompt, options);
+  ASSERT_NE(std::find(hidden.tokens.begin(), hidden.tokens.end(), turn_end), hidden.tokens.end())
+      << "the story has no end: the test needs another prompt";
+  EXPECT_EQ(hidden.text.find("<|im_end|>"), std::string::npos);
+  options.shown_tokens = {turn_end};
+  const Generation shown = run(prompt, options);
+  EXPECT_EQ(shown.tokens, hidden.tokens);
+  EXPECT_NE(shown.text.find("<|im_end|>"), std::string::npos);
+}
+
+TEST_F(GeneratorTest, AKeptPrefixChangesNothing) {
+  const Tokenizer& tokenizer = *model_.tokenizer();
+  const auto logits_of = [&](Session& session, std::span<const TokenId> ids) {
+    std::vector<float> last;
+    const auto sink = [&](std::size_t, std::span<const float> row) {
+      last.assign(row.begin(), row.end());
+    };
+    EXPECT_TRUE(session.eval(ids, Session::Logits::kLast, sink).ok());
+    return last;
+  };
+  const std::vector<TokenId> first = tokenizer.encode("Once upon a time there was a cat. It ran.");
+  for (const char* const text :
+       {"Once upon a time there was a dog.", "Once upon a time there was a cat. It ran.",
+        "Once upon a time there was a cat. It ran. It sat.", "Once", "A dog"}) {
+    const std::vector<TokenId> ids = tokenizer.encode(text);
+    Session session(model_), fresh(model_);
+    logits_of(session, first);
+    const std::size_t kept = session.keep_prefix(ids);
+    std::size_t common = 0;
+    while (common + 1 < ids.size() && common < first.size() && ids[common] == first[common]) {
+      ++common;
+    }
+    EXPECT_EQ(kept, common) << text;
+    EXPECT_EQ(session.length(), kept);
+    EXPECT_EQ(logits_of(session, std::span(ids).subspan(kept)), logits_of(fresh, ids)) << text;
+    EXPECT_EQ(session.tokens(), ids);
+  }
+  Session session(model_);
+  logits_of(session, first);
+  EXPECT_EQ(session.keep_prefix({}), 0u);
 }
 
 TEST_F(GeneratorTest, APromptOfNothingIsRefused) {

@@ -1,0 +1,53 @@
+#pragma once
+// How a model wants a conversation written: its chat template, and what follows from it.
+
+#include <cstddef>
+#include <ctime>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/status.h"
+#include "base/tokenizer_data.h"
+#include "text/chat_template.h"
+
+namespace sluice {
+
+/// Immutable: any number of threads may use one.
+class ChatFormat {
+ public:
+  /// `source`: Jinja. Of `tokenizer`, the texts of its special tokens are kept. Errors are those of
+  /// ChatTemplate::parse.
+  static Result<ChatFormat> create(std::string_view source, const TokenizerData& tokenizer,
+                                   const ChatTemplateLimits& limits = {});
+
+  /// The prompt for `variables`, an object with "messages". What Transformers gives to every
+  /// template is added where it is missing: "tools" and "documents" (null), "add_generation_prompt"
+  /// (false), "bos_token" and its like. Errors are those of ChatTemplate::render.
+  Result<std::string> render(nlohmann::ordered_json variables, const std::tm& now) const;
+
+  /// What the template writes between an assistant's words and the next message: how a turn ends.
+  /// White space around it is left out, but for newlines before it. Empty where it cannot be told.
+  std::string turn_end(const std::tm& now) const;
+
+  /// The assistant's message, with the keys under which templates look for its reasoning.
+  nlohmann::ordered_json answer(const std::string& text, const std::string& reasoning) const;
+
+ private:
+  ChatFormat(ChatTemplate parsed, const ChatTemplateLimits& limits)
+      : template_(std::move(parsed)), limits_(limits) {}
+
+  std::string between(const nlohmann::ordered_json& messages, const std::tm& now) const;
+
+  ChatTemplate template_;
+  ChatTemplateLimits limits_;
+  std::vector<std::pair<std::string, std::string>> tokens_;  // "bos_token" and its text …
+  bool thinking_ = false;  // reasoning is under "thinking", not "reasoning_content"
+};
+
+/// The text of an id as templates and users write it.
+std::string special_token_text(const TokenizerData& tokenizer, TokenId id);
+
+}  // namespace sluice
