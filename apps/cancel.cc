@@ -13,6 +13,7 @@ namespace sluice::apps {
 namespace {
 
 std::atomic<bool> requested{false};
+std::atomic<bool> interrupted{false};  // by Ctrl-C
 std::atomic<int> signal_number{SIGINT};
 static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free,
               "a signal handler writes them");
@@ -24,20 +25,25 @@ int event = -1;
 void on_signal(int number) {
   const int error = errno;
   signal_number.store(number);
+  if (number == SIGINT) interrupted.store(true);
   request_cancel();
   errno = error;
+}
+
+/// The second signal finds the default again; a call that waits is interrupted, not resumed.
+void handle(int number) {
+  struct sigaction action = {};
+  action.sa_handler = on_signal;
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  sigaction(number, &action, nullptr);
 }
 
 }  // namespace
 
 void cancel_on_interrupt() {
   event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  // The second signal finds the default again; a call that waits is interrupted, not resumed.
-  struct sigaction action = {};
-  action.sa_handler = on_signal;
-  action.sa_flags = static_cast<int>(SA_RESETHAND);
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
+  handle(SIGINT);
+  handle(SIGTERM);
   std::signal(SIGXFSZ, SIG_IGN);
 }
 
@@ -48,6 +54,17 @@ void request_cancel() {
 }
 
 const std::atomic<bool>& cancel_requested() { return requested; }
+
+bool forget_interrupt() {
+  if (!interrupted.exchange(false) || signal_number.load() != SIGINT) return false;
+  requested.store(false);
+  std::uint64_t count = 0;
+  [[maybe_unused]] const ssize_t drained = ::read(event, &count, sizeof count);
+  handle(SIGINT);
+  if (signal_number.load() == SIGINT) return true;
+  request_cancel();  // SIGTERM came meanwhile
+  return false;
+}
 
 int cancelled_exit_status() { return 128 + signal_number.load(); }
 

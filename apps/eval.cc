@@ -4,13 +4,12 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
-#include <cmath>
 
 #include "apps/cancel.h"
 #include "apps/options.h"
 #include "apps/report.h"
+#include "apps/score.h"
 #include "apps/text_source.h"
 #include "engine/session.h"
 
@@ -25,21 +24,6 @@ struct EvalOptions {
   bool half = false;
 };
 
-/// -log of the probability of `target`, in nats; summed in double because a vocabulary is long.
-double negative_log_likelihood(std::span<const float> logits, TokenId target) {
-  const float peak = *std::max_element(logits.begin(), logits.end());
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - peak);
-  return std::log(sum) + peak - logits[static_cast<std::size_t>(target)];
-}
-
-struct Score {
-  double nll = 0;
-  std::size_t tokens = 0;
-  /// REQUIRES: tokens != 0.
-  double perplexity() const { return std::exp(nll / static_cast<double>(tokens)); }
-};
-
 /// Every token of the window but the first is predicted; with `half`, only those after the middle
 /// count.
 Status score_window(Session& session, std::span<const TokenId> window, bool half, Score& score) {
@@ -49,8 +33,7 @@ Status score_window(Session& session, std::span<const TokenId> window, bool half
   const LogitsSink sink = [&](std::size_t row, std::span<const float> logits) {
     if (row + 1 < first_target || row + 1 >= window.size() || !sound.ok()) return;
     sound = check_logits(logits, row, session.model());
-    score.nll += negative_log_likelihood(logits, window[row + 1]);
-    ++score.tokens;
+    score.add(logits, window[row + 1]);
   };
   SLUICE_TRY(session.eval(window, Session::Logits::kAll, sink, {.cancel = &cancel_requested()}));
   return sound;
@@ -115,7 +98,7 @@ void print_result(const Evaluation& evaluation, const Model& model, bool json, b
   const Score& score = evaluation.score();
   if (json) {
     print_json({{"perplexity", score.perplexity()},
-                {"nll", score.nll / static_cast<double>(score.tokens)},
+                {"nll", score.mean()},
                 {"tokens", score.tokens},
                 {"partial", partial},
                 {"ctx", evaluation.window()},

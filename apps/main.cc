@@ -56,9 +56,10 @@ int run(int argc, char** argv) {
   bool quiet = false;
   app.add_flag("-q,--quiet", quiet, "Only warnings and errors on standard error");
   app.fallthrough();
-  const std::array verbs{sluice::apps::add_run(app),    sluice::apps::add_eval(app),
-                         sluice::apps::add_logits(app), sluice::apps::add_tokenize(app),
-                         sluice::apps::add_info(app),   sluice::apps::add_bench(app)};
+  const std::array verbs{sluice::apps::add_run(app),      sluice::apps::add_chat(app),
+                         sluice::apps::add_eval(app),     sluice::apps::add_logits(app),
+                         sluice::apps::add_tokenize(app), sluice::apps::add_info(app),
+                         sluice::apps::add_check(app),    sluice::apps::add_bench(app)};
   // The parser would only say that a verb is missing.
   if (argc > 1 && argv[1][0] != '-' &&
       app.get_subcommands([&](CLI::App* verb) { return verb->get_name() == argv[1]; }).empty()) {

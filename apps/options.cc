@@ -81,13 +81,16 @@ ModelOptions CommonOptions::model_options() const {
   return options;
 }
 
-Result<OpenedModel> open_model(const CommonOptions& common, std::uint32_t sequences) {
+Result<OpenedModel> open_model(const CommonOptions& common, std::uint32_t sequences,
+                               const OutlineCheck& check) {
   OpenedModel opened;
   SLUICE_ASSIGN(const RuntimeOptions options, common.runtime());
   SLUICE_ASSIGN(opened.runtime, Runtime::create(options));
   ModelOptions model_options = common.model_options();
   model_options.sequences = sequences;
-  SLUICE_ASSIGN(opened.model, Model::open(*opened.runtime, common.model, model_options));
+  SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(common.model));
+  if (check) SLUICE_TRY(check(outline));
+  SLUICE_ASSIGN(opened.model, Model::open(*opened.runtime, std::move(outline), model_options));
   const MemoryPlan& plan = opened.model->plan();
   spdlog::info("{}: {} of RAM: {} dense, {} KV cache ({} positions), {} for {} of experts; {}",
                common.model, format_size(opened.runtime->ram()), format_size(plan.dense),

@@ -40,7 +40,10 @@ struct OpenedModel {
   std::unique_ptr<Runtime> runtime;
   std::unique_ptr<Model> model;
 };
-Result<OpenedModel> open_model(const CommonOptions& common, std::uint32_t sequences = 1);
+/// `check` sees what is known before any weight is read, and may refuse it.
+using OutlineCheck = std::function<Status(const ModelOutline& outline)>;
+Result<OpenedModel> open_model(const CommonOptions& common, std::uint32_t sequences = 1,
+                               const OutlineCheck& check = {});
 
 /// Registers a verb; its action runs after parsing. A failed Status is printed and gives exit
 /// status 1.
@@ -51,6 +54,8 @@ struct Verb {
 };
 
 Verb add_run(CLI::App& root);
+Verb add_chat(CLI::App& root);
+Verb add_check(CLI::App& root);
 Verb add_eval(CLI::App& root);
 Verb add_logits(CLI::App& root);
 Verb add_tokenize(CLI::App& root);

@@ -77,6 +77,54 @@ Result<std::string_view> TextSource::next() {
   return part;
 }
 
+Result<std::string> TextSource::rest(std::size_t most) {
+  std::string all;
+  for (;;) {
+    SLUICE_ASSIGN(const std::string_view part, next());
+    if (part.empty()) return all;
+    all += part;
+    if (all.size() > most) {
+      return Status(ErrorCode::kInvalidArgument,
+                    fmt::format("{}: is longer than {} bytes", path_, most));
+    }
+  }
+}
+
+/// Up to and with a newline, or to the end; empty once all was given. Of a piece that is too long,
+/// no more is kept than shows it.
+Result<std::string> LineSource::piece() {
+  std::string piece;
+  for (;;) {
+    const std::size_t end = pending_.find('\n');
+    const bool whole = end != std::string::npos;
+    const std::size_t length = whole ? end + 1 : pending_.size();
+    if (piece.size() <= longest_) piece.append(pending_, 0, length);
+    pending_.erase(0, length);
+    if (whole) return piece;
+    SLUICE_ASSIGN(pending_, text_.next());
+    if (pending_.empty()) return piece;
+  }
+}
+
+Result<std::optional<std::string>> LineSource::next() {
+  std::string line;
+  for (;;) {
+    SLUICE_ASSIGN(std::string piece, this->piece());
+    if (piece.empty() && line.empty()) return std::optional<std::string>();
+    const bool ended = !piece.ends_with('\n');
+    if (!ended) piece.pop_back();
+    if (piece.ends_with('\r')) piece.pop_back();
+    const bool joined = !ended && piece.ends_with('\\');
+    if (joined) piece.back() = '\n';
+    if (line.size() <= longest_) line += piece;
+    if (joined) continue;
+    if (line.size() <= longest_) return std::optional(std::move(line));
+    return Status(
+        ErrorCode::kInvalidArgument,
+        fmt::format("{}: a line of more than {} bytes is passed over", text_.path(), longest_));
+  }
+}
+
 Result<bool> TokenSource::next(std::vector<TokenId>& ids) {
   bytes_ = {};
   if (ended_) return false;

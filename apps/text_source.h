@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,6 +28,8 @@ class TextSource {
   /// The next bytes, valid until the next call; empty at the end. kIo names the path; kCancelled
   /// after Ctrl-C.
   Result<std::string_view> next();
+  /// All that is left. kInvalidArgument, naming the path, where it is more than `most` bytes.
+  Result<std::string> rest(std::size_t most);
   /// Bytes that `next` gave.
   std::size_t taken() const { return taken_; }
   /// Of a file; 0 if it is not known.
@@ -42,6 +45,24 @@ class TextSource {
   std::string buffer_;
   std::size_t taken_ = 0;
   std::size_t size_ = 0;
+};
+
+/// The lines of a source. A backslash at the end of one joins the next to it, with the newline.
+class LineSource {
+ public:
+  /// A line, with those joined to it, may have `longest` bytes.
+  LineSource(TextSource text, std::size_t longest) : text_(std::move(text)), longest_(longest) {}
+
+  /// The next line without its end; nothing at the end of the source. Errors are those of
+  /// TextSource, and kInvalidArgument for a line that is too long: it is passed over.
+  Result<std::optional<std::string>> next();
+
+ private:
+  Result<std::string> piece();
+
+  TextSource text_;
+  const std::size_t longest_;
+  std::string pending_;
 };
 
 /// The ids of a source, some at a time. Borrows the tokenizer.

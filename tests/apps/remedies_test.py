@@ -13,6 +13,7 @@ import unittest
 
 sys.dont_write_bytecode = True
 from command import MODEL, ROOT, SLUICE, STORY, sluice, sluice_json  # noqa: E402
+from gguf_patch import F32, Gguf  # noqa: E402
 
 
 class ContextShift(unittest.TestCase):
@@ -99,44 +100,11 @@ class Remedies(unittest.TestCase):
 class NotANumber(unittest.TestCase):
     def damaged(self, folder):
         """The bundled model with a last norm that is not a number."""
-        data = bytearray(pathlib.Path(MODEL).read_bytes())
-        # A tensor's entry in the header: name, dimensions, their sizes, type, offset into the data.
-        at = data.index(b"output_norm.weight") + len(b"output_norm.weight")
-        dimensions, size, kind, offset = struct.unpack_from("<IQIQ", data, at)
-        self.assertEqual((dimensions, kind), (1, 0))  # F32
-        struct.pack_into(f"<{size}f", data, self.data_start(data) + offset, *[float("nan")] * size)
-        path = pathlib.Path(folder) / "damaged.gguf"
-        path.write_bytes(data)
-        return str(path)
-
-    def data_start(self, data):
-        tensors, settings = struct.unpack_from("<QQ", data, 8)
-        at = 24
-        sizes = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-
-        def string(at):
-            return at + 8 + struct.unpack_from("<Q", data, at)[0]
-
-        def value(kind, at):
-            if kind == 8:
-                return string(at)
-            if kind != 9:
-                return at + sizes[kind]
-            element, count = struct.unpack_from("<IQ", data, at)
-            at += 12
-            if element != 8:
-                return at + count * sizes[element]
-            for _ in range(count):
-                at = string(at)
-            return at
-
-        for _ in range(settings):
-            at = string(at)
-            at = value(struct.unpack_from("<I", data, at)[0], at + 4)
-        for _ in range(tensors):
-            at = string(at)
-            at += 4 + 8 * struct.unpack_from("<I", data, at)[0] + 12
-        return (at + 31) // 32 * 32
+        model = Gguf(MODEL)
+        (size,), kind, offset = model.tensors["output_norm.weight"]
+        self.assertEqual(kind, F32)
+        struct.pack_into(f"<{size}f", model.data, offset, *[float("nan")] * size)
+        return model.write(pathlib.Path(folder) / "damaged.gguf")
 
     def test_every_verb_says_so(self):
         with tempfile.TemporaryDirectory() as folder:

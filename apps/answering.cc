@@ -1,0 +1,144 @@
+#include "apps/answering.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <limits>
+
+#include "apps/cancel.h"
+
+namespace sluice::apps {
+namespace {
+
+constexpr double kMostTemperature = 100.0;
+
+const char* name_of(StopReason reason) {
+  switch (reason) {
+    case StopReason::kEndOfText:
+      return "end_of_text";
+    case StopReason::kStopString:
+      return "stop";
+    case StopReason::kMaxTokens:
+      return "length";
+    case StopReason::kContextFull:
+      return "context_full";
+    case StopReason::kCancelled:
+      return "cancelled";
+  }
+  return "";
+}
+
+}  // namespace
+
+/// What the checkpoint recommends, where the user said nothing and it is what an option would
+/// accept.
+void AnswerOptions::take_recommended(const Checkpoint& checkpoint) {
+  const auto recommended = [&](const char* key, const char* option, double most, auto& value) {
+    if (app_->count(option) != 0) return;
+    const auto setting = checkpoint.real(key);
+    if (setting.ok() && !setting->has_value()) return;
+    if (setting.ok() && **setting >= 0 && **setting <= most) {  // not so for what is no number
+      value = static_cast<std::remove_reference_t<decltype(value)>>(**setting);
+      return;
+    }
+    const std::string wrong =
+        setting.ok() ? fmt::format("is {}, outside 0 to {}", **setting, most) : "is not a number";
+    spdlog::warn("the model's setting '{}' {}: {} is used instead ({} sets it)", key, wrong, value,
+                 option);
+  };
+  SamplerOptions& sampling = generate.sampling;
+  recommended("sampling.temperature", "--temp", kMostTemperature, sampling.temperature);
+  recommended("sampling.top_k", "--top-k", std::numeric_limits<std::uint32_t>::max(),
+              sampling.top_k);
+  recommended("sampling.top_p", "--top-p", 1.0, sampling.top_p);
+}
+
+Result<OpenedModel> AnswerOptions::open(const OutlineCheck& check) {
+  const OutlineCheck reads_texts = [&](const ModelOutline& outline) {
+    if (outline.tokenizer == nullptr) {
+      return Status(ErrorCode::kUnsupported,
+                    fmt::format("{}: a prompt cannot be read: {}; try 'logits' or 'bench'",
+                                common.model, outline.no_tokenizer));
+    }
+    return check ? check(outline) : Status();
+  };
+  SLUICE_ASSIGN(OpenedModel opened, open_model(common, 1, reads_texts));
+  take_recommended(opened.model->checkpoint());
+  generate.pass.cancel = &cancel_requested();
+  return opened;
+}
+
+void AnswerOptions::add_to(CLI::App& app) {
+  app_ = &app;
+  common.add_to(app, true);
+  app.add_option("-n,--n", generate.max_tokens, "Most tokens to write")
+      ->check(kUnsigned32)
+      ->capture_default_str();
+  SamplerOptions& sampling = generate.sampling;
+  sampling = {.temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f};
+  app.add_option("--temp", sampling.temperature,
+                 "Temperature; 0 is greedy (default: the model's, else 0.8)")
+      ->check(CLI::Range(0.0, kMostTemperature) & kFinite);
+  app.add_option("--top-k", sampling.top_k,
+                 "Keep the k best; 0 keeps all (default: the model's, else 40)")
+      ->check(kUnsigned32);
+  app.add_option("--top-p", sampling.top_p,
+                 "Keep the most probable up to this sum (default: the model's, else 0.95)")
+      ->check(CLI::Range(0.0, 1.0) & kFinite);
+  app.add_option("--min-p", sampling.min_p,
+                 "Keep those at least this times as probable as the best")
+      ->check(CLI::Range(0.0, 1.0) & kFinite)
+      ->capture_default_str();
+  app.add_option("--repeat-penalty", sampling.repeat_penalty, "Divide the logits of recent tokens")
+      ->check(CLI::Range(0.01, 100.0) & kFinite)
+      ->capture_default_str();
+  app.add_option("--seed", sampling.seed, "Of the random draws; the same seed gives the same text")
+      ->capture_default_str();
+  app.add_option("--stop", generate.stop, "End before this text (may be given several times)")
+      ->allow_extra_args(false)
+      ->check([](const std::string& text) {
+        return text.empty() ? std::string("an empty text would end at once") : std::string();
+      });
+  app.add_flag("--ctx-shift", generate.context_shift,
+               "When the context is full, go on from its newer half");
+  app.add_flag("--ignore-eos", generate.ignore_end, "Go on after the model ends its text");
+}
+
+nlohmann::json generation_json(const Generation& generation) {
+  const auto rate = [](std::size_t tokens, double seconds) {
+    return seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0;
+  };
+  return {{"text", generation.text},
+          {"tokens", generation.tokens},
+          {"prompt_tokens", generation.prompt_tokens},
+          {"finish_reason", name_of(generation.reason)},
+          {"timings",
+           {{"prefill_tok_s", rate(generation.prompt_tokens, generation.prefill_seconds)},
+            {"decode_tok_s", rate(generation.decoded, generation.decode_seconds)},
+            {"first_token_ms", generation.first_token_seconds * 1e3}}}};
+}
+
+std::string speed_of(const Generation& generation) {
+  const double speed = generation.decode_seconds > 0
+                           ? static_cast<double>(generation.decoded) / generation.decode_seconds
+                           : 0.0;
+  return fmt::format("{} tokens in {:.2f} s; then {:.1f} tokens/s", generation.prompt_tokens,
+                     generation.prefill_seconds, speed);
+}
+
+void warn_if_full(const Generation& generation, const Model& model) {
+  if (generation.reason != StopReason::kContextFull) return;
+  spdlog::warn(
+      "stopped: the context of {} positions is full; open a larger one (--ctx) or let it shift "
+      "(--ctx-shift)",
+      model.plan().context);
+}
+
+void write_text(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  if (std::fflush(stdout) != 0) request_cancel();
+}
+
+}  // namespace sluice::apps

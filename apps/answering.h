@@ -1,0 +1,38 @@
+#pragma once
+// What the verbs share that let a model write: options, the model opened for texts, the report.
+
+#include <string>
+#include <string_view>
+
+#include "apps/options.h"
+#include "apps/report.h"
+#include "engine/generator.h"
+
+namespace sluice::apps {
+
+struct AnswerOptions {
+  CommonOptions common;
+  GenerateOptions generate;
+
+  /// Registers all of them, those of CommonOptions too.
+  void add_to(CLI::App& app);
+  /// Opens the model, which must be able to read texts, and takes what it recommends for options
+  /// that were not given.
+  Result<OpenedModel> open(const OutlineCheck& check = {});
+
+ private:
+  void take_recommended(const Checkpoint& checkpoint);
+
+  CLI::App* app_ = nullptr;
+};
+
+/// {"text","tokens","prompt_tokens","finish_reason","timings"}
+nlohmann::json generation_json(const Generation& generation);
+/// "12 tokens in 0.10 s; then 45.1 tokens/s", of the prompt and then the answer.
+std::string speed_of(const Generation& generation);
+/// Says so where the answer ended with the context.
+void warn_if_full(const Generation& generation, const Model& model);
+/// Standard output, at once. Nobody to write for is a reason to stop; main reports it.
+void write_text(std::string_view text);
+
+}  // namespace sluice::apps
