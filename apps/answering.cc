@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <limits>
@@ -137,6 +139,18 @@ void warn_if_full(const Generation& generation, const Model& model) {
 }
 
 void write_text(std::string_view text) {
+  // Not through stdio, to which a write that a signal interrupts is a broken stream.
+  while (!text.empty()) {
+    const ssize_t count = ::write(STDOUT_FILENO, text.data(), text.size());
+    if (count >= 0) {
+      text.remove_prefix(static_cast<std::size_t>(count));
+    } else if (errno != EINTR) {
+      break;
+    } else if (cancel_requested().load()) {
+      return;
+    }
+  }
+  // What cannot be written stdio cannot write either, and remembers it.
   std::fwrite(text.data(), 1, text.size(), stdout);
   if (std::fflush(stdout) != 0) request_cancel();
 }

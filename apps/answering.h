@@ -32,7 +32,8 @@ nlohmann::json generation_json(const Generation& generation);
 std::string speed_of(const Generation& generation);
 /// Says so where the answer ended with the context.
 void warn_if_full(const Generation& generation, const Model& model);
-/// Standard output, at once. Nobody to write for is a reason to stop; main reports it.
+/// Standard output, at once. Nobody to write for is a reason to stop; main reports it. What Ctrl-C
+/// keeps from being written is dropped.
 void write_text(std::string_view text);
 
 }  // namespace sluice::apps
