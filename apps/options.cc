@@ -9,6 +9,7 @@
 
 #include "apps/printable.h"
 #include "base/size.h"
+#include "base/system_memory.h"
 
 namespace sluice::apps {
 namespace {
@@ -81,11 +82,24 @@ ModelOptions CommonOptions::model_options() const {
   return options;
 }
 
+namespace {
+
+/// A budget beyond what there is holds until it is used: then the kernel ends the process.
+void warn_of_ram(std::uint64_t ram) {
+  const auto memory = system_memory();
+  if (!memory.ok() || ram <= memory->available) return;
+  spdlog::warn("--ram {} is more than the {} that this process can get ({}): it may be killed",
+               format_size(ram), format_size(memory->available), memory->limited_by);
+}
+
+}  // namespace
+
 Result<OpenedModel> open_model(const CommonOptions& common, std::uint32_t sequences,
                                const OutlineCheck& check) {
   OpenedModel opened;
   SLUICE_ASSIGN(const RuntimeOptions options, common.runtime());
   SLUICE_ASSIGN(opened.runtime, Runtime::create(options));
+  warn_of_ram(options.ram);
   ModelOptions model_options = common.model_options();
   model_options.sequences = sequences;
   SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(common.model));

@@ -82,6 +82,12 @@ class Remedies(unittest.TestCase):
             self.assertIn(f"{own} positions".encode(), done.stderr)
             self.assertEqual(b"", sluice(verb[0], MODEL, *verb[1:], "-q", "--ctx", own).stderr)
 
+    def test_a_budget_beyond_what_there_is_is_warned_of(self):
+        for ram, warned in (("64M", False), ("1000T", True)):
+            done = sluice("run", MODEL, "-p", "Once", "-n", 1, "--ctx", 64, "--ram", ram)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(b"is more than the" in done.stderr, warned, done.stderr)
+
     def test_wrong_values_name_the_range(self):
         for option in ("--top-k", "-n", "--batch"):
             self.expect(2, ["-1", "0 to 4294967295" if option != "-n" else "0"], "run", MODEL, "-p", "x", option, "-1")
