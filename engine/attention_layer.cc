@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/canonical.h"
+#include "engine/tasks.h"
 
 namespace sluice {
 
@@ -44,12 +45,8 @@ void AttentionLayer::run(std::uint32_t layer, const AttentionWeights& weights,
     }
   }
   compute_.quantise(attended, n);
-  const MatmulTask output{.weight = weights.output,
-                          .input = attended,
-                          .n_rows = n,
-                          .output = scratch_.block_output,
-                          .output_stride = model_.hidden,
-                          .bias = weights.output_bias};
+  const MatmulTask output =
+      product(weights.output, attended, n, scratch_.block_output, weights.output_bias);
   compute_.matmul({&output, 1});
 }
 
@@ -57,12 +54,7 @@ void AttentionLayer::project(const AttentionDescription& shape, const AttentionW
                              std::size_t rows) {
   const std::size_t k_width = std::size_t{shape.kv_heads} * shape.head_dim;
   const auto task = [&](const WeightMatrix& weight, const float* bias, float* output) {
-    return MatmulTask{.weight = weight,
-                      .input = scratch_.normed,
-                      .n_rows = rows,
-                      .output = output,
-                      .output_stride = weight.rows,
-                      .bias = bias};
+    return product(weight, scratch_.normed, rows, output, bias);
   };
   const std::array projections{
       task(weights.q, weights.q_bias, shape.output_gate ? scratch_.projected : scratch_.q),
@@ -122,17 +114,23 @@ void AttentionLayer::norm_and_turn(const AttentionDescription& shape,
   }
 }
 
-/// RMS norm of vectors that lie one after the other.
-void AttentionLayer::norm_heads(float* values, const float* weight, std::size_t columns,
-                                std::size_t vectors) {
+/// RMS norm, in place, of the beginnings of vectors that are `stride` apart.
+void AttentionLayer::norm(float* values, std::size_t stride, const float* weight, float epsilon,
+                          std::size_t columns, std::size_t vectors) {
   compute_.norm({.x = values,
-                 .x_stride = columns,
+                 .x_stride = stride,
                  .weight = weight,
-                 .epsilon = model_.norm_epsilon,
+                 .epsilon = epsilon,
                  .out = values,
-                 .out_stride = columns,
+                 .out_stride = stride,
                  .rows = vectors,
                  .columns = columns});
+}
+
+/// The same of vectors that lie one after the other.
+void AttentionLayer::norm_heads(float* values, const float* weight, std::size_t columns,
+                                std::size_t vectors) {
+  norm(values, columns, weight, model_.norm_epsilon, columns, vectors);
 }
 
 /// x: `[rows, heads, head_dim]`, of which each head's first dimensions turn.
@@ -156,37 +154,20 @@ void AttentionLayer::project_latent(const AttentionDescription& shape,
   const std::size_t rank = latent.kv_rank, plain = latent.plain_dim;
   const std::size_t turning = shape.head_dim - plain;
   const std::size_t key_dim = rank + turning;
-  const auto task = [&](const WeightMatrix& weight, const Activations& input, float* output) {
-    return MatmulTask{.weight = weight,
-                      .input = input,
-                      .n_rows = rows,
-                      .output = output,
-                      .output_stride = weight.rows};
-  };
-  const auto norm = [&](float* values, std::size_t stride, const float* weight,
-                        std::size_t columns) {
-    compute_.norm({.x = values,
-                   .x_stride = stride,
-                   .weight = weight,
-                   .epsilon = latent.norm_epsilon,
-                   .out = values,
-                   .out_stride = stride,
-                   .rows = rows,
-                   .columns = columns});
-  };
   const bool narrow = latent.q_rank != 0;
   const Activations& middle = narrow ? scratch_.narrow_query : scratch_.normed;
-  const std::array first{task(weights.latent.kv, scratch_.normed, scratch_.k),
-                         task(narrow ? weights.latent.q_a : weights.q, scratch_.normed,
-                              narrow ? scratch_.narrow_query.values : scratch_.projected)};
+  const std::array first{product(weights.latent.kv, scratch_.normed, rows, scratch_.k),
+                         product(narrow ? weights.latent.q_a : weights.q, scratch_.normed, rows,
+                                 narrow ? scratch_.narrow_query.values : scratch_.projected)};
   compute_.matmul(first);
   if (narrow) {
-    norm(middle.values, latent.q_rank, weights.latent.q_norm, latent.q_rank);
+    norm(middle.values, latent.q_rank, weights.latent.q_norm, latent.norm_epsilon, latent.q_rank,
+         rows);
     compute_.quantise(middle, rows);
-    const MatmulTask second = task(weights.q, middle, scratch_.projected);
+    const MatmulTask second = product(weights.q, middle, rows, scratch_.projected);
     compute_.matmul({&second, 1});
   }
-  norm(scratch_.k, key_dim, weights.latent.kv_norm, rank);
+  norm(scratch_.k, key_dim, weights.latent.kv_norm, latent.norm_epsilon, rank, rows);
   turn(shape, scratch_.k + rank, rows, 1, key_dim);
 
   // What does not turn of a query goes through its head's matrix, the rest comes after that.

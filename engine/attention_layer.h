@@ -33,6 +33,8 @@ class AttentionLayer {
   void split_gates(const AttentionDescription& shape, std::size_t rows);
   void norm_and_turn(const AttentionDescription& shape, const AttentionWeights& weights,
                      std::size_t rows);
+  void norm(float* values, std::size_t stride, const float* weight, float epsilon,
+            std::size_t columns, std::size_t vectors);
   void norm_heads(float* values, const float* weight, std::size_t columns, std::size_t vectors);
   void turn(const AttentionDescription& shape, float* x, std::size_t rows, std::size_t heads,
             std::size_t head_dim);

@@ -2,26 +2,20 @@
 
 #include <array>
 
+#include "engine/tasks.h"
+
 namespace sluice {
 
 void DeltaNetLayer::run(std::uint32_t layer, const DeltaNetWeights& weights,
                         std::span<const Row> rows) {
   const DeltaNetShape& shape = model_.delta_net;
   const std::size_t n = rows.size();
-  const auto task = [&](const WeightMatrix& weight, const Activations& input, float* output) {
-    return MatmulTask{.weight = weight,
-                      .input = input,
-                      .n_rows = n,
-                      .output = output,
-                      .output_stride = weight.rows};
-  };
   // How much of the past is kept is decided by few numbers: in float32, as a router's.
-  Activations exact = scratch_.normed;
-  exact.codes = nullptr;
-  const std::array inputs{task(weights.qkv, scratch_.normed, scratch_.projected),
-                          task(weights.gate, scratch_.normed, scratch_.gate),
-                          task(weights.alpha, exact, scratch_.alpha),
-                          task(weights.beta, exact, scratch_.beta)};
+  const Activations exact = in_float32(scratch_.normed);
+  const std::array inputs{product(weights.qkv, scratch_.normed, n, scratch_.projected),
+                          product(weights.gate, scratch_.normed, n, scratch_.gate),
+                          product(weights.alpha, exact, n, scratch_.alpha),
+                          product(weights.beta, exact, n, scratch_.beta)};
   compute_.matmul(inputs);
   for (std::size_t row = 0; row < n; ++row) {
     scratch_.states[row] = rows[row].sequence->state(layer);
@@ -42,7 +36,7 @@ void DeltaNetLayer::run(std::uint32_t layer, const DeltaNetWeights& weights,
                       .norm_epsilon = model_.norm_epsilon,
                       .out = gated.values});
   compute_.quantise(gated, n);
-  const MatmulTask output = task(weights.output, gated, scratch_.block_output);
+  const MatmulTask output = product(weights.output, gated, n, scratch_.block_output);
   compute_.matmul({&output, 1});
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/canonical.h"
 #include "base/strip_layout.h"
+#include "engine/tasks.h"
 
 namespace sluice {
 
@@ -164,13 +165,9 @@ void ForwardPass::write_logits(std::span<const Row> rows, const LogitsSink& sink
   for (std::size_t row = 0; row < rows.size(); ++row) {
     if (rows[row].wants_logits) wanted[count++] = static_cast<std::uint32_t>(row);
     if (count == 0 || (count < wanted.size() && row + 1 < rows.size())) continue;
-    const MatmulTask head{.weight = weights_.head(),
-                          .input = scratch_.normed,
-                          .row_index = wanted.data(),
-                          .n_rows = count,
-                          .output = scratch_.logits,
-                          .output_stride = model_.vocabulary,
-                          .bias = weights_.head_bias()};
+    MatmulTask head =
+        product(weights_.head(), scratch_.normed, count, scratch_.logits, weights_.head_bias());
+    head.row_index = wanted.data();
     compute_.matmul({&head, 1});
     finish_logits(count);
     for (std::size_t i = 0; i < count; ++i) {

@@ -75,7 +75,7 @@ struct RopeDescription {
   bool truncate = true;           // YaRN's ramp ends at whole pairs
   double attention_factor = 1.0;  // multiplies cosine and sine
   double attention_factor_long = 1.0;
-  std::vector<double> factors = {};  // [rotary_dim / 2], dividing the frequencies; empty: none
+  std::vector<double> factors = {};       // [rotary_dim / 2], dividing the frequencies; empty: none
   std::vector<double> factors_long = {};  // of kLongRope, for contexts beyond the original
 
   bool operator==(const RopeDescription&) const = default;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/canonical.h"
+#include "engine/tasks.h"
 
 namespace sluice {
 namespace {
@@ -11,20 +12,6 @@ namespace {
 constexpr std::uint32_t kNotWanted = ~0u;
 
 }  // namespace
-
-FfnTask network_task(const ModelDescription& model, const FfnWeights& weights,
-                     const Scratch& scratch, std::size_t rows, float* output) {
-  return {.gate = weights.gate,
-          .up = weights.up,
-          .down = weights.down,
-          .activation = model.activation,
-          .alpha = model.swiglu_alpha,
-          .limit = model.swiglu_limit,
-          .input = scratch.normed,
-          .n_rows = rows,
-          .hidden = narrowed(scratch.dense_hidden, weights.gate.rows),
-          .output = output};
-}
 
 MoeLayer::MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore& store,
                    Scratch& scratch)
@@ -42,14 +29,8 @@ MoeLayer::MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore&
 void MoeLayer::score(const RouterWeights& weights, const Activations& input, std::size_t rows) {
   // The router decides what is read from disk: its scores are float32 even where the rest of the
   // layer is 8-bit.
-  Activations exact = input;
-  exact.codes = nullptr;
-  const MatmulTask scores{.weight = weights.matrix,
-                          .input = exact,
-                          .n_rows = rows,
-                          .output = scratch_.scores,
-                          .output_stride = model_.router.experts,
-                          .bias = weights.bias};
+  const MatmulTask scores =
+      product(weights.matrix, in_float32(input), rows, scratch_.scores, weights.bias);
   compute_.matmul({&scores, 1});
 }
 
@@ -181,20 +162,16 @@ FfnTask MoeLayer::expert_task(std::uint32_t wanted, const ExpertBiases& biases) 
   const auto bias_of = [&](const float* all, std::size_t width) {
     return all == nullptr ? nullptr : all + wanted_[wanted] * width;
   };
-  return {.gate = expert.gate,
-          .up = expert.up,
-          .down = expert.down,
-          .activation = model_.activation,
-          .alpha = model_.swiglu_alpha,
-          .limit = model_.swiglu_limit,
-          .gate_bias = bias_of(biases.gate, model_.expert_ffn),
-          .up_bias = bias_of(biases.up, model_.expert_ffn),
-          .down_bias = bias_of(biases.down, model_.hidden),
-          .input = scaled ? slice_rows(scratch_.expert_input, first, rows) : scratch_.normed,
-          .row_index = scaled ? nullptr : scratch_.grouped_rows + first,
-          .n_rows = rows,
-          .hidden = slice_rows(scratch_.expert_hidden, first, rows),
-          .output = scratch_.expert_outputs + first * model_.hidden};
+  FfnTask task = ffn_task(model_, expert.gate, expert.up, expert.down);
+  task.gate_bias = bias_of(biases.gate, model_.expert_ffn);
+  task.up_bias = bias_of(biases.up, model_.expert_ffn);
+  task.down_bias = bias_of(biases.down, model_.hidden);
+  task.input = scaled ? slice_rows(scratch_.expert_input, first, rows) : scratch_.normed;
+  task.row_index = scaled ? nullptr : scratch_.grouped_rows + first;
+  task.n_rows = rows;
+  task.hidden = slice_rows(scratch_.expert_hidden, first, rows);
+  task.output = scratch_.expert_outputs + first * model_.hidden;
+  return task;
 }
 
 void MoeLayer::combine(const LayerWeights& weights, std::size_t rows) {
@@ -202,13 +179,8 @@ void MoeLayer::combine(const LayerWeights& weights, std::size_t rows) {
   const std::size_t hidden = model_.hidden;
   const bool gated = weights.shared_gate.format != nullptr;
   if (gated) {
-    Activations input = scratch_.normed;
-    input.codes = nullptr;
-    const MatmulTask gate{.weight = weights.shared_gate,
-                          .input = input,
-                          .n_rows = rows,
-                          .output = scratch_.shared_weight,
-                          .output_stride = 1};
+    const MatmulTask gate =
+        product(weights.shared_gate, in_float32(scratch_.normed), rows, scratch_.shared_weight);
     compute_.matmul({&gate, 1});
   }
   for (std::size_t row = 0; row < rows; ++row) {

@@ -16,10 +16,6 @@
 
 namespace sluice {
 
-/// A network that every row uses: output `[rows, hidden]` from scratch.normed.
-FfnTask network_task(const ModelDescription& model, const FfnWeights& weights,
-                     const Scratch& scratch, std::size_t rows, float* output);
-
 /// Holds the lists that a visit needs, so that a decode step allocates nothing. One per forward
 /// pass.
 class MoeLayer {
