@@ -120,8 +120,7 @@ Status bench(BenchOptions& options) {
   if (options.prompt + options.decode == 0)
     return Status(ErrorCode::kInvalidArgument, "-p 0 and -n 0 leave nothing to measure");
   if (options.common.context == 0) options.common.context = options.prompt + options.decode;
-  SLUICE_ASSIGN(const RuntimeOptions runtime_options, options.common.runtime());
-  SLUICE_ASSIGN(const std::unique_ptr<Runtime> runtime, Runtime::create(runtime_options));
+  SLUICE_ASSIGN(const std::unique_ptr<Runtime> runtime, options.common.create_runtime());
   Ceilings ceilings;
   if (!options.no_ceilings) {
     SLUICE_ASSIGN(const Checkpoint checkpoint, open_checkpoint(options.common.model));

@@ -110,15 +110,11 @@ Result<double> measure_disk(Runtime& runtime, const Checkpoint& checkpoint) {
   // A ceiling is the best that was seen. Shared and virtual disks differ by a factor of three from
   // one moment to the next, so it ends when more rounds find nothing better.
   std::mt19937_64 random(1);
-  double best = 0;
-  for (int round = 0, since_best = 0; round < 8 && since_best < 3; ++round, ++since_best) {
-    const Result<double> rate = read_at_random(reader, file, memory.data(), random);
-    if (!rate.ok()) {
-      reader.forget_memory(span);
-      return rate.status();
-    }
-    if (*rate > best * 1.02) since_best = -1;
-    best = std::max(best, *rate);
+  Result<double> best = 0.0;
+  for (int round = 0, since_best = 0; round < 8 && since_best < 3 && best.ok(); ++round) {
+    Result<double> rate = read_at_random(reader, file, memory.data(), random);
+    since_best = rate.ok() && *rate > *best * 1.02 ? 0 : since_best + 1;
+    if (!rate.ok() || *rate > *best) best = std::move(rate);
   }
   reader.forget_memory(span);
   return best;

@@ -141,8 +141,7 @@ Status check_model(Model& model, Report& report) {
 }
 
 Status check(const CommonOptions& common) {
-  SLUICE_ASSIGN(const RuntimeOptions runtime_options, common.runtime());
-  SLUICE_ASSIGN(const std::unique_ptr<Runtime> runtime, Runtime::create(runtime_options));
+  SLUICE_ASSIGN(const std::unique_ptr<Runtime> runtime, common.create_runtime());
   Report report(common.json);
   auto outline = ModelOutline::open(common.model);
   if (!outline.ok()) {

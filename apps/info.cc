@@ -63,8 +63,7 @@ nlohmann::json description_json(const ModelDescription& model) {
 
 /// Memory and reader, once the model is understood.
 Status add_needs(const CommonOptions& common, const ModelOutline& outline, nlohmann::json& json) {
-  SLUICE_ASSIGN(const RuntimeOptions runtime_options, common.runtime());
-  SLUICE_ASSIGN(const std::unique_ptr<Runtime> runtime, Runtime::create(runtime_options));
+  SLUICE_ASSIGN(const std::unique_ptr<Runtime> runtime, common.create_runtime());
   SLUICE_ASSIGN(const std::vector<FileIndex> files,
                 open_files(outline.checkpoint, runtime->reader()));
   const ModelOptions options = common.model_options();

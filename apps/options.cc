@@ -25,6 +25,14 @@ std::string part_of_a_folder(const std::string& model) {
       fmt::format("{} is part of a Hugging Face folder: give the folder, {}", model, folder));
 }
 
+/// A budget beyond what there is holds until it is used: then the kernel ends the process.
+void warn_of_ram(std::uint64_t ram) {
+  const auto memory = system_memory();
+  if (!memory.ok() || ram <= memory->available) return;
+  spdlog::warn("--ram {} is more than the {} that this process can get ({}): it may be killed",
+               format_size(ram), format_size(memory->available), memory->limited_by);
+}
+
 }  // namespace
 
 void CommonOptions::add_to(CLI::App& app, bool runs_the_model) {
@@ -61,15 +69,16 @@ void CommonOptions::add_to(CLI::App& app, bool runs_the_model) {
   app.add_flag("--stats", stats, "Say at the end where time and bytes went (standard error)");
 }
 
-Result<RuntimeOptions> CommonOptions::runtime() const {
+Result<std::unique_ptr<Runtime>> CommonOptions::create_runtime() const {
   RuntimeOptions options;
   options.threads = threads;
   if (!ram.empty()) {
     auto bytes = parse_size(ram);
     if (!bytes.ok()) return bytes.status().with_context("--ram");
     options.ram = *bytes;
+    warn_of_ram(*bytes);
   }
-  return options;
+  return Runtime::create(options);
 }
 
 ModelOptions CommonOptions::model_options() const {
@@ -82,24 +91,10 @@ ModelOptions CommonOptions::model_options() const {
   return options;
 }
 
-namespace {
-
-/// A budget beyond what there is holds until it is used: then the kernel ends the process.
-void warn_of_ram(std::uint64_t ram) {
-  const auto memory = system_memory();
-  if (!memory.ok() || ram <= memory->available) return;
-  spdlog::warn("--ram {} is more than the {} that this process can get ({}): it may be killed",
-               format_size(ram), format_size(memory->available), memory->limited_by);
-}
-
-}  // namespace
-
 Result<OpenedModel> open_model(const CommonOptions& common, std::uint32_t sequences,
                                const OutlineCheck& check) {
   OpenedModel opened;
-  SLUICE_ASSIGN(const RuntimeOptions options, common.runtime());
-  SLUICE_ASSIGN(opened.runtime, Runtime::create(options));
-  warn_of_ram(options.ram);
+  SLUICE_ASSIGN(opened.runtime, common.create_runtime());
   ModelOptions model_options = common.model_options();
   model_options.sequences = sequences;
   SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(common.model));

@@ -31,7 +31,8 @@ struct CommonOptions {
   bool stats = false;
 
   void add_to(CLI::App& app, bool runs_the_model);
-  Result<RuntimeOptions> runtime() const;
+  /// Warns of a --ram that this process cannot get.
+  Result<std::unique_ptr<Runtime>> create_runtime() const;
   ModelOptions model_options() const;
 };
 

@@ -87,6 +87,8 @@ class Remedies(unittest.TestCase):
             done = sluice("run", MODEL, "-p", "Once", "-n", 1, "--ctx", 64, "--ram", ram)
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertEqual(b"is more than the" in done.stderr, warned, done.stderr)
+        done = sluice("check", MODEL, "--ctx", 64, "--ram", "1000T")
+        self.assertIn(b"is more than the", done.stderr)
 
     def test_wrong_values_name_the_range(self):
         for option in ("--top-k", "-n", "--batch"):
