@@ -74,6 +74,10 @@ struct TensorFormat {
   void (*unpack)(const std::byte* block, std::int8_t* codes, float* scales, float* mins);
 
   bool quantised() const { return group != 0; }
+  /// F32, F16 or BF16: the numbers themselves, which kernels multiply without decoding.
+  bool is_float() const {
+    return type == TensorType::kF32 || type == TensorType::kF16 || type == TensorType::kBF16;
+  }
   /// Bytes of `elements` values; REQUIRES: elements is a multiple of block_elements.
   std::size_t bytes(std::size_t elements) const { return elements / block_elements * block_bytes; }
 };

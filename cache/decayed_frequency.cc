@@ -85,7 +85,8 @@ void DecayedFrequency::find_coldest(std::uint32_t layer, const Evictable& evicta
       state.coldest = i;
       state.share = wanted;
     } else {
-      // A minimum that leaves out an expert that must stay is one only for now: not remembered.
+      // A minimum that leaves out an expert that must stay holds as long as that is pinned: not
+      // remembered.
       state.known = false;
     }
   }

@@ -75,10 +75,8 @@ WeightLayout better_layout(const RepackTask& task) {
   const WeightMatrix& weight = *task.weight;
   if (weight.layout != WeightLayout::kRows) return WeightLayout::kRows;
   if (weight.format->quantised()) return WeightLayout::kStrips;
-  const TensorType type = weight.format->type;
-  const bool known =
-      type == TensorType::kF32 || type == TensorType::kF16 || type == TensorType::kBF16;
-  return known && task.sparse_input ? WeightLayout::kColumnStrips : WeightLayout::kRows;
+  return weight.format->is_float() && task.sparse_input ? WeightLayout::kColumnStrips
+                                                        : WeightLayout::kRows;
 }
 
 /// That a worker's memory can turn; only whole ones of sixteen rows, also narrower ones of columns.

@@ -250,8 +250,7 @@ void relay_rows(const TensorInfo& tensor, std::span<const std::byte> stored,
 Status check_relay(const TensorInfo& tensor) {
   const bool known = tensor.stored->code == StoredCode::kSplitMxfp4
                          ? tensor.type == TensorType::kMXFP4
-                         : tensor.type == TensorType::kF32 || tensor.type == TensorType::kF16 ||
-                               tensor.type == TensorType::kBF16;
+                         : tensor_format(tensor.type).is_float();
   if (known) return {};
   return Status(ErrorCode::kUnsupported, "tensor '" + tensor.name + "': nothing is relaid into " +
                                              std::string(tensor_format(tensor.type).name));

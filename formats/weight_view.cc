@@ -3,14 +3,10 @@
 namespace sluice {
 namespace {
 
-bool is_float(TensorType type) {
-  return type == TensorType::kF32 || type == TensorType::kF16 || type == TensorType::kBF16;
-}
-
 /// Plain numbers, whatever their strides: the columns' layout of base/compute.h asks for no order.
 std::optional<WeightView> view_of_floats(const StoredLayout& stored, WeightView view) {
   WeightMatrix& matrix = view.matrix;
-  if (!is_float(stored.type) || matrix.format->type != stored.type) return std::nullopt;
+  if (!matrix.format->is_float() || matrix.format->type != stored.type) return std::nullopt;
   matrix.layout = WeightLayout::kColumns;
   matrix.row_step = stored.row_stride;
   matrix.column_stride = stored.column_stride;
@@ -22,7 +18,7 @@ std::optional<WeightView> view_of_floats(const StoredLayout& stored, WeightView 
 std::optional<WeightView> view_of_f8(const StoredLayout& stored, WeightView view) {
   WeightMatrix& matrix = view.matrix;
   const std::uint64_t first_row = stored.offset / stored.columns;
-  if (!is_float(stored.scale_type) || stored.stored_columns != stored.columns ||
+  if (!tensor_format(stored.scale_type).is_float() || stored.stored_columns != stored.columns ||
       stored.column_stride != 1 || (stored.rows > 1 && stored.row_stride != stored.columns) ||
       stored.offset % stored.columns != 0 || first_row % stored.block_rows != 0) {
     return std::nullopt;
