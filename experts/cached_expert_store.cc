@@ -1,0 +1,299 @@
+#include "experts/cached_expert_store.h"
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <utility>
+
+namespace sluice {
+namespace {
+
+/// Enough for a disk's latency. With more in flight all of a layer's experts arrive together, at
+/// the end, and nothing is left to be read while they are computed: on the one virtual disk
+/// measured, 64 MiB decoded a fifth slower.
+constexpr std::size_t kLeastInFlight = std::size_t{5} << 20;
+
+}  // namespace
+
+CachedExpertStore::CachedExpertStore(const ExpertCatalogue& catalogue, BlockReader& reader,
+                                     ExpertLoader loader, AlignedBuffer memory,
+                                     std::size_t capacity, std::size_t widest, CacheShape shape,
+                                     std::unique_ptr<CachePolicy> policy, bool sparse_hidden)
+    : catalogue_(catalogue),
+      reader_(reader),
+      sparse_hidden_(sparse_hidden),
+      loader_(std::move(loader)),
+      memory_(std::move(memory)),
+      widest_(widest),
+      in_flight_(std::max(kLeastInFlight, 2 * widest)),
+      cache_(std::move(shape), capacity, std::move(policy)) {
+  std::size_t most = 0;
+  for (const ExpertLayer& layer : catalogue.layers()) {
+    most = std::max<std::size_t>(most, layer.experts);
+  }
+  keys_.reserve(most);
+  wants_.reserve(most);
+  arrived_.reserve(most);
+  handed_.reserve(most);
+  starting_.reserve(most);
+  finished_.reserve(most);
+  returned_.reserve(most);
+  repack_tasks_.reserve(3 * most);
+  layouts_.resize(cache_.shape().size());
+  want_of_.assign(most, kNone);
+  if (memory_.size() > 0) reader_.register_memory({memory_.data(), memory_.size()});
+}
+
+CachedExpertStore::~CachedExpertStore() {
+  end();
+  if (memory_.size() > 0) reader_.forget_memory({memory_.data(), memory_.size()});
+}
+
+Status CachedExpertStore::begin(std::uint32_t layer, std::span<const std::uint32_t> experts) {
+  if (open_) return Status(ErrorCode::kInvalidArgument, "the last visit was not ended");
+  SLUICE_TRY(open_visit(layer, experts));
+  pin_hits();
+  Status status = load_deferred();
+  if (!status.ok()) end();
+  return status;
+}
+
+Status CachedExpertStore::open_visit(std::uint32_t layer, std::span<const std::uint32_t> experts) {
+  const ExpertLayer* where = catalogue_.find(layer);
+  if (where == nullptr) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "layer " + std::to_string(layer) + " has no routed experts");
+  }
+  const auto turn = static_cast<std::uint32_t>(where - catalogue_.layers().data());
+  keys_.clear();
+  wants_.clear();
+  Status status;
+  for (const std::uint32_t expert : experts) {
+    if (expert >= where->experts || want_of_[expert] != kNone) {
+      status = Status(ErrorCode::kInvalidArgument,
+                      "layer " + std::to_string(layer) + ", expert " + std::to_string(expert) +
+                          (expert >= where->experts ? ": there is no such expert"
+                                                    : ": wanted twice in one visit"));
+      break;
+    }
+    want_of_[expert] = static_cast<std::uint32_t>(wants_.size());
+    keys_.push_back({turn, static_cast<std::uint16_t>(expert), 0});
+    wants_.emplace_back().key = keys_.back();
+  }
+  if (!status.ok()) {
+    for (const Want& want : wants_) want_of_[want.key.expert] = kNone;
+    return status;
+  }
+  open_ = true;
+  failure_ = {};
+  arrived_.clear();
+  next_arrived_ = 0;
+  next_deferred_ = 0;
+  deferred_ = wants_.size();
+  cache_.visit(turn, keys_);
+  statistics_.requests += wants_.size();
+  return {};
+}
+
+/// Before any room is made: what this visit will use must not be evicted for the rest of it.
+void CachedExpertStore::pin_hits() {
+  for (std::uint32_t index = 0; index < wants_.size(); ++index) {
+    Want& want = wants_[index];
+    const PinnedCopy pinned = cache_.pin(want.key);
+    if (pinned.state == CopyState::kEmpty) continue;
+    want.copy = pinned.copy;
+    deferred_ -= 1;
+    if (pinned.state == CopyState::kReady) {
+      want.stage = Stage::kArrived;
+      want.hit = true;
+      arrived_.push_back(index);
+      statistics_.hits += 1;
+    } else {
+      want.stage = Stage::kLoading;
+      loading_ += 1;
+    }
+  }
+}
+
+/// Starts every deferred load that finds room, in order, all in one submission.
+Status CachedExpertStore::load_deferred() {
+  starting_.clear();
+  for (; next_deferred_ < wants_.size(); ++next_deferred_) {
+    Want& want = wants_[next_deferred_];
+    if (want.stage != Stage::kDeferred) continue;
+    const auto copy = cache_.reserve(want.key, loader_.slot_bytes(want.key));
+    if (!copy) break;  // the next one is as large
+    want.copy = *copy;
+    want.stage = Stage::kLoading;
+    loader_.add(want.key, memory_.data() + copy->extent.offset);
+    starting_.push_back(static_cast<std::uint32_t>(next_deferred_));
+  }
+  if (starting_.empty()) return {};
+  deferred_ -= starting_.size();
+  reader_.limit_in_flight(in_flight_);
+  Status status = loader_.submit();
+  if (status.ok()) {
+    loading_ += starting_.size();
+    return status;
+  }
+  for (const std::uint32_t index : starting_) {
+    cache_.failed(wants_[index].key);
+    wants_[index].stage = Stage::kOver;
+  }
+  return status;
+}
+
+/// While reads are under way, small groups are handed out. Between them the disk is given its next
+/// reads, and misses that wait for room get what the group before them gave back.
+std::size_t CachedExpertStore::group_limit() const {
+  std::size_t limit = arrived_.size() - next_arrived_;
+  if (loading_ > 0) limit = std::min(limit, in_flight_ / 2 / widest_);
+  if (deferred_ > 0) limit = std::min(limit, (arrived_.size() - next_arrived_ + loading_) / 4);
+  return std::max<std::size_t>(1, limit);
+}
+
+Result<std::span<const std::uint32_t>> CachedExpertStore::ready() {
+  handed_.clear();
+  if (!open_) return Status(ErrorCode::kInvalidArgument, "no visit is open");
+  take_finished(/*wait=*/false);
+  while (failure_.ok() && next_arrived_ == arrived_.size() && loading_ > 0) {
+    take_finished(/*wait=*/true);
+  }
+  if (!failure_.ok()) return failure_;
+  if (next_arrived_ == arrived_.size() && deferred_ > 0) return no_room();
+  const std::size_t count = std::min(group_limit(), arrived_.size() - next_arrived_);
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint32_t index = arrived_[next_arrived_++];
+    wants_[index].stage = Stage::kHanded;
+    handed_.push_back(index);
+  }
+  return std::span<const std::uint32_t>(handed_);
+}
+
+Status CachedExpertStore::no_room() const {
+  const Want& want = wants_[next_deferred_];
+  return Status(ErrorCode::kBudget,
+                "layer " + std::to_string(catalogue_.layers()[want.key.layer].layer) + ", expert " +
+                    std::to_string(want.key.expert) + " needs " +
+                    std::to_string(loader_.slot_bytes(want.key)) + " bytes of a cache of " +
+                    std::to_string(cache_.capacity()) + ", of which " +
+                    std::to_string(cache_.pinned_bytes()) +
+                    " are in use: release experts before asking for more");
+}
+
+void CachedExpertStore::take_finished(bool wait) {
+  if (loading_ == 0) return;
+  using Clock = std::chrono::steady_clock;
+  const auto start = wait ? Clock::now() : Clock::time_point();
+  loader_.reap(finished_, wait);
+  if (wait) {
+    const auto waited = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start);
+    statistics_.wait_nanoseconds += static_cast<std::uint64_t>(waited.count());
+  }
+  for (FinishedLoad& load : finished_) {
+    const std::uint32_t index = want_of_[load.key.expert];
+    loading_ -= 1;
+    if (load.status.ok()) {
+      cache_.loaded(load.key);
+      statistics_.loads += 1;
+      wants_[index].stage = Stage::kArrived;
+      arrived_.push_back(index);
+    } else {
+      cache_.failed(load.key);
+      wants_[index].stage = Stage::kOver;
+      if (failure_.ok()) failure_ = std::move(load.status);
+    }
+  }
+  finished_.clear();
+}
+
+void CachedExpertStore::prepare(std::span<const std::uint32_t> indices, Compute& compute) {
+  relay(indices, compute);
+  repack(indices, compute);
+}
+
+/// Those that were read since, also by a visit that ended before it came to them.
+void CachedExpertStore::relay(std::span<const std::uint32_t> indices, Compute& compute) {
+  for (const std::uint32_t index : indices) {
+    const Want& want = wants_[index];
+    if (!catalogue_.layers()[want.key.layer].relaid() || is_current(want)) continue;
+    loader_.relay(want.key, memory_.data() + want.copy.extent.offset, compute);
+    layout_of(want) = {want.copy.version, false, {}};
+  }
+}
+
+void CachedExpertStore::repack(std::span<const std::uint32_t> indices, Compute& compute) {
+  returned_.clear();
+  repack_tasks_.clear();
+  for (const std::uint32_t index : indices) {
+    const Want& want = wants_[index];
+    if (!want.hit || (is_current(want) && layout_of(want).repacked)) continue;
+    returned_.push_back({index, weights(index)});
+    ExpertWeights& expert = returned_.back().weights;
+    std::byte* const slot = memory_.data() + want.copy.extent.offset;
+    for (WeightMatrix* matrix : {&expert.gate, &expert.up, &expert.down}) {
+      if (matrix->layout != WeightLayout::kRows) continue;  // its bytes may be another's too
+      repack_tasks_.push_back(
+          {matrix, slot + (matrix->data - slot), sparse_hidden_ && matrix == &expert.down});
+    }
+  }
+  if (returned_.empty()) return;
+  compute.repack(repack_tasks_);
+  for (const auto& [index, expert] : returned_) {
+    const Want& want = wants_[index];
+    layout_of(want) = {
+        want.copy.version, true, {expert.gate.layout, expert.up.layout, expert.down.layout}};
+  }
+}
+
+ExpertWeights CachedExpertStore::weights(std::uint32_t index) const {
+  const Want& want = wants_[index];
+  ExpertWeights weights = loader_.weights(want.key, memory_.data() + want.copy.extent.offset);
+  if (is_current(want)) {
+    const CopyLayout& layout = layout_of(want);
+    weights.gate.layout = layout.matrices[0];
+    weights.up.layout = layout.matrices[1];
+    weights.down.layout = layout.matrices[2];
+  }
+  return weights;
+}
+
+Status CachedExpertStore::release(std::span<const std::uint32_t> indices) {
+  for (const std::uint32_t index : indices) {
+    if (index >= wants_.size() || wants_[index].stage != Stage::kHanded) {
+      return Status(ErrorCode::kInvalidArgument,
+                    "expert " + std::to_string(index) + " of the visit is not handed out");
+    }
+    wants_[index].stage = Stage::kOver;
+    cache_.unpin(wants_[index].key);
+  }
+  if (!failure_.ok() || deferred_ == 0) return {};
+  failure_ = load_deferred();
+  return failure_;
+}
+
+void CachedExpertStore::end() {
+  if (!open_) return;
+  while (loading_ > 0) take_finished(/*wait=*/true);
+  for (const Want& want : wants_) {
+    if (want.stage == Stage::kArrived || want.stage == Stage::kHanded) cache_.unpin(want.key);
+    want_of_[want.key.expert] = kNone;
+  }
+  wants_.clear();
+  open_ = false;
+}
+
+ExpertStatistics CachedExpertStore::statistics() const {
+  ExpertStatistics statistics = statistics_;
+  statistics.bytes_read = loader_.bytes_read();
+  return statistics;
+}
+
+bool CachedExpertStore::resident(ExpertId id) const {
+  const ExpertLayer* layer = catalogue_.find(id.layer);
+  if (layer == nullptr || id.expert >= layer->experts) return false;
+  const auto turn = static_cast<std::uint32_t>(layer - catalogue_.layers().data());
+  return cache_.state({turn, static_cast<std::uint16_t>(id.expert), 0}) == CopyState::kReady;
+}
+
+}  // namespace sluice

@@ -1,0 +1,107 @@
+#pragma once
+// The experts of a model in a cache in memory, over the files that they lie in.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "cache/expert_cache.h"
+#include "experts/expert_loader.h"
+#include "experts/expert_store.h"
+
+namespace sluice {
+
+/// How the gate, up and down of the copy of that version lie in their slot. A copy of another
+/// version lies there as it was read.
+struct CopyLayout {
+  std::uint32_t version = 0;
+  bool repacked = false;  // else it was relaid
+  WeightLayout matrices[3] = {};
+};
+
+/// What a visit wants of one expert, on its way; pinned in the cache from Loading to Handed.
+///
+///     from        to
+///     Deferred    Arrived     a hit                     Arrived     Handed   by ready()
+///     Deferred    Loading     room was found            Handed      Over     by release()
+///     Loading     Arrived     all its reads are in      Loading     Over     a read failed
+enum class Stage : std::uint8_t { kDeferred, kLoading, kArrived, kHanded, kOver };
+
+struct Want {
+  CacheKey key;
+  Stage stage = Stage::kDeferred;
+  bool hit = false;
+  CachedCopy copy;  // meaningful while pinned
+};
+
+class CachedExpertStore final : public ExpertStore {
+ public:
+  /// `capacity` bytes of `memory`; `widest`: bytes of the widest slot.
+  CachedExpertStore(const ExpertCatalogue& catalogue, BlockReader& reader, ExpertLoader loader,
+                    AlignedBuffer memory, std::size_t capacity, std::size_t widest,
+                    CacheShape shape, std::unique_ptr<CachePolicy> policy, bool sparse_hidden);
+  ~CachedExpertStore() override;
+
+  Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts) override;
+  Result<std::span<const std::uint32_t>> ready() override;
+  void prepare(std::span<const std::uint32_t> indices, Compute& compute) override;
+  ExpertWeights weights(std::uint32_t index) const override;
+  Status release(std::span<const std::uint32_t> indices) override;
+  void end() override;
+  ExpertStatistics statistics() const override;
+  bool resident(ExpertId id) const override;
+
+ private:
+  static constexpr std::uint32_t kNone = ~std::uint32_t{0};
+
+  Status open_visit(std::uint32_t layer, std::span<const std::uint32_t> experts);
+  void pin_hits();
+  Status load_deferred();
+  void take_finished(bool wait);
+  std::size_t group_limit() const;
+  void relay(std::span<const std::uint32_t> indices, Compute& compute);
+  void repack(std::span<const std::uint32_t> indices, Compute& compute);
+  CopyLayout& layout_of(const Want& want) { return layouts_[cache_.shape().index(want.key)]; }
+  const CopyLayout& layout_of(const Want& want) const {
+    return layouts_[cache_.shape().index(want.key)];
+  }
+  bool is_current(const Want& want) const { return layout_of(want).version == want.copy.version; }
+  Status no_room() const;
+
+  const ExpertCatalogue& catalogue_;
+  BlockReader& reader_;
+  const bool sparse_hidden_;
+  ExpertLoader loader_;
+  AlignedBuffer memory_;
+  const std::size_t widest_;     // slot of an expert
+  const std::size_t in_flight_;  // bytes that the disk is given at a time
+  ExpertCache cache_;
+  std::vector<CopyLayout> layouts_;  // [keys]; of another version than the copy's: as in the file
+  ExpertStatistics statistics_;
+
+  // The open visit; everything is reserved for the widest layer.
+  bool open_ = false;
+  Status failure_;              // the first failed read
+  std::vector<CacheKey> keys_;  // [wanted]
+  std::vector<Want> wants_;     // [wanted], the caller's (router's) order
+  std::vector<std::uint32_t>
+      want_of_;  // [experts of the widest layer] → index into wants_, or kNone
+  std::vector<std::uint32_t> arrived_;  // indices in order of arrival, hits first
+  std::size_t next_arrived_ = 0;        // of arrived_: what has not been handed out yet
+  std::size_t next_deferred_ = 0;       // of wants_: nothing before it is deferred
+  std::size_t deferred_ = 0;
+  std::size_t loading_ = 0;
+  std::vector<std::uint32_t> handed_;    // by the last `ready`
+  std::vector<std::uint32_t> starting_;  // what load_deferred found room for
+  std::vector<FinishedLoad> finished_;
+  struct Returned {
+    std::uint32_t index;
+    ExpertWeights weights;
+  };
+  std::vector<Returned> returned_;  // what `repack` works on
+  std::vector<RepackTask> repack_tasks_;
+};
+
+}  // namespace sluice
