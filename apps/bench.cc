@@ -39,22 +39,6 @@ struct Rates {
   }
 };
 
-ExpertStatistics difference(const ExpertStatistics& after, const ExpertStatistics& before) {
-  return {.requests = after.requests - before.requests,
-          .hits = after.hits - before.hits,
-          .loads = after.loads - before.loads,
-          .bytes_read = after.bytes_read - before.bytes_read,
-          .wait_nanoseconds = after.wait_nanoseconds - before.wait_nanoseconds};
-}
-
-ExpertStatistics sum(const ExpertStatistics& a, const ExpertStatistics& b) {
-  return {.requests = a.requests + b.requests,
-          .hits = a.hits + b.hits,
-          .loads = a.loads + b.loads,
-          .bytes_read = a.bytes_read + b.bytes_read,
-          .wait_nanoseconds = a.wait_nanoseconds + b.wait_nanoseconds};
-}
-
 class Bench {
  public:
   Bench(Model& model, const BenchOptions& options)
@@ -99,7 +83,7 @@ class Bench {
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     rates.tokens_per_second.push_back(count / elapsed);
     seconds += elapsed;
-    experts = sum(experts, difference(model_.expert_statistics(), before));
+    experts += model_.expert_statistics() - before;
     return {};
   }
 

@@ -27,6 +27,8 @@ nlohmann::json experts_json(const ExpertStatistics& statistics) {
   return {{"requests", statistics.requests},
           {"hits", statistics.hits},
           {"loads", statistics.loads},
+          {"expected", statistics.expected},
+          {"expected_rightly", statistics.expected_rightly},
           {"hit_rate", hit_rate(statistics)},
           {"bytes_read", statistics.bytes_read},
           {"wait_ms", static_cast<double>(statistics.wait_nanoseconds) / 1e6}};
@@ -48,11 +50,12 @@ void print_statistic(const std::string& line) { fmt::print(stderr, "sluice: {}\n
 void print_statistics(const Model& model) {
   const ExpertStatistics statistics = model.expert_statistics();
   const ReaderInfo reader = model.runtime().reader().info();
-  print_statistic(
-      fmt::format("experts: {} wanted, {:.1f} % in memory, {} read ({}), waited {:.0f} ms for {}",
-                  statistics.requests, 100 * hit_rate(statistics), statistics.loads,
-                  format_size(statistics.bytes_read),
-                  static_cast<double>(statistics.wait_nanoseconds) / 1e6, reader.name));
+  print_statistic(fmt::format(
+      "experts: {} wanted, {:.1f} % in memory, {} read ({}; {} before they were asked "
+      "for, {} of these rightly), waited {:.0f} ms for {}",
+      statistics.requests, 100 * hit_rate(statistics), statistics.loads,
+      format_size(statistics.bytes_read), statistics.expected, statistics.expected_rightly,
+      static_cast<double>(statistics.wait_nanoseconds) / 1e6, reader.name));
   print_statistic(fmt::format("memory: peak {} of {}", format_size(peak_resident_bytes()),
                               format_size(model.runtime().ram())));
 }

@@ -8,7 +8,7 @@
 
 namespace sluice::apps {
 
-/// {"requests","hits","loads","bytes_read","wait_ms","hit_rate"}
+/// {"requests","hits","loads","expected","expected_rightly","hit_rate","bytes_read","wait_ms"}
 nlohmann::json experts_json(const ExpertStatistics& statistics);
 /// {"ram_budget","peak_rss", …} in bytes
 nlohmann::json memory_json(const Model& model);

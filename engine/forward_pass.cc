@@ -27,6 +27,7 @@ ForwardPass::ForwardPass(const ModelDescription& model, const DenseWeights& weig
     : model_(model),
       weights_(weights),
       compute_(compute),
+      store_(store),
       scratch_(std::move(scratch)),
       attention_(model, compute, scratch_, kv_type),
       delta_net_(model, compute, scratch_),
@@ -36,6 +37,13 @@ ForwardPass::ForwardPass(const ModelDescription& model, const DenseWeights& weig
 
 Status ForwardPass::run(std::span<const Row> rows, const PassOptions& options,
                         const LogitsSink& sink) {
+  Status status = run_layers(rows, options);
+  if (status.ok()) write_logits(rows, sink);
+  store_.settle();
+  return status;
+}
+
+Status ForwardPass::run_layers(std::span<const Row> rows, const PassOptions& options) {
   SLUICE_TRY(embed(rows));
   for (std::uint32_t layer = 0; layer < model_.layers.size(); ++layer) {
     if (options.cancel != nullptr && options.cancel->load(std::memory_order_relaxed)) {
@@ -43,7 +51,6 @@ Status ForwardPass::run(std::span<const Row> rows, const PassOptions& options,
     }
     SLUICE_TRY(run_layer(layer, rows, options.observer));
   }
-  write_logits(rows, sink);
   return {};
 }
 
@@ -77,8 +84,7 @@ Status ForwardPass::run_layer(std::uint32_t layer, std::span<const Row> rows,
   const LayerWeights& weights = weights_.layers()[layer];
   const std::size_t n = rows.size();
   if (description.sparse && model_.router.input == RouterInput::kLayerInput) {
-    moe_.score(weights.router, {.values = scratch_.residual, .rows = n, .columns = model_.hidden},
-               n);
+    moe_.score(weights.router, n);
   }
   norm_input(weights.attention_norm, n);
   if (description.recurrent) {
@@ -110,12 +116,8 @@ Status ForwardPass::feed_forward(std::uint32_t layer, std::size_t rows, RoutingO
   }
   if (description.sparse) {
     if (weights.pre_experts_norm.present()) norm_input(weights.pre_experts_norm, rows);
-    if (model_.router.input == RouterInput::kFfnNorm) {
-      moe_.score(weights.router, scratch_.normed, rows);
-    } else if (model_.router.input == RouterInput::kOwnNorm) {
-      moe_.score_residual(weights.router, rows);
-    }
-    SLUICE_TRY(moe_.run(layer, weights, rows, observer));
+    if (model_.router.input != RouterInput::kLayerInput) moe_.score(weights.router, rows);
+    SLUICE_TRY(moe_.run(layer, weights, next_router(layer), rows, observer));
     norm_output(weights.post_experts_norm, scratch_.block_output, rows);
     if (description.dense_ffn != 0) {
       for (std::size_t i = 0; i < rows * model_.hidden; ++i) {
@@ -125,6 +127,12 @@ Status ForwardPass::feed_forward(std::uint32_t layer, std::size_t rows, RoutingO
   }
   norm_output(weights.post_ffn_norm, scratch_.block_output, rows);
   return {};
+}
+
+const RouterWeights* ForwardPass::next_router(std::uint32_t layer) const {
+  const std::size_t next = layer + std::size_t{1};
+  if (next == model_.layers.size() || !model_.layers[next].sparse) return nullptr;
+  return &weights_.layers()[next].router;
 }
 
 void ForwardPass::add_to_residual(std::size_t rows) {

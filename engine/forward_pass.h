@@ -50,9 +50,12 @@ class ForwardPass {
   ForwardPass(const ModelDescription& model, const DenseWeights& weights, Compute& compute,
               ExpertStore& store, KvType kv_type, std::size_t context, Scratch scratch);
 
+  Status run_layers(std::span<const Row> rows, const PassOptions& options);
   Status embed(std::span<const Row> rows);
   Status run_layer(std::uint32_t layer, std::span<const Row> rows, RoutingObserver* observer);
   Status feed_forward(std::uint32_t layer, std::size_t rows, RoutingObserver* observer);
+  /// Of layer + 1; null where it has none.
+  const RouterWeights* next_router(std::uint32_t layer) const;
   void add_to_residual(std::size_t rows);
   void norm(const NormWeights& weights, const float* x, float* out, std::size_t rows);
   void norm_input(const NormWeights& weights, std::size_t rows);
@@ -63,6 +66,7 @@ class ForwardPass {
   const ModelDescription& model_;
   const DenseWeights& weights_;
   Compute& compute_;
+  ExpertStore& store_;
   std::vector<RopeTable> ropes_;
   Scratch scratch_;
   AttentionLayer attention_;

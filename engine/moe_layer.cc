@@ -20,21 +20,20 @@ MoeLayer::MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore&
       store_(store),
       scratch_(scratch),
       router_(model.router),
-      slot_of_(model.router.experts, kNotWanted) {
+      slot_of_(model.router.experts, kNotWanted),
+      likely_(model.router.top_k),
+      likely_weights_(model.router.top_k) {
   wanted_.reserve(model.router.experts);
   first_place_.reserve(model.router.experts + 1);
   tasks_.reserve(model.router.experts + 1);
 }
 
-void MoeLayer::score(const RouterWeights& weights, const Activations& input, std::size_t rows) {
-  // The router decides what is read from disk: its scores are float32 even where the rest of the
-  // layer is 8-bit.
-  const MatmulTask scores =
-      product(weights.matrix, in_float32(input), rows, scratch_.scores, weights.bias);
-  compute_.matmul({&scores, 1});
+void MoeLayer::score(const RouterWeights& weights, std::size_t rows) {
+  if (model_.router.input == RouterInput::kOwnNorm) norm_residual(weights, rows);
+  multiply(weights, rows);
 }
 
-void MoeLayer::score_residual(const RouterWeights& weights, std::size_t rows) {
+void MoeLayer::norm_residual(const RouterWeights& weights, std::size_t rows) {
   const Activations& input = scratch_.router_input;
   const std::size_t hidden = model_.hidden;
   compute_.norm({.x = scratch_.residual,
@@ -47,15 +46,34 @@ void MoeLayer::score_residual(const RouterWeights& weights, std::size_t rows) {
                  .columns = hidden});
   const float factor = 1.0f / std::sqrt(static_cast<float>(hidden));
   for (std::size_t i = 0; i < rows * hidden; ++i) input.values[i] *= factor;
-  score(weights, input, rows);
 }
 
-Status MoeLayer::run(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
-                     RoutingObserver* observer) {
+Activations MoeLayer::router_input() const {
+  switch (model_.router.input) {
+    case RouterInput::kFfnNorm:
+      return scratch_.normed;
+    case RouterInput::kOwnNorm:
+      return scratch_.router_input;
+    case RouterInput::kLayerInput:
+      break;
+  }
+  return {.values = scratch_.residual, .rows = scratch_.max_rows, .columns = model_.hidden};
+}
+
+void MoeLayer::multiply(const RouterWeights& weights, std::size_t rows) {
+  // The router decides what is read from disk: its scores are float32 even where the rest of the
+  // layer is 8-bit.
+  const MatmulTask scores =
+      product(weights.matrix, in_float32(router_input()), rows, scratch_.scores, weights.bias);
+  compute_.matmul({&scores, 1});
+}
+
+Status MoeLayer::run(std::uint32_t layer, const LayerWeights& weights, const RouterWeights* next,
+                     std::size_t rows, RoutingObserver* observer) {
   choose(layer, weights.router, rows, observer);
   group_by_expert(rows);
   if (model_.router.weights_scale_input) scale_inputs(rows);
-  SLUICE_TRY(visit_experts(layer, weights, rows));
+  SLUICE_TRY(visit_experts(layer, weights, next, rows));
   combine(weights, rows);
   return {};
 }
@@ -113,8 +131,20 @@ void MoeLayer::group_by_expert(std::size_t rows) {
   for (const std::uint32_t expert : wanted_) slot_of_[expert] = kNotWanted;
 }
 
-Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows) {
+/// The next layer's router on what this layer's router read: neighbouring layers' inputs are alike
+/// (Fate, 2025), so its choice mostly holds. For one row; the experts of many are all wanted
+/// anyway.
+void MoeLayer::expect(std::uint32_t layer, const RouterWeights& weights) {
+  multiply(weights, 1);
+  router_.choose({scratch_.scores, model_.router.experts}, weights.selection_bias, likely_.data(),
+                 likely_weights_.data());
+  store_.expect(layer, likely_);
+}
+
+Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights,
+                               const RouterWeights* next, std::size_t rows) {
   SLUICE_TRY(store_.begin(layer, wanted_));
+  if (rows == 1 && next != nullptr && store_.room_ahead() > 0) expect(layer + 1, *next);
   // The shared expert is always in memory: computed while the misses are on their way.
   if (weights.shared.present()) {
     const FfnTask shared =

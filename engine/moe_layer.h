@@ -22,20 +22,25 @@ class MoeLayer {
  public:
   MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore& store, Scratch& scratch);
 
-  /// Scores every expert for rows [0, rows) from `input` `[rows, hidden]`, for the next `run`.
-  void score(const RouterWeights& weights, const Activations& input, std::size_t rows);
-  /// The same from the residual, for RouterInput::kOwnNorm.
-  void score_residual(const RouterWeights& weights, std::size_t rows);
+  /// Scores every expert for rows [0, rows), for the next `run`, from what the model's router
+  /// reads: the residual, or scratch.normed.
+  void score(const RouterWeights& weights, std::size_t rows);
   /// scratch.block_output[r] = Σ over ranks of weight · expert(x) (+ the shared expert), x =
-  /// scratch.normed[r], for r in [0, rows). REQUIRES: the rows' scores.
-  Status run(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
-             RoutingObserver* observer);
+  /// scratch.normed[r], for r in [0, rows). REQUIRES: the rows' scores. `next`: the router of layer
+  /// + 1, or null where it has none; says what to read behind this layer's experts.
+  Status run(std::uint32_t layer, const LayerWeights& weights, const RouterWeights* next,
+             std::size_t rows, RoutingObserver* observer);
 
  private:
+  void norm_residual(const RouterWeights& weights, std::size_t rows);
+  Activations router_input() const;
+  void multiply(const RouterWeights& weights, std::size_t rows);
   void choose(std::uint32_t layer, const RouterWeights& weights, std::size_t rows,
               RoutingObserver* observer);
   void group_by_expert(std::size_t rows);
-  Status visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows);
+  Status visit_experts(std::uint32_t layer, const LayerWeights& weights, const RouterWeights* next,
+                       std::size_t rows);
+  void expect(std::uint32_t layer, const RouterWeights& weights);
   void scale_inputs(std::size_t rows);
   FfnTask expert_task(std::uint32_t wanted, const ExpertBiases& biases) const;
   void combine(const LayerWeights& weights, std::size_t rows);
@@ -51,6 +56,8 @@ class MoeLayer {
       first_place_;  // [wanted + 1]: where an expert's rows begin in scratch.grouped_rows
   std::vector<std::uint32_t> slot_of_;  // [experts]: index into wanted_, or kNotWanted
   std::vector<FfnTask> tasks_;
+  std::vector<std::uint32_t> likely_;  // [top_k]
+  std::vector<float> likely_weights_;  // [top_k]
 };
 
 }  // namespace sluice

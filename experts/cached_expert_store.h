@@ -10,6 +10,7 @@
 #include "cache/expert_cache.h"
 #include "experts/expert_loader.h"
 #include "experts/expert_store.h"
+#include "experts/prefetcher.h"
 
 namespace sluice {
 
@@ -24,7 +25,7 @@ struct CopyLayout {
 /// What a visit wants of one expert, on its way; pinned in the cache from Loading to Handed.
 ///
 ///     from        to
-///     Deferred    Arrived     a hit                     Arrived     Handed   by ready()
+///     Deferred    Arrived     it is in memory           Arrived     Handed   by ready()
 ///     Deferred    Loading     room was found            Handed      Over     by release()
 ///     Loading     Arrived     all its reads are in      Loading     Over     a read failed
 enum class Stage : std::uint8_t { kDeferred, kLoading, kArrived, kHanded, kOver };
@@ -32,8 +33,8 @@ enum class Stage : std::uint8_t { kDeferred, kLoading, kArrived, kHanded, kOver 
 struct Want {
   CacheKey key;
   Stage stage = Stage::kDeferred;
-  bool hit = false;
-  CachedCopy copy;  // meaningful while pinned
+  bool returned = false;  // in memory since an earlier visit
+  CachedCopy copy;        // meaningful while pinned
 };
 
 class CachedExpertStore final : public ExpertStore {
@@ -45,11 +46,14 @@ class CachedExpertStore final : public ExpertStore {
   ~CachedExpertStore() override;
 
   Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts) override;
+  std::size_t room_ahead() const override;
+  void expect(std::uint32_t layer, std::span<const std::uint32_t> likely) override;
   Result<std::span<const std::uint32_t>> ready() override;
   void prepare(std::span<const std::uint32_t> indices, Compute& compute) override;
   ExpertWeights weights(std::uint32_t index) const override;
   Status release(std::span<const std::uint32_t> indices) override;
   void end() override;
+  void settle() override;
   ExpertStatistics statistics() const override;
   bool resident(ExpertId id) const override;
 
@@ -57,7 +61,7 @@ class CachedExpertStore final : public ExpertStore {
   static constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
   Status open_visit(std::uint32_t layer, std::span<const std::uint32_t> experts);
-  void pin_hits();
+  void pin_present();
   Status load_deferred();
   void take_finished(bool wait);
   std::size_t group_limit() const;
@@ -78,11 +82,13 @@ class CachedExpertStore final : public ExpertStore {
   const std::size_t widest_;     // slot of an expert
   const std::size_t in_flight_;  // bytes that the disk is given at a time
   ExpertCache cache_;
+  Prefetcher prefetcher_;
   std::vector<CopyLayout> layouts_;  // [keys]; of another version than the copy's: as in the file
   ExpertStatistics statistics_;
 
   // The open visit; everything is reserved for the widest layer.
   bool open_ = false;
+  std::uint32_t turn_ = 0;
   Status failure_;              // the first failed read
   std::vector<CacheKey> keys_;  // [wanted]
   std::vector<Want> wants_;     // [wanted], the caller's (router's) order
@@ -93,6 +99,7 @@ class CachedExpertStore final : public ExpertStore {
   std::size_t next_deferred_ = 0;       // of wants_: nothing before it is deferred
   std::size_t deferred_ = 0;
   std::size_t loading_ = 0;
+  std::vector<CacheKey> likely_;         // what `expect` works on
   std::vector<std::uint32_t> handed_;    // by the last `ready`
   std::vector<std::uint32_t> starting_;  // what load_deferred found room for
   std::vector<FinishedLoad> finished_;

@@ -201,4 +201,10 @@ std::uint64_t ExpertCatalogue::total_experts() const {
   return total;
 }
 
+std::size_t ExpertCatalogue::widest_layer() const {
+  std::size_t most = 0;
+  for (const ExpertLayer& layer : layers_) most = std::max<std::size_t>(most, layer.experts);
+  return most;
+}
+
 }  // namespace sluice

@@ -47,6 +47,8 @@ class ExpertCatalogue {
   const ExpertLayer* find(std::uint32_t layer) const;
   std::uint64_t total_bytes() const;  // of all experts
   std::uint64_t total_experts() const;
+  /// Experts of the layer that has most.
+  std::size_t widest_layer() const;
 
  private:
   std::vector<std::string> files_;

@@ -72,11 +72,9 @@ ExpertLoader::ExpertLoader(const ExpertCatalogue& catalogue, BlockReader& reader
       files_(std::move(files)),
       relaid_(std::move(relaid)),
       completions_(kReapedAtOnce) {
-  // A visit may want every expert of a layer: with this, no later one allocates.
-  std::size_t most = 0;
-  for (const ExpertLayer& layer : catalogue.layers()) {
-    most = std::max<std::size_t>(most, layer.experts);
-  }
+  // A visit may want every expert of a layer, and expect as many of the next: with this, no later
+  // one allocates.
+  const std::size_t most = 2 * catalogue.widest_layer();
   noted_.reserve(most * 6);
   loads_.reserve(most);
   free_loads_.reserve(most);

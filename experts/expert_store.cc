@@ -31,6 +31,27 @@ std::size_t bound_of(const ExpertLayer& layer, std::uint32_t expert) {
 
 }  // namespace
 
+ExpertStatistics& ExpertStatistics::operator+=(const ExpertStatistics& other) {
+  requests += other.requests;
+  hits += other.hits;
+  loads += other.loads;
+  expected += other.expected;
+  expected_rightly += other.expected_rightly;
+  bytes_read += other.bytes_read;
+  wait_nanoseconds += other.wait_nanoseconds;
+  return *this;
+}
+
+ExpertStatistics ExpertStatistics::operator-(const ExpertStatistics& before) const {
+  return {.requests = requests - before.requests,
+          .hits = hits - before.hits,
+          .loads = loads - before.loads,
+          .expected = expected - before.expected,
+          .expected_rightly = expected_rightly - before.expected_rightly,
+          .bytes_read = bytes_read - before.bytes_read,
+          .wait_nanoseconds = wait_nanoseconds - before.wait_nanoseconds};
+}
+
 std::size_t ExpertStore::minimum_capacity(const ExpertCatalogue& catalogue, const BlockReader&,
                                           std::size_t top_k) {
   std::size_t least = 0;

@@ -5,13 +5,16 @@
 // The story of one visit (a layer of one forward pass):
 //
 //     store.begin(layer, experts)          pins hits, submits all misses that find room in one
-//     submission while (!(ready = store.ready()).empty())   first call: the hits, without waiting;
-//     later: whatever has arrived (waits for one)
+//     submission
+//     store.expect(next layer, likely)     reads some of these behind the misses
+//     while (!(ready = store.ready()).empty())   first call: the hits, without waiting; later:
+//     whatever has arrived (waits for one)
 //         store.prepare(ready, compute)    into an order that the device multiplies, fast
 //         compute with store.weights(i) for i in ready
 //         store.release(ready)             makes room; misses that found none are submitted now
-//     store.end()                          drops what is left (after an error: waits for reads
-//     under way)
+//     store.end()                          drops what is left (after an error: waits for its reads)
+//
+// and after the last layer of a pass `settle`.
 //
 // Misses that find no room because of pins wait for `release`; the groups handed out are then kept
 // small, so that reads are under way while the rest is computed. One free slot is enough for
@@ -19,7 +22,7 @@
 //
 // Not thread-safe: one visit at a time, on the thread that computes. The store reaps whatever the
 // reader has to deliver: nobody else may have reads under way in that reader between `begin` and
-// `end`.
+// `settle`.
 
 #include <cstdint>
 #include <memory>
@@ -46,8 +49,14 @@ struct ExpertStatistics {
   std::uint64_t requests = 0;  // experts asked for, an expert wanted twice in one visit counts once
   std::uint64_t hits = 0;      // found in memory
   std::uint64_t loads = 0;     // read from disk
+  std::uint64_t expected = 0;  // loads begun before a router asked
+  std::uint64_t expected_rightly = 0;  // of these, asked for at the layer's next turn
   std::uint64_t bytes_read = 0;        // from disk, sector padding included
   std::uint64_t wait_nanoseconds = 0;  // the computing thread waited for the disk
+
+  ExpertStatistics& operator+=(const ExpertStatistics& other);
+  /// What happened since.
+  ExpertStatistics operator-(const ExpertStatistics& before) const;
 };
 
 struct ExpertStoreOptions {
@@ -80,6 +89,13 @@ class ExpertStore {
   /// REQUIRES: no visit is open; experts are distinct. An index below is an index into `experts`
   /// (which is copied). After an error no visit is open.
   virtual Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts) = 0;
+  /// How many experts of a coming layer `expect` would read now: none where all experts are in
+  /// memory, while misses wait for room, or between visits.
+  virtual std::size_t room_ahead() const = 0;
+  /// `likely` `[count]`, best first: experts that a coming layer will probably want. The first of
+  /// them that are not in memory are read behind the open visit's misses, `room_ahead` at the most.
+  /// Ids that the layer does not have are passed over.
+  virtual void expect(std::uint32_t layer, std::span<const std::uint32_t> likely) = 0;
   /// Indices that became ready since the last call; empty when all were handed out. Valid until the
   /// next call. A failed read is an error that names the expert, the file and the offset; the visit
   /// must then be ended.
@@ -93,6 +109,9 @@ class ExpertStore {
   virtual ExpertWeights weights(std::uint32_t index) const = 0;
   virtual Status release(std::span<const std::uint32_t> indices) = 0;
   virtual void end() = 0;
+  /// Waits for what was expected and is still being read: a pass that is over leaves nothing under
+  /// way. REQUIRES: no visit is open.
+  virtual void settle() = 0;
 
   virtual ExpertStatistics statistics() const = 0;
   virtual bool resident(ExpertId id) const = 0;

@@ -46,6 +46,17 @@ TEST_F(ExactnessTest, AtFiveBudgetsFromTheSmallestToEverything) {
   }
 }
 
+TEST_F(ExactnessTest, WithWhatTheNextLayerWillLikelyWantReadAhead) {
+  Conditions conditions{.ram = test::smallest_budget({})};
+  conditions.model.max_rows = 1;  // decoding
+  auto opened = test::open(conditions);
+  Session session(*opened.model);
+  EXPECT_TRUE(test::same_bits(test::all_logits(session, tokens_), reference_));
+  const ExpertStatistics statistics = opened.model->expert_statistics();
+  EXPECT_GT(statistics.expected, 100u);
+  EXPECT_GT(2 * statistics.expected_rightly, statistics.expected);
+}
+
 TEST_F(ExactnessTest, WithOneToFourThreads) {
   for (unsigned threads = 1; threads <= 4; ++threads) {
     SCOPED_TRACE(threads);

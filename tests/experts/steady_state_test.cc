@@ -23,6 +23,7 @@ TEST(SteadyState, ADecodeStepAllocatesNothing) {
         for (std::uint32_t rank = 0; rank < 4; ++rank) experts[rank] = (first + rank * 5) % 32;
         const std::uint64_t before = test::allocation_count();
         bool ok = bench.store->begin(layer.layer, experts).ok();
+        bench.store->expect((layer.layer + 1) % 3, experts);
         while (ok) {
           const auto ready = bench.store->ready();
           ok = ready.ok() && !ready->empty();
@@ -37,6 +38,7 @@ TEST(SteadyState, ADecodeStepAllocatesNothing) {
     EXPECT_EQ(counted, 0u) << policy;
     EXPECT_GT(bench.store->statistics().loads, 500u);
     EXPECT_GT(bench.store->statistics().hits, 500u);
+    EXPECT_GT(bench.store->statistics().expected, 500u);
   }
 }
 

@@ -1,0 +1,74 @@
+#include "experts/prefetcher.h"
+
+#include <algorithm>
+
+namespace sluice {
+
+std::vector<Prefetcher::Load>::iterator Prefetcher::find(CacheKey key) {
+  return std::find_if(loads_.begin(), loads_.end(),
+                      [key](const Load& load) { return load.key == key; });
+}
+
+void Prefetcher::start(std::span<const CacheKey> likely, std::size_t most) {
+  std::size_t count = 0;
+  for (const CacheKey key : likely) {
+    if (count == most) break;
+    if (cache_.state(key) != CopyState::kEmpty) {
+      const auto load = find(key);
+      if (load != loads_.end()) load->wrong = false;  // not in time for the last turn
+      continue;
+    }
+    const auto copy = cache_.reserve(key, loader_.slot_bytes(key));
+    if (!copy) break;
+    if (const auto load = find(key); load != loads_.end()) loads_.erase(load);  // came and went
+    loader_.add(key, memory_ + copy->extent.offset);
+    loads_.push_back({key});
+    count += 1;
+  }
+  if (count == 0) return;
+  if (loader_.submit().ok()) {
+    under_way_ += count;
+    started_ += count;
+    return;
+  }
+  // Whoever really needs an expert will be told what is wrong with the reader.
+  for (; count > 0; --count) {
+    cache_.failed(loads_.back().key);
+    loads_.pop_back();
+  }
+}
+
+Guess Prefetcher::claim(CacheKey key) {
+  const auto load = find(key);
+  if (load == loads_.end()) return Guess::kNone;
+  const bool under_way = load->under_way;
+  loads_.erase(load);
+  claimed_ += 1;
+  if (!under_way) return Guess::kArrived;
+  under_way_ -= 1;
+  return Guess::kUnderWay;
+}
+
+bool Prefetcher::finish(const FinishedLoad& finished) {
+  const auto load = find(finished.key);
+  if (load == loads_.end() || !load->under_way) return false;
+  under_way_ -= 1;
+  if (finished.status.ok()) {
+    cache_.loaded(load->key);
+    cache_.unpin(load->key);
+    load->under_way = false;
+  } else {
+    cache_.failed(load->key);
+    load->wrong = true;
+  }
+  if (load->wrong) loads_.erase(load);
+  return true;
+}
+
+void Prefetcher::close(std::uint32_t layer) {
+  std::erase_if(loads_,
+                [layer](const Load& load) { return !load.under_way && load.key.layer == layer; });
+  for (Load& load : loads_) load.wrong |= load.key.layer == layer;
+}
+
+}  // namespace sluice

@@ -1,0 +1,69 @@
+#pragma once
+// Reads experts that a coming layer will likely want before its router has spoken.
+//
+// A guess costs what an idle disk can give: nobody waits for it, its failure is nobody's, and a
+// copy that came in vain was never touched, so the cache gives it up first. A guess that was right
+// becomes the visit's: the copy in memory, or the load that is still under way.
+//
+// Not thread-safe.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "cache/expert_cache.h"
+#include "experts/expert_loader.h"
+
+namespace sluice {
+
+/// What became of an expert that a visit wants.
+enum class Guess : std::uint8_t {
+  kNone,      // nobody thought of it
+  kUnderWay,  // its load is the visit's from now on, with the one pin that goes with it
+  kArrived,   // its copy is in memory, unpinned
+};
+
+class Prefetcher {
+ public:
+  /// The cache, the loader and the memory that the cache hands out outlive it. With up to `most`
+  /// loads of two layers at a time it allocates nothing.
+  Prefetcher(ExpertCache& cache, ExpertLoader& loader, std::byte* memory, std::size_t most)
+      : cache_(cache), loader_(loader), memory_(memory) {
+    loads_.reserve(2 * most);
+  }
+
+  /// Starts to load the first `most` of `likely` that are not in memory, best first; fewer where
+  /// the cache makes no room.
+  void start(std::span<const CacheKey> likely, std::size_t most);
+  /// A visit wants the expert: from now on its load or copy is none of the prefetcher's.
+  Guess claim(CacheKey key);
+  /// A load has finished. False: it is a visit's.
+  bool finish(const FinishedLoad& load);
+  /// The turn of this layer has come: what nobody claimed of it was a wrong guess.
+  void close(std::uint32_t layer);
+
+  /// Loads that no visit has claimed.
+  std::size_t under_way() const { return under_way_; }
+  /// Loads so far.
+  std::uint64_t started() const { return started_; }
+  /// Of these, those that a visit claimed.
+  std::uint64_t claimed() const { return claimed_; }
+
+ private:
+  struct Load {
+    CacheKey key;
+    bool under_way = true;
+    bool wrong = false;
+  };
+  std::vector<Load>::iterator find(CacheKey key);
+
+  ExpertCache& cache_;
+  ExpertLoader& loader_;
+  std::byte* const memory_;
+  std::vector<Load> loads_;  // a handful
+  std::size_t under_way_ = 0;
+  std::uint64_t started_ = 0;
+  std::uint64_t claimed_ = 0;
+};
+
+}  // namespace sluice

@@ -1,0 +1,222 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+
+#include "tests/experts/store_bench.h"
+
+namespace sluice {
+namespace {
+
+using test::FakeLayer;
+using test::Placement;
+using test::ReadFault;
+using test::StoreBench;
+
+using Experts = std::vector<std::uint32_t>;
+
+constexpr std::uint32_t kExperts = 16;
+const std::vector<FakeLayer> kLayers = {{0, kExperts}, {1, kExperts}, {3, kExperts}};
+
+std::size_t slot_bytes() {
+  const StoreBench bench(kLayers, Placement::kAdjacent, 512, std::size_t{1} << 24);
+  return ExpertStore::minimum_capacity(bench.catalogue, *bench.reader, 1) / 2;
+}
+
+/// An expert is one read.
+StoreBench make_bench(std::size_t slots) {
+  return {kLayers, Placement::kAdjacent, 512, slots * slot_bytes()};
+}
+
+TEST(Expectation, WhatArrivedIsNotReadAgain) {
+  StoreBench bench = make_bench(24);
+  ASSERT_TRUE(bench.visit(0, {1, 2}, 1, {5, 6}).ok());
+  bench.store->settle();
+  EXPECT_EQ(bench.reader->under_way(), 0u);
+  EXPECT_EQ(bench.reader->reads, 4u);
+  EXPECT_TRUE(bench.store->resident({1, 5}));
+  ASSERT_TRUE(bench.visit(1, {6, 5}).ok());
+  EXPECT_EQ(bench.reader->reads, 4u);
+  const ExpertStatistics statistics = bench.store->statistics();
+  EXPECT_EQ(statistics.requests, 4u);
+  EXPECT_EQ(statistics.hits, 2u);
+  EXPECT_EQ(statistics.loads, 4u);
+  EXPECT_EQ(statistics.expected, 2u);
+  EXPECT_EQ(statistics.expected_rightly, 2u);
+}
+
+TEST(Expectation, WhatIsUnderWayBecomesTheVisits) {
+  StoreBench bench = make_bench(24);
+  ASSERT_TRUE(bench.begin(0, {1, 2}, 1, {5, 6}).ok());
+  EXPECT_EQ(bench.reader->under_way(), 4u);
+  bench.store->end();  // waits for its own
+  const std::size_t left = bench.reader->under_way();
+  ASSERT_TRUE(bench.visit(1, {6, 9}).ok());
+  EXPECT_EQ(bench.reader->reads, 5u) << "with " << left << " under way";
+  EXPECT_EQ(bench.store->statistics().expected_rightly, 1u);
+  bench.store->settle();
+  EXPECT_EQ(bench.reader->under_way(), 0u);
+}
+
+TEST(Expectation, GoesBehindTheVisitsOwnReads) {
+  StoreBench bench = make_bench(24);
+  const Experts first = {1, 2, 3};
+  EXPECT_EQ(bench.store->room_ahead(), 0u);  // no visit is open
+  ASSERT_TRUE(bench.store->begin(0, first).ok());
+  EXPECT_EQ(bench.reader->reads, 3u);
+  const std::size_t room = bench.store->room_ahead();
+  ASSERT_GT(room, 0u);
+  bench.store->expect(1, test::all_experts(kExperts));
+  EXPECT_EQ(bench.reader->reads, 3u + std::min<std::size_t>(room, kExperts));
+  if (room < kExperts) {
+    EXPECT_EQ(bench.store->room_ahead(), 0u);
+  }
+  bench.store->end();
+  bench.store->settle();
+}
+
+TEST(Expectation, MakesNoRoomForItselfAmongTheWanted) {
+  StoreBench bench = make_bench(4);
+  const Experts all = {1, 2, 3, 4}, more = {1, 2, 3, 4, 5};
+  ASSERT_TRUE(bench.store->begin(0, all).ok());
+  bench.store->expect(1, test::all_experts(kExperts));
+  EXPECT_EQ(bench.reader->reads, 4u);
+  bench.store->end();
+  // A visit that waits for room comes first.
+  ASSERT_TRUE(bench.store->begin(0, more).ok());
+  EXPECT_EQ(bench.store->room_ahead(), 0u);
+  bench.store->end();
+}
+
+TEST(Expectation, IsOverWhenEverythingIsInMemory) {
+  StoreBench bench(kLayers, Placement::kAdjacent, 512, std::size_t{1} << 26);
+  for (const FakeLayer& layer : kLayers) {
+    ASSERT_TRUE(bench.visit(layer.layer, test::all_experts(kExperts)).ok());
+  }
+  ASSERT_TRUE(bench.store->begin(0, Experts{1}).ok());
+  EXPECT_EQ(bench.store->room_ahead(), 0u);
+  bench.store->end();
+}
+
+TEST(Expectation, PassesOverWhatTheLayerDoesNotHave) {
+  StoreBench bench = make_bench(24);
+  ASSERT_TRUE(bench.visit(0, {1}, 1, {kExperts, 4000000000u, 3}).ok());
+  ASSERT_TRUE(bench.visit(0, {1}, 2, {1, 2}).ok());  // a layer without experts
+  bench.store->settle();
+  EXPECT_TRUE(bench.store->resident({1, 3}));
+  EXPECT_EQ(bench.store->statistics().expected, 1u);
+}
+
+TEST(Expectation, ThatFailsIsNobodysFailureUntilSomebodyWantsIt) {
+  for (const ReadFault fault : {ReadFault::kFail, ReadFault::kShort}) {
+    for (const std::uint32_t wanted : {5u, 6u}) {
+      StoreBench bench = make_bench(24);
+      bench.reader->fault = fault;
+      bench.reader->fault_at = 1;  // the expected one
+      ASSERT_TRUE(bench.visit(0, {1}, 1, {5}).ok());
+      bench.store->settle();
+      EXPECT_FALSE(bench.store->resident({1, 5}));
+      EXPECT_TRUE(bench.visit(1, {wanted}).ok());  // read anew
+    }
+  }
+}
+
+TEST(Expectation, ThatFailsAfterItWasClaimedIsTheVisitsFailure) {
+  StoreBench bench = make_bench(24);
+  bench.reader->most_per_reap = 1;
+  bench.reader->fault = ReadFault::kFail;
+  bench.reader->fault_at = 0;
+  const Experts none, likely = {5}, wanted = {5, 6};
+  ASSERT_TRUE(bench.store->begin(0, none).ok());
+  bench.store->expect(1, likely);
+  bench.store->end();
+  ASSERT_EQ(bench.reader->under_way(), 1u);
+  const Status status = bench.visit(1, wanted);
+  EXPECT_THAT(status.message(), ::testing::HasSubstr("layer 1, expert 5"));
+  EXPECT_TRUE(bench.visit(1, wanted).ok());
+}
+
+TEST(Expectation, ThatTheReaderRefusesIsForgotten) {
+  StoreBench bench = make_bench(24);
+  ASSERT_TRUE(bench.visit(0, {1}).ok());
+  ASSERT_TRUE(bench.store->begin(0, Experts{1}).ok());
+  bench.reader->refuse_submissions = true;
+  bench.store->expect(1, Experts{5, 6});
+  bench.reader->refuse_submissions = false;
+  bench.store->end();
+  EXPECT_EQ(bench.store->statistics().expected, 0u);
+  EXPECT_TRUE(bench.visit(1, {5, 6}).ok());
+}
+
+TEST(Expectation, AWrongOneIsGivenUpFirst) {
+  StoreBench bench = make_bench(6);
+  ASSERT_TRUE(bench.visit(0, {1, 2}, 1, {5}).ok());
+  Experts wanted;
+  for (std::uint32_t expert = 6; expert < kExperts && bench.store->resident({1, 5}); ++expert) {
+    wanted.push_back(expert);
+    ASSERT_TRUE(bench.visit(1, wanted).ok());
+    ASSERT_TRUE(bench.visit(0, {1, 2}).ok());
+    ASSERT_EQ(bench.store->statistics().loads, 3 + wanted.size());  // nothing else went
+  }
+  EXPECT_FALSE(bench.store->resident({1, 5}));
+}
+
+/// Right and wrong guesses, late and early ones, failing and delayed reads, ends in mid-visit.
+TEST(Expectation, NeverChangesWhatAVisitGets) {
+  for (unsigned seed = 0; seed < 120; ++seed) {
+    std::mt19937 random(seed);
+    const std::size_t slots = std::array<std::size_t, 5>{1, 2, 5, 12, 30}[seed % 5];
+    StoreBench bench(std::make_shared<test::FakeCheckpoint>(test::make_checkpoint(
+                         kLayers, seed % 2 == 0 ? Placement::kAdjacent : Placement::kStacked)),
+                     512, slots * slot_bytes(), "auto", seed);
+    bench.reader->most_per_reap = 1 + seed % 3;
+    bench.reader->fault = seed % 4 == 0 ? ReadFault::kFail : ReadFault::kDelay;
+    bench.reader->fault_at = random() % 300;
+    const bool cut_short = seed % 3 == 0;
+    const auto draw = [&](std::size_t count) {
+      Experts experts = test::all_experts(kExperts);
+      std::shuffle(experts.begin(), experts.end(), random);
+      experts.resize(count);
+      return experts;
+    };
+    int failures = 0;
+    for (int pass = 0; pass < 30; ++pass) {
+      Experts wanted = draw(4);
+      for (std::size_t turn = 0; turn < kLayers.size(); ++turn) {
+        const bool last = turn + 1 == kLayers.size();
+        const Experts next = draw(4);
+        Experts likely = random() % 2 == 0 ? next : draw(6);
+        std::shuffle(likely.begin(), likely.end(), random);
+        const std::uint32_t layer = kLayers[turn].layer;
+        const std::uint32_t next_layer = last ? 0 : kLayers[turn + 1].layer;
+        if (cut_short && random() % 16 == 0) {
+          static_cast<void>(bench.begin(layer, wanted, next_layer, likely));
+          bench.store->end();
+          break;
+        }
+        const Status status =
+            last ? bench.visit(layer, wanted) : bench.visit(layer, wanted, next_layer, likely);
+        failures += !status.ok();
+        wanted = next;
+      }
+      bench.store->settle();
+      ASSERT_EQ(bench.reader->under_way(), 0u);
+    }
+    EXPECT_LE(failures, 1) << "seed " << seed;
+    EXPECT_TRUE(bench.reader->violations.empty()) << bench.reader->violations.front();
+    // No slot leaked and no pin was left.
+    for (const FakeLayer& layer : kLayers) {
+      ASSERT_TRUE(bench.visit(layer.layer, test::all_experts(kExperts)).ok());
+    }
+    const ExpertStatistics statistics = bench.store->statistics();
+    EXPECT_LE(statistics.expected_rightly, statistics.expected);
+    if (!cut_short && failures == 0) {
+      EXPECT_GE(statistics.loads + statistics.hits, statistics.requests);
+      EXPECT_LE(statistics.loads + statistics.hits, statistics.requests + statistics.expected);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sluice
