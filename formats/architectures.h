@@ -39,6 +39,7 @@ enum class WindowRule : std::uint8_t {
   kOnRequestAlternating,  // the same, but only layers by layer_types, or else every second one
                           // below max_window_layers
   kByLayer,               // by layer_types, or else `window_period`
+  kLastLayers,            // by layer_types, or else the layers from max_window_layers on
 };
 
 /// One row of the table. Several rows of one GGUF name differ in what config.json leaves open; the

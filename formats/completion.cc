@@ -16,15 +16,17 @@
 namespace sluice {
 namespace {
 
+/// What checkpoints call the same thing.
 struct Word {
+  std::string_view key;
   std::string_view from;
   std::string_view to;
 };
-constexpr auto kActivations = std::to_array<Word>({
-    {"swish", "silu"},
-    {"gelu_new", "gelu_tanh"},
-    {"gelu_pytorch_tanh", "gelu_tanh"},
-    {"gelu_pytorch_tanh_python", "gelu_tanh"},
+constexpr auto kWords = std::to_array<Word>({
+    {"feed_forward.activation", "swish", "silu"},
+    {"feed_forward.activation", "gelu_new", "gelu_tanh"},
+    {"feed_forward.activation", "gelu_pytorch_tanh", "gelu_tanh"},
+    {"feed_forward.activation", "gelu_pytorch_tanh_python", "gelu_tanh"},
 });
 
 /// Numbers of a scaling that some files give without having one, or with one that does not use
@@ -80,9 +82,9 @@ class Completion {
       set(implied.key, std::move(value));
     }
     set("feed_forward.activation", std::string("silu"));
-    for (const Word& word : kActivations) {
-      if (settings_.text("feed_forward.activation") == word.from) {
-        settings_.replace("feed_forward.activation", std::string(word.to));
+    for (const Word& word : kWords) {
+      if (settings_.text(word.key) == word.from) {
+        settings_.replace(word.key, std::string(word.to));
       }
     }
     set("norm.kind", std::string("rms"));

@@ -92,20 +92,25 @@ class LayerTranslator {
     }
     SLUICE_ASSIGN(auto flags, layers_of_type("sliding_attention"));
     if (!flags) {
-      SLUICE_ASSIGN(const std::size_t layers, settings_.layers());
-      if (rule == WindowRule::kByLayer) {
-        flags = periodic(layers, architecture_->window_period);
-      } else {
-        SLUICE_ASSIGN(const auto most, json_value<std::int64_t>(config_, "max_window_layers"));
-        flags.emplace();
-        for (std::size_t i = 0; i < layers; ++i) {
-          const bool below = static_cast<std::int64_t>(i) < most.value_or(28);
-          flags->push_back(i % 2 == 0 && below ? 1 : 0);
-        }
-      }
+      SLUICE_ASSIGN(flags, windowed_by_rule(rule));
     }
     set_window(*window, std::move(*flags));
     return {};
+  }
+
+  /// Where there is no layer_types.
+  Result<Flags> windowed_by_rule(WindowRule rule) const {
+    SLUICE_ASSIGN(const std::size_t layers, settings_.layers());
+    if (rule == WindowRule::kByLayer) return periodic(layers, architecture_->window_period);
+    SLUICE_ASSIGN(const auto limit, json_value<std::int64_t>(config_, "max_window_layers"));
+    const auto count = static_cast<std::int64_t>(layers);
+    Flags flags;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const bool windowed = rule == WindowRule::kLastLayers ? i >= limit.value_or(count)
+                                                            : i % 2 == 0 && i < limit.value_or(28);
+      flags.push_back(windowed ? 1 : 0);
+    }
+    return flags;
   }
 
   Status translate_recurrence() {
