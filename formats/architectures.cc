@@ -123,6 +123,13 @@ constexpr auto kArchitectures = std::to_array<Architecture>({
      .renormalise = false,
      .hf_renormalise = false,
      .rope_base = 16e6},
+    {.name = "dots1",
+     .hf_model_type = "dots1",
+     .qk_norm = "head",
+     .router_score = "sigmoid",
+     .renormalise = false,
+     .hf_renormalise = false,
+     .windows = kLastLayers},
 });
 
 constexpr auto kImplied = std::to_array<ImpliedSetting>({

@@ -27,6 +27,7 @@ constexpr auto kWords = std::to_array<Word>({
     {"feed_forward.activation", "gelu_new", "gelu_tanh"},
     {"feed_forward.activation", "gelu_pytorch_tanh", "gelu_tanh"},
     {"feed_forward.activation", "gelu_pytorch_tanh_python", "gelu_tanh"},
+    {"router.score", "noaux_tc", "sigmoid"},  // in the first dots.llm1
 });
 
 /// Numbers of a scaling that some files give without having one, or with one that does not use

@@ -177,6 +177,7 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Pair{"oracle/deepseek_v2", "oracle/deepseek_v2/model.gguf"},
                       Pair{"oracle/deepseek_v2_lite", "oracle/deepseek_v2_lite/model.gguf"},
                       Pair{"oracle/deepseek_v3", "oracle/deepseek_v3/model.gguf"},
+                      Pair{"oracle/dots1", "oracle/dots1/model.gguf"},
                       Pair{"oracle/gemma4_moe", "oracle/gemma4_moe/model.gguf"},
                       Pair{"oracle/glm4_moe", "oracle/glm4_moe/model.gguf"},
                       Pair{"oracle/glm4_moe_lite", "oracle/glm4_moe_lite/model.gguf"},

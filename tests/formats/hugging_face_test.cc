@@ -84,6 +84,16 @@ TEST_F(ConfigTest, SlidingWindows) {
   EXPECT_EQ(window(good("qwen2_moe",
                         R"("sliding_window":8,"use_sliding_window":true,"max_window_layers":0)")),
             std::nullopt);
+  EXPECT_EQ(window(good("dots1", R"("sliding_window":null,"max_window_layers":3)")), std::nullopt);
+  EXPECT_EQ(window(good("dots1", R"("sliding_window":8)")), std::nullopt);
+  EXPECT_EQ(window(good("dots1", R"("sliding_window":8,"max_window_layers":62)")), std::nullopt);
+  EXPECT_THAT(*layers(good("dots1", R"("sliding_window":8,"max_window_layers":3)")),
+              ElementsAre(0, 0, 0, 1));
+  const auto dots = good(
+      "dots1", R"("sliding_window":8,"max_window_layers":62,"layer_types":)"
+               R"(["sliding_attention","full_attention","sliding_attention","full_attention"])");
+  EXPECT_EQ(window(dots), 8);
+  EXPECT_THAT(*layers(dots), ElementsAre(1, 0, 1, 0));
   EXPECT_EQ(open("qwen2_moe", R"("sliding_window":8,"use_sliding_window":true,"layer_types":[1])")
                 .status()
                 .code(),
@@ -223,6 +233,12 @@ TEST_F(ConfigTest, OtherPublishedSpellings) {
   EXPECT_EQ(*small.text("router.score"), "softmax");
   EXPECT_EQ(*small.integer("attention.sliding_window"), std::nullopt);
   EXPECT_EQ(*small.integers("rope.layers"), std::nullopt);
+  const auto dots =
+      good("dots1", R"("scoring_func":"noaux_tc","n_group":null,"topk_group":null,)"
+                    R"("n_routed_experts":128,"num_experts_per_tok":6,"norm_topk_prob":true)");
+  EXPECT_EQ(*dots.text("router.score"), "sigmoid");
+  EXPECT_EQ(*dots.text("router.groups"), std::nullopt);
+  EXPECT_EQ(*dots.boolean("router.renormalise"), true);
   // A nested part without a name of its own has the whole's.
   folder_.write("config.json",
                 R"({"model_type":"qwen3_5_moe","text_config":{"num_hidden_layers":4,)"

@@ -18,29 +18,13 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kOracles[] = {"deepseek_v2",
-                                    "deepseek_v2_lite",
-                                    "deepseek_v3",
-                                    "deepseek_v3_fp8",
-                                    "ernie4_5_moe",
-                                    "gemma4_moe",
-                                    "glm4_moe",
-                                    "glm4_moe_lite",
-                                    "gpt_oss",
-                                    "granitemoe",
-                                    "llama4",
-                                    "minimax_m2",
-                                    "mixtral",
-                                    "olmoe",
-                                    "pangu_pro_moe",
-                                    "phimoe",
-                                    "phimoe_longrope",
-                                    "qwen2_moe",
-                                    "qwen3_5_moe",
-                                    "qwen3_moe",
-                                    "qwen3_next",
-                                    "smallthinker",
-                                    "qwen3_moe_tied_dense"};
+constexpr const char* kOracles[] = {
+    "deepseek_v2",   "deepseek_v2_lite", "deepseek_v3",  "deepseek_v3_fp8",
+    "dots1",         "ernie4_5_moe",     "gemma4_moe",   "glm4_moe",
+    "glm4_moe_lite", "gpt_oss",          "granitemoe",   "llama4",
+    "minimax_m2",    "mixtral",          "olmoe",        "pangu_pro_moe",
+    "phimoe",        "phimoe_longrope",  "qwen2_moe",    "qwen3_5_moe",
+    "qwen3_moe",     "qwen3_next",       "smallthinker", "qwen3_moe_tied_dense"};
 
 class Oracle : public ::testing::TestWithParam<const char*> {
  protected:
@@ -144,6 +128,15 @@ constexpr Expected kExpected[] = {
     {"deepseek_v3", "attention.head_count_kv", "1"},
     {"deepseek_v3", "attention.value_length", "16"},
     {"deepseek_v3_fp8", "attention.q_lora_rank", "160"},
+    {"dots1", "router.groups", "best_two"},
+    {"dots1", "router.score", "sigmoid"},
+    {"dots1", "router.renormalise", "true"},
+    {"dots1", "router.selection_bias", "true"},
+    {"dots1", "expert_weights_scale", "2.5"},
+    {"dots1", "expert_layers", "[0, 1, 1]"},
+    {"dots1", "expert_shared_feed_forward_length", "32"},
+    {"dots1", "attention.qk_norm", "head"},
+    {"dots1", "attention.sliding_window", ""},
     {"glm4_moe_lite", "attention.latent_norm_epsilon", "1e-06"},
     {"glm4_moe_lite", "attention.kv_lora_rank", "32"},
     {"glm4_moe_lite", "expert_weights_scale", "1.8"},
