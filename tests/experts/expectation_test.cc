@@ -89,6 +89,14 @@ TEST(Expectation, MakesNoRoomForItselfAmongTheWanted) {
   bench.store->end();
 }
 
+TEST(Expectation, ThatHasAllTheRoomIsWaitedFor) {
+  StoreBench bench = make_bench(2);
+  ASSERT_TRUE(bench.begin(0, {}, 1, {5, 6}).ok());
+  bench.store->end();
+  EXPECT_EQ(bench.reader->under_way(), 2u);
+  EXPECT_TRUE(bench.visit(1, {9}).ok());
+}
+
 TEST(Expectation, IsOverWhenEverythingIsInMemory) {
   StoreBench bench(kLayers, Placement::kAdjacent, 512, std::size_t{1} << 26);
   for (const FakeLayer& layer : kLayers) {
@@ -169,7 +177,7 @@ TEST(Expectation, NeverChangesWhatAVisitGets) {
     const std::size_t slots = std::array<std::size_t, 5>{1, 2, 5, 12, 30}[seed % 5];
     StoreBench bench(std::make_shared<test::FakeCheckpoint>(test::make_checkpoint(
                          kLayers, seed % 2 == 0 ? Placement::kAdjacent : Placement::kStacked)),
-                     512, slots * slot_bytes(), "auto", seed);
+                     512, slots * slot_bytes(), seed % 4 < 2 ? "auto" : "lru", seed);
     bench.reader->most_per_reap = 1 + seed % 3;
     bench.reader->fault = seed % 4 == 0 ? ReadFault::kFail : ReadFault::kDelay;
     bench.reader->fault_at = random() % 300;
@@ -208,6 +216,10 @@ TEST(Expectation, NeverChangesWhatAVisitGets) {
     // No slot leaked and no pin was left.
     for (const FakeLayer& layer : kLayers) {
       ASSERT_TRUE(bench.visit(layer.layer, test::all_experts(kExperts)).ok());
+    }
+    for (std::uint32_t expert = 0; seed % 4 >= 2 && slots < kExperts && expert < kExperts;
+         ++expert) {
+      EXPECT_FALSE(bench.store->resident({0, expert}) || bench.store->resident({1, expert}));
     }
     const ExpertStatistics statistics = bench.store->statistics();
     EXPECT_LE(statistics.expected_rightly, statistics.expected);
