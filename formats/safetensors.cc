@@ -14,7 +14,6 @@
 namespace sluice {
 namespace {
 
-constexpr std::uint64_t kLengthBytes = 8;
 constexpr std::uint64_t kLongestHeader = 100'000'000;  // the format's own limit
 constexpr std::uint64_t kLongestIndex = std::uint64_t{64} << 20;
 constexpr std::size_t kMostDimensions = 8;
