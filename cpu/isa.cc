@@ -1,5 +1,9 @@
 #include "cpu/isa.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <array>
 #include <cstdlib>
 #include <string>
@@ -22,6 +26,15 @@ constexpr std::array kIsaRows = {
 
 constexpr std::array kIsas = {Isa::kGeneric, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni};
 
+#if defined(__x86_64__)
+/// Conversions between half and single precision, which clang 14's __builtin_cpu_supports does not
+/// know. They work on AVX's registers: who has AVX2 needs no other leave of the operating system.
+bool has_f16c() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
+
 }  // namespace
 
 std::span<const Isa> all_isas() { return kIsas; }
@@ -32,8 +45,7 @@ bool isa_available(Isa isa) {
   if (isa == Isa::kGeneric) return true;
 #if defined(__x86_64__)
   // The compiler's run-time also asks the operating system whether it saves the wide registers.
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                    __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                       __builtin_cpu_supports("avx512dq");

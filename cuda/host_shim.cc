@@ -118,7 +118,7 @@ class Block {
   std::vector<Warp> warps_;
   Barrier barrier_;
   ucontext_t scheduler_;
-  void* scheduler_fiber_ = nullptr;
+  [[maybe_unused]] void* scheduler_fiber_ = nullptr;  // a thread sanitizer's
   unsigned current_ = 0;
 };
 

@@ -4,6 +4,11 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <fstream>
+#include <initializer_list>
+#include <iterator>
+#include <set>
+#include <sstream>
 #include <string>
 
 #include "cpu/cpu_compute.h"
@@ -29,6 +34,30 @@ class IsaTest : public ::testing::Test {
  private:
   std::string before_;
 };
+
+/// What the kernel says of the first processor.
+std::set<std::string> processor_flags() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with("flags")) continue;
+    std::istringstream words(line.substr(line.find(':') + 1));
+    return {std::istream_iterator<std::string>(words), {}};
+  }
+  return {};
+}
+
+TEST_F(IsaTest, AvailableIsWhatTheKernelSaysToo) {
+  const std::set<std::string> flags = processor_flags();
+  if (flags.empty()) GTEST_SKIP() << "/proc/cpuinfo has no flags";
+  const auto has = [&](std::initializer_list<const char*> words) {
+    return std::ranges::all_of(words, [&](const char* word) { return flags.contains(word); });
+  };
+  const bool avx2 = has({"avx2", "fma", "f16c"});
+  const bool avx512 = avx2 && has({"avx512f", "avx512bw", "avx512vl", "avx512dq"});
+  EXPECT_EQ(isa_available(Isa::kAvx2), avx2);
+  EXPECT_EQ(isa_available(Isa::kAvx512), avx512);
+  EXPECT_EQ(isa_available(Isa::kAvx512Vnni), avx512 && flags.contains("avx512_vnni"));
+}
 
 TEST_F(IsaTest, PlainCodeRunsEverywhere) { EXPECT_TRUE(isa_available(Isa::kGeneric)); }
 
