@@ -32,6 +32,8 @@ constexpr auto kRules = std::to_array<SettingRule>({
      "multiplies what attention and what the feed-forward part add to the residual"},
     {"logit_scale", kReal, -kAny, kAny, "1", "multiplies the logits"},
     {"final_logit_softcapping", kReal, kTiny, kAny, "", "c: logits become c tanh(logit / c)"},
+    {"output.normalised", kBoolean, 0, 0, "false",
+     "the head's columns are divided by their lengths"},
     {"embedding_length_per_layer_input", kInteger, 0, kWidth, "0",
      "width of embeddings that every layer adds for itself"},
 

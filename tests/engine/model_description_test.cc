@@ -86,6 +86,10 @@ TEST(ModelDescription, WhatSparsemixerWouldPassOverIsRefused) {
                {{"router.selection_bias", true}, {"router.groups", std::string("best")}});
 }
 
+TEST(ModelDescription, AHeadOfNormalisedColumnsIsRefused) {
+  expect_alone({{"output.normalised", false}}, {{"output.normalised", true}});
+}
+
 TEST(ModelDescription, GatesHaveTheLengthOfTheValues) {
   expect_alone({{"attention.output_gate", true},
                 {"attention.key_length", std::int64_t{24}},
