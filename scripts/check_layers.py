@@ -32,7 +32,7 @@ LIBRARY = {"base", "io", "formats", "text", "cache", "experts", "cpu", "cuda", "
 NAMELESS = {"engine", "cpu", "cuda", "experts", "cache", "io"}
 ARCHITECTURES = re.compile(
     r"mixtral|mistral|qwen|olmoe|llama|deepseek|gpt[-_]?oss|granite|\bglm|phi_?moe|\bphi\d|minimax|gemma|ernie"
-    r"|pangu|small_?thinker|kimi|jamba|\bdbrx|hunyuan|arctic|\bdots(1\b|\.llm)",
+    r"|pangu|small_?thinker|kimi|jamba|\bdbrx|hunyuan|arctic|\bdots(1\b|\.llm)|bailing",
     re.IGNORECASE)
 # The library reports errors as values and leaves the terminal and the process to its caller.
 FORBIDDEN = {

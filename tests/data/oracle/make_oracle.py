@@ -14,7 +14,7 @@ import gguf
 import numpy
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import Dots1Config, Dots1ForCausalLM
+from transformers import Dots1Config, Dots1ForCausalLM, Glm4MoeConfig, Glm4MoeForCausalLM
 
 SEED = 8
 TOKENS = 48
@@ -50,7 +50,55 @@ class Dots1:
         writer.add_expert_shared_count(cls.config["n_shared_experts"])
 
 
-ORACLES = {"dots1": Dots1}
+class BailingMoeV2:
+    """Ling 2.0. Transformers has no class of its own for it; GLM-4.5's computes the same under other names."""
+
+    architecture = gguf.MODEL_ARCH.BAILINGMOE2
+    config = dict(
+        architectures=["BailingMoeV2ForCausalLM"], model_type="bailing_moe", torch_dtype="bfloat16", vocab_size=VOCABULARY,
+        hidden_size=32, intermediate_size=64, moe_intermediate_size=16, moe_shared_expert_intermediate_size=16,
+        num_hidden_layers=3, first_k_dense_replace=1, num_attention_heads=4, num_key_value_heads=2, head_dim=8, use_bias=False,
+        use_qkv_bias=False, use_rmsnorm=True, use_qk_norm=True, rms_norm_eps=1e-6, hidden_act="silu", rope_theta=600000.0,
+        rope_scaling=None, partial_rotary_factor=0.5, max_position_embeddings=512, num_experts=16, num_experts_per_tok=4,
+        num_shared_experts=1, n_group=4, topk_group=2, score_function="sigmoid", moe_router_enable_expert_bias=True,
+        norm_topk_prob=True, routed_scaling_factor=2.5, num_nextn_predict_layers=0, tie_word_embeddings=False, pad_token_id=2,
+        eos_token_id=2)
+    bias_name = (".expert_bias", ".expert_bias.bias")
+
+    @classmethod
+    def model(cls):
+        renamed = {"num_experts": "n_routed_experts", "num_shared_experts": "n_shared_experts"}
+        config = {renamed.get(key, key): value for key, value in cls.config.items() if key not in ("architectures", "model_type")}
+        return Glm4MoeForCausalLM._from_config(Glm4MoeConfig(**config), **EAGER)
+
+    @staticmethod
+    def published(tensors):
+        names = {"model.embed_tokens": "model.word_embeddings", "self_attn.o_proj": "attention.dense",
+                 "self_attn.q_norm": "attention.query_layernorm", "self_attn.k_norm": "attention.key_layernorm",
+                 "e_score_correction_bias": "expert_bias"}
+        result = {}
+        for name, tensor in tensors.items():
+            if name.endswith("q_proj.weight"):
+                parts = [tensors[name.replace("q_proj", part)] for part in ("q_proj", "k_proj", "v_proj")]
+                result[name.replace("self_attn.q_proj", "attention.query_key_value")] = torch.cat(parts)
+            elif not name.endswith(("k_proj.weight", "v_proj.weight")):
+                for old, new in names.items():
+                    name = name.replace(old, new)
+                result[name] = tensor
+        return result
+
+    @classmethod
+    def add_keys(cls, writer):
+        writer.add_expert_count(cls.config["num_experts"])
+        writer.add_expert_shared_count(cls.config["num_shared_experts"])
+        writer.add_expert_shared_feed_forward_length(cls.config["moe_shared_expert_intermediate_size"])
+        writer.add_key_length(cls.config["head_dim"])
+        writer.add_value_length(cls.config["head_dim"])
+        writer.add_rope_dimension_count(int(cls.config["head_dim"] * cls.config["partial_rotary_factor"]))
+        writer.add_nextn_predict_layers(cls.config["num_nextn_predict_layers"])
+
+
+ORACLES = {"dots1": Dots1, "bailing_moe": BailingMoeV2}
 
 
 def draw_weights(model):
