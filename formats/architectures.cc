@@ -130,6 +130,12 @@ constexpr auto kArchitectures = std::to_array<Architecture>({
      .renormalise = false,
      .hf_renormalise = false,
      .windows = kLastLayers},
+    {.name = "bailingmoe2",
+     .hf_model_type = "bailing_moe",
+     .qk_norm = "head",
+     .qk_norm_by_tensors = true,
+     .renormalise = false,
+     .rope_base = 6e5},
 });
 
 constexpr auto kImplied = std::to_array<ImpliedSetting>({

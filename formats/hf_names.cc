@@ -57,6 +57,7 @@ constexpr auto kIgnoredPrefixes = std::to_array<std::string_view>({
 /// Names without their last part (".weight", ".bias", scales), which stays as it is.
 constexpr auto kNames = std::to_array<NameRow>({
     {"model.embed_tokens", "token_embd"},
+    {"model.word_embeddings", "token_embd"},
     {"model.norm", "output_norm"},
     {"lm_head", "output"},
 });
@@ -72,6 +73,10 @@ constexpr auto kLayerNames = std::to_array<NameRow>({
     {"self_attn.q_norm", "attn_q_norm"},
     {"self_attn.k_norm", "attn_k_norm"},
     {"self_attn.rotary_emb", ""},  // frequencies that old checkpoints stored
+    {"attention.query_key_value", "attn_qkv"},
+    {"attention.query_layernorm", "attn_q_norm"},
+    {"attention.key_layernorm", "attn_k_norm"},
+    {"attention.dense", "attn_output"},
     {"post_attention_layernorm", "post_attention_norm", "gemma4"},
     {"pre_feedforward_layernorm", "ffn_norm", "gemma4"},
     {"post_attention_layernorm", "ffn_norm"},
@@ -151,6 +156,7 @@ constexpr auto kLayerParameters = std::to_array<NameRow>({
     {"router.per_expert_scale", "ffn_down_exps.scale"},
     {"mlp.router_scale", "ffn_down_exps.scale"},
     {"mlp.gate.e_score_correction_bias", "exp_probs_b.bias"},
+    {"mlp.gate.expert_bias", "exp_probs_b.bias"},
     {"mlp.e_score_correction_bias", "exp_probs_b.bias"},
     {"mlp.moe_statics.e_score_correction_bias", "exp_probs_b.bias"},
     {"block_sparse_moe.e_score_correction_bias", "exp_probs_b.bias"},

@@ -53,6 +53,7 @@ constexpr auto kSettings = std::to_array<SettingRow>({
     {"routed_scaling_factor", "expert_weights_scale", kReal},
     {"norm_topk_prob", "router.renormalise", kBoolean},
     {"scoring_func", "router.score", kText},
+    {"score_function", "router.score", kText},
     {"router_jitter_noise", "router.jitter", kReal, "phimoe"},
     {"n_group", "expert_group_count", kInteger},
     {"topk_group", "expert_group_used_count", kInteger},

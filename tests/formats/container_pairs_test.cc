@@ -174,7 +174,8 @@ TEST_P(ContainerPairs, TensorsAgree) {
 
 INSTANTIATE_TEST_SUITE_P(
     Oracles, ContainerPairs,
-    ::testing::Values(Pair{"oracle/deepseek_v2", "oracle/deepseek_v2/model.gguf"},
+    ::testing::Values(Pair{"oracle/bailing_moe", "oracle/bailing_moe/model.gguf"},
+                      Pair{"oracle/deepseek_v2", "oracle/deepseek_v2/model.gguf"},
                       Pair{"oracle/deepseek_v2_lite", "oracle/deepseek_v2_lite/model.gguf"},
                       Pair{"oracle/deepseek_v3", "oracle/deepseek_v3/model.gguf"},
                       Pair{"oracle/dots1", "oracle/dots1/model.gguf"},

@@ -234,6 +234,10 @@ TEST_F(ConfigTest, OtherPublishedSpellings) {
   EXPECT_EQ(*small.integer("attention.sliding_window"), std::nullopt);
   EXPECT_EQ(*small.integers("rope.layers"), std::nullopt);
   EXPECT_EQ(*good("mixtral", R"("norm_head":true)").boolean("output.normalised"), true);
+  // The first Ling has the same model_type.
+  const auto ling = good("bailing_moe", R"("use_qk_norm":false)");
+  EXPECT_EQ(*ling.text("attention.qk_norm"), "none");
+  EXPECT_EQ(*ling.text("router.score"), "softmax");
   const auto dots =
       good("dots1", R"("scoring_func":"noaux_tc","n_group":null,"topk_group":null,)"
                     R"("n_routed_experts":128,"num_experts_per_tok":6,"norm_topk_prob":true)");

@@ -19,12 +19,11 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kOracles[] = {
-    "deepseek_v2",   "deepseek_v2_lite", "deepseek_v3",  "deepseek_v3_fp8",
-    "dots1",         "ernie4_5_moe",     "gemma4_moe",   "glm4_moe",
-    "glm4_moe_lite", "gpt_oss",          "granitemoe",   "llama4",
-    "minimax_m2",    "mixtral",          "olmoe",        "pangu_pro_moe",
-    "phimoe",        "phimoe_longrope",  "qwen2_moe",    "qwen3_5_moe",
-    "qwen3_moe",     "qwen3_next",       "smallthinker", "qwen3_moe_tied_dense"};
+    "bailing_moe", "deepseek_v2",   "deepseek_v2_lite", "deepseek_v3",     "deepseek_v3_fp8",
+    "dots1",       "ernie4_5_moe",  "gemma4_moe",       "glm4_moe",        "glm4_moe_lite",
+    "gpt_oss",     "granitemoe",    "llama4",           "minimax_m2",      "mixtral",
+    "olmoe",       "pangu_pro_moe", "phimoe",           "phimoe_longrope", "qwen2_moe",
+    "qwen3_5_moe", "qwen3_moe",     "qwen3_next",       "smallthinker",    "qwen3_moe_tied_dense"};
 
 class Oracle : public ::testing::TestWithParam<const char*> {
  protected:
@@ -103,6 +102,11 @@ struct Expected {
   const char* text;  // empty: not there
 };
 constexpr Expected kExpected[] = {
+    {"bailing_moe", "router.groups", "best_two"},
+    {"bailing_moe", "router.score", "sigmoid"},
+    {"bailing_moe", "router.selection_bias", "true"},
+    {"bailing_moe", "attention.qk_norm", "head"},
+    {"bailing_moe", "rope.dimension_count", "4"},
     // Group-limited greedy choice; YaRN whose mscale and mscale_all_dim are alike.
     {"deepseek_v2", "router.groups", "best"},
     {"deepseek_v2", "router.score", "softmax"},
