@@ -21,8 +21,10 @@ MoeLayer::MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore&
       scratch_(scratch),
       router_(model.router),
       slot_of_(model.router.experts, kNotWanted),
-      likely_(model.router.top_k),
-      likely_weights_(model.router.top_k) {
+      guess_(model.router.top_k),
+      guess_weights_(model.router.top_k),
+      guesses_(model.router.experts) {
+  likely_.reserve(model.router.experts);
   wanted_.reserve(model.router.experts);
   first_place_.reserve(model.router.experts + 1);
   tasks_.reserve(model.router.experts + 1);
@@ -132,19 +134,33 @@ void MoeLayer::group_by_expert(std::size_t rows) {
 }
 
 /// The next layer's router on what this layer's router read: neighbouring layers' inputs are alike
-/// (Fate, 2025), so its choice mostly holds. For one row; the experts of many are all wanted
-/// anyway.
-void MoeLayer::expect(std::uint32_t layer, const RouterWeights& weights) {
-  multiply(weights, 1);
-  router_.choose({scratch_.scores, model_.router.experts}, weights.selection_bias, likely_.data(),
-                 likely_weights_.data());
-  store_.expect(layer, likely_);
+/// (Fate, 2025), so its choice mostly holds. Experts of several rows come in the order of how many
+/// chose them.
+void MoeLayer::expect(std::uint32_t layer, const RouterWeights& weights, std::size_t rows) {
+  const RouterDescription& router = model_.router;
+  multiply(weights, rows);
+  likely_.clear();
+  for (std::size_t row = 0; row < rows; ++row) {
+    router_.choose({scratch_.scores + row * router.experts, router.experts}, weights.selection_bias,
+                   guess_.data(), guess_weights_.data());
+    for (const std::uint32_t expert : guess_) {
+      if (guesses_[expert]++ == 0) likely_.push_back(expert);
+    }
+  }
+  if (rows > 1) {
+    std::sort(likely_.begin(), likely_.end(), [this](std::uint32_t a, std::uint32_t b) {
+      return guesses_[a] != guesses_[b] ? guesses_[a] > guesses_[b] : a < b;
+    });
+  }
+  for (const std::uint32_t expert : likely_) guesses_[expert] = 0;
+  const bool many = rows * router.top_k >= router.experts;
+  store_.expect(layer, likely_, many ? Reach::kAll : Reach::kGap);
 }
 
 Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights,
                                const RouterWeights* next, std::size_t rows) {
   SLUICE_TRY(store_.begin(layer, wanted_));
-  if (rows == 1 && next != nullptr && store_.room_ahead() > 0) expect(layer + 1, *next);
+  if (next != nullptr && store_.incomplete()) expect(layer + 1, *next, rows);
   // The shared expert is always in memory: computed while the misses are on their way.
   if (weights.shared.present()) {
     const FfnTask shared =

@@ -40,7 +40,7 @@ class MoeLayer {
   void group_by_expert(std::size_t rows);
   Status visit_experts(std::uint32_t layer, const LayerWeights& weights, const RouterWeights* next,
                        std::size_t rows);
-  void expect(std::uint32_t layer, const RouterWeights& weights);
+  void expect(std::uint32_t layer, const RouterWeights& weights, std::size_t rows);
   void scale_inputs(std::size_t rows);
   FfnTask expert_task(std::uint32_t wanted, const ExpertBiases& biases) const;
   void combine(const LayerWeights& weights, std::size_t rows);
@@ -56,8 +56,11 @@ class MoeLayer {
       first_place_;  // [wanted + 1]: where an expert's rows begin in scratch.grouped_rows
   std::vector<std::uint32_t> slot_of_;  // [experts]: index into wanted_, or kNotWanted
   std::vector<FfnTask> tasks_;
-  std::vector<std::uint32_t> likely_;  // [top_k]
-  std::vector<float> likely_weights_;  // [top_k]
+  // What the next layer will likely want.
+  std::vector<std::uint32_t> guess_;    // [top_k], of a row
+  std::vector<float> guess_weights_;    // [top_k]
+  std::vector<std::uint32_t> guesses_;  // [experts]: rows that chose it
+  std::vector<std::uint32_t> likely_;   // [at most experts], best first
 };
 
 }  // namespace sluice

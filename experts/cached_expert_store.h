@@ -46,8 +46,8 @@ class CachedExpertStore final : public ExpertStore {
   ~CachedExpertStore() override;
 
   Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts) override;
-  std::size_t room_ahead() const override;
-  void expect(std::uint32_t layer, std::span<const std::uint32_t> likely) override;
+  bool incomplete() const override;
+  void expect(std::uint32_t layer, std::span<const std::uint32_t> likely, Reach reach) override;
   Result<std::span<const std::uint32_t>> ready() override;
   void prepare(std::span<const std::uint32_t> indices, Compute& compute) override;
   ExpertWeights weights(std::uint32_t index) const override;
@@ -63,6 +63,8 @@ class CachedExpertStore final : public ExpertStore {
   Status open_visit(std::uint32_t layer, std::span<const std::uint32_t> experts);
   void pin_present();
   Status load_deferred();
+  void read_ahead();
+  void limit_in_flight(std::size_t bytes);
   void take_finished(bool wait);
   std::size_t group_limit() const;
   void relay(std::span<const std::uint32_t> indices, Compute& compute);
@@ -80,7 +82,8 @@ class CachedExpertStore final : public ExpertStore {
   ExpertLoader loader_;
   AlignedBuffer memory_;
   const std::size_t widest_;     // slot of an expert
-  const std::size_t in_flight_;  // bytes that the disk is given at a time
+  const std::size_t in_flight_;  // bytes that the disk is given at a time, at first
+  std::size_t limit_ = 0;        // the same by now
   ExpertCache cache_;
   Prefetcher prefetcher_;
   std::vector<CopyLayout> layouts_;  // [keys]; of another version than the copy's: as in the file

@@ -6,7 +6,7 @@
 //
 //     store.begin(layer, experts)          pins hits, submits all misses that find room in one
 //     submission
-//     store.expect(next layer, likely)     reads some of these behind the misses
+//     store.expect(next layer, likely)     reads these while the disk has nothing else to do
 //     while (!(ready = store.ready()).empty())   first call: the hits, without waiting; later:
 //     whatever has arrived (waits for one)
 //         store.prepare(ready, compute)    into an order that the device multiplies, fast
@@ -67,6 +67,16 @@ struct ExpertStoreOptions {
   bool sparse_hidden = false;    // many of down's activations are zero: ReLU's
 };
 
+/// How far a guess is followed.
+enum class Reach : std::uint8_t {
+  /// Behind the visit's misses so many as keep the disk busy until the next visit. Where the disk
+  /// is what is waited for, every wrong one would delay the right ones.
+  kGap,
+  /// All, whenever the visit's misses leave the disk something to do: for many rows, of which
+  /// nearly every expert will be wanted by one.
+  kAll,
+};
+
 class ExpertStore {
  public:
   /// The least capacity to start with: the widest layer's `top_k` experts twice over (slack
@@ -89,13 +99,12 @@ class ExpertStore {
   /// REQUIRES: no visit is open; experts are distinct. An index below is an index into `experts`
   /// (which is copied). After an error no visit is open.
   virtual Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts) = 0;
-  /// How many experts of a coming layer `expect` would read now: none where all experts are in
-  /// memory, while misses wait for room, or between visits.
-  virtual std::size_t room_ahead() const = 0;
-  /// `likely` `[count]`, best first: experts that a coming layer will probably want. The first of
-  /// them that are not in memory are read behind the open visit's misses, `room_ahead` at the most.
-  /// Ids that the layer does not have are passed over.
-  virtual void expect(std::uint32_t layer, std::span<const std::uint32_t> likely) = 0;
+  /// Whether there is anything to read ahead: false where all experts are in memory.
+  virtual bool incomplete() const = 0;
+  /// `likely` `[count]`, best first: experts that the coming layer will probably want. Those that
+  /// are not in memory are read, as many as `reach` says, until the next visit begins. Ids that the
+  /// layer does not have are passed over.
+  virtual void expect(std::uint32_t layer, std::span<const std::uint32_t> likely, Reach reach) = 0;
   /// Indices that became ready since the last call; empty when all were handed out. Valid until the
   /// next call. A failed read is an error that names the expert, the file and the offset; the visit
   /// must then be ended.

@@ -9,10 +9,15 @@ std::vector<Prefetcher::Load>::iterator Prefetcher::find(CacheKey key) {
                       [key](const Load& load) { return load.key == key; });
 }
 
-void Prefetcher::start(std::span<const CacheKey> likely, std::size_t most) {
+void Prefetcher::expect(std::span<const CacheKey> likely) {
+  likely_.assign(likely.begin(), likely.end());
+  next_ = 0;
+}
+
+void Prefetcher::start(std::size_t most) {
   std::size_t count = 0;
-  for (const CacheKey key : likely) {
-    if (count == most) break;
+  for (; count < most && expects(); ++next_) {
+    const CacheKey key = likely_[next_];
     if (cache_.state(key) != CopyState::kEmpty) {
       const auto load = find(key);
       if (load != loads_.end()) load->wrong = false;  // not in time for the last turn
@@ -66,6 +71,7 @@ bool Prefetcher::finish(const FinishedLoad& finished) {
 }
 
 void Prefetcher::close(std::uint32_t layer) {
+  expect({});
   std::erase_if(loads_,
                 [layer](const Load& load) { return !load.under_way && load.key.layer == layer; });
   for (Load& load : loads_) load.wrong |= load.key.layer == layer;

@@ -29,17 +29,24 @@ class Prefetcher {
   /// loads of two layers at a time it allocates nothing.
   Prefetcher(ExpertCache& cache, ExpertLoader& loader, std::byte* memory, std::size_t most)
       : cache_(cache), loader_(loader), memory_(memory) {
+    likely_.reserve(most);
     loads_.reserve(2 * most);
   }
 
-  /// Starts to load the first `most` of `likely` that are not in memory, best first; fewer where
-  /// the cache makes no room.
-  void start(std::span<const CacheKey> likely, std::size_t most);
+  /// What a coming layer will likely want, best first, instead of what was expected before. Loads
+  /// that are under way go on.
+  void expect(std::span<const CacheKey> likely);
+  /// Starts to load the first `most` of what is expected and not in memory; fewer where the cache
+  /// makes no room.
+  void start(std::size_t most);
+  /// Whether `start` has something left to look at.
+  bool expects() const { return next_ < likely_.size(); }
   /// A visit wants the expert: from now on its load or copy is none of the prefetcher's.
   Guess claim(CacheKey key);
   /// A load has finished. False: it is a visit's.
   bool finish(const FinishedLoad& load);
-  /// The turn of this layer has come: what nobody claimed of it was a wrong guess.
+  /// The turn of this layer has come: what nobody claimed of it was a wrong guess, and nothing is
+  /// expected until somebody says what.
   void close(std::uint32_t layer);
 
   /// Loads that no visit has claimed.
@@ -60,7 +67,9 @@ class Prefetcher {
   ExpertCache& cache_;
   ExpertLoader& loader_;
   std::byte* const memory_;
-  std::vector<Load> loads_;  // a handful
+  std::vector<CacheKey> likely_;  // best first
+  std::size_t next_ = 0;          // of likely_: what `start` has not looked at
+  std::vector<Load> loads_;
   std::size_t under_way_ = 0;
   std::uint64_t started_ = 0;
   std::uint64_t claimed_ = 0;

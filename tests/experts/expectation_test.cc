@@ -59,33 +59,40 @@ TEST(Expectation, WhatIsUnderWayBecomesTheVisits) {
   EXPECT_EQ(bench.reader->under_way(), 0u);
 }
 
-TEST(Expectation, GoesBehindTheVisitsOwnReads) {
-  StoreBench bench = make_bench(24);
-  const Experts first = {1, 2, 3};
-  EXPECT_EQ(bench.store->room_ahead(), 0u);  // no visit is open
-  ASSERT_TRUE(bench.store->begin(0, first).ok());
-  EXPECT_EQ(bench.reader->reads, 3u);
-  const std::size_t room = bench.store->room_ahead();
-  ASSERT_GT(room, 0u);
-  bench.store->expect(1, test::all_experts(kExperts));
-  EXPECT_EQ(bench.reader->reads, 3u + std::min<std::size_t>(room, kExperts));
-  if (room < kExperts) {
-    EXPECT_EQ(bench.store->room_ahead(), 0u);
+TEST(Expectation, IsReadWhereTheVisitLeavesTheDiskSomethingToDo) {
+  StoreBench bench(kLayers, Placement::kAdjacent, 512, std::size_t{1} << 26);
+  bench.reader->most_per_reap = 1;
+  ASSERT_TRUE(
+      bench.begin(0, test::all_experts(kExperts), 1, test::all_experts(kExperts), Reach::kAll)
+          .ok());
+  std::vector<std::uint64_t> started;
+  for (std::size_t handed = 0; handed < kExperts;) {
+    const auto ready = bench.store->ready();
+    ASSERT_TRUE(ready.ok() && !ready->empty());
+    handed += ready->size();
+    const std::vector<std::uint32_t> group(ready->begin(), ready->end());
+    ASSERT_TRUE(bench.store->release(group).ok());
+    started.push_back(bench.store->statistics().expected);
   }
   bench.store->end();
+  EXPECT_GT(started.back(), 0u);
+  EXPECT_TRUE(std::is_sorted(started.begin(), started.end()));
   bench.store->settle();
+  const std::uint64_t before = bench.store->statistics().expected;
+  ASSERT_TRUE(bench.visit(1, {1}).ok());
+  EXPECT_EQ(bench.store->statistics().expected, before);  // the list was for layer 1's turn
 }
 
 TEST(Expectation, MakesNoRoomForItselfAmongTheWanted) {
   StoreBench bench = make_bench(4);
-  const Experts all = {1, 2, 3, 4}, more = {1, 2, 3, 4, 5};
-  ASSERT_TRUE(bench.store->begin(0, all).ok());
-  bench.store->expect(1, test::all_experts(kExperts));
+  ASSERT_TRUE(bench.begin(0, {1, 2, 3, 4}, 1, test::all_experts(kExperts)).ok());
   EXPECT_EQ(bench.reader->reads, 4u);
   bench.store->end();
+  bench.store->settle();
   // A visit that waits for room comes first.
-  ASSERT_TRUE(bench.store->begin(0, more).ok());
-  EXPECT_EQ(bench.store->room_ahead(), 0u);
+  const std::uint64_t before = bench.store->statistics().expected;
+  ASSERT_TRUE(bench.begin(0, test::all_experts(kExperts), 1, {9}).ok());
+  EXPECT_EQ(bench.store->statistics().expected, before);
   bench.store->end();
 }
 
@@ -99,12 +106,11 @@ TEST(Expectation, ThatHasAllTheRoomIsWaitedFor) {
 
 TEST(Expectation, IsOverWhenEverythingIsInMemory) {
   StoreBench bench(kLayers, Placement::kAdjacent, 512, std::size_t{1} << 26);
+  EXPECT_TRUE(bench.store->incomplete());
   for (const FakeLayer& layer : kLayers) {
     ASSERT_TRUE(bench.visit(layer.layer, test::all_experts(kExperts)).ok());
   }
-  ASSERT_TRUE(bench.store->begin(0, Experts{1}).ok());
-  EXPECT_EQ(bench.store->room_ahead(), 0u);
-  bench.store->end();
+  EXPECT_FALSE(bench.store->incomplete());
 }
 
 TEST(Expectation, PassesOverWhatTheLayerDoesNotHave) {
@@ -137,7 +143,7 @@ TEST(Expectation, ThatFailsAfterItWasClaimedIsTheVisitsFailure) {
   bench.reader->fault_at = 0;
   const Experts none, likely = {5}, wanted = {5, 6};
   ASSERT_TRUE(bench.store->begin(0, none).ok());
-  bench.store->expect(1, likely);
+  bench.store->expect(1, likely, Reach::kAll);
   bench.store->end();
   ASSERT_EQ(bench.reader->under_way(), 1u);
   const Status status = bench.visit(1, wanted);
@@ -150,7 +156,7 @@ TEST(Expectation, ThatTheReaderRefusesIsForgotten) {
   ASSERT_TRUE(bench.visit(0, {1}).ok());
   ASSERT_TRUE(bench.store->begin(0, Experts{1}).ok());
   bench.reader->refuse_submissions = true;
-  bench.store->expect(1, Experts{5, 6});
+  bench.store->expect(1, Experts{5, 6}, Reach::kGap);
   bench.reader->refuse_submissions = false;
   bench.store->end();
   EXPECT_EQ(bench.store->statistics().expected, 0u);
@@ -197,14 +203,15 @@ TEST(Expectation, NeverChangesWhatAVisitGets) {
         Experts likely = random() % 2 == 0 ? next : draw(6);
         std::shuffle(likely.begin(), likely.end(), random);
         const std::uint32_t layer = kLayers[turn].layer;
+        const Reach reach = random() % 2 == 0 ? Reach::kGap : Reach::kAll;
         const std::uint32_t next_layer = last ? 0 : kLayers[turn + 1].layer;
         if (cut_short && random() % 16 == 0) {
-          static_cast<void>(bench.begin(layer, wanted, next_layer, likely));
+          static_cast<void>(bench.begin(layer, wanted, next_layer, likely, reach));
           bench.store->end();
           break;
         }
-        const Status status =
-            last ? bench.visit(layer, wanted) : bench.visit(layer, wanted, next_layer, likely);
+        const Status status = last ? bench.visit(layer, wanted)
+                                   : bench.visit(layer, wanted, next_layer, likely, reach);
         failures += !status.ok();
         wanted = next;
       }

@@ -74,10 +74,11 @@ struct StoreBench {
   }
 
   Status begin(std::uint32_t layer, const std::vector<std::uint32_t>& experts,
-               std::uint32_t next_layer, const std::vector<std::uint32_t>& likely) {
+               std::uint32_t next_layer, const std::vector<std::uint32_t>& likely,
+               Reach reach = Reach::kGap) {
     std::erase_if(read_ahead, [layer](const auto& expected) { return expected.first == layer; });
     if (Status status = store->begin(layer, experts); !status.ok()) return status;
-    if (!likely.empty()) store->expect(next_layer, likely);
+    if (!likely.empty()) store->expect(next_layer, likely, reach);
     for (const std::uint32_t expert : likely) {
       if (!store->resident({next_layer, expert})) read_ahead.insert({next_layer, expert});
     }
@@ -87,12 +88,14 @@ struct StoreBench {
   /// One visit as the engine makes it, that expects `likely` of `next_layer`. Every index must come
   /// exactly once, with the right bytes, also just before release.
   Status visit(std::uint32_t layer, const std::vector<std::uint32_t>& experts,
-               std::uint32_t next_layer = 0, const std::vector<std::uint32_t>& likely = {}) {
+               std::uint32_t next_layer = 0, const std::vector<std::uint32_t>& likely = {},
+               Reach reach = Reach::kGap) {
     std::vector<bool> returned;
     for (const std::uint32_t expert : experts) {
       returned.push_back(store->resident({layer, expert}) && !read_ahead.contains({layer, expert}));
     }
-    if (Status status = begin(layer, experts, next_layer, likely); !status.ok()) return status;
+    if (Status status = begin(layer, experts, next_layer, likely, reach); !status.ok())
+      return status;
     std::vector<int> seen(experts.size());
     Status status;
     while (status.ok()) {
