@@ -84,7 +84,8 @@ Status ForwardPass::run_layer(std::uint32_t layer, std::span<const Row> rows,
   const LayerWeights& weights = weights_.layers()[layer];
   const std::size_t n = rows.size();
   if (description.sparse && model_.router.input == RouterInput::kLayerInput) {
-    moe_.score(weights.router, n);
+    moe_.route(layer, weights.router, n, observer);
+    moe_.read_ahead(layer);
   }
   norm_input(weights.attention_norm, n);
   if (description.recurrent) {
@@ -116,8 +117,10 @@ Status ForwardPass::feed_forward(std::uint32_t layer, std::size_t rows, RoutingO
   }
   if (description.sparse) {
     if (weights.pre_experts_norm.present()) norm_input(weights.pre_experts_norm, rows);
-    if (model_.router.input != RouterInput::kLayerInput) moe_.score(weights.router, rows);
-    SLUICE_TRY(moe_.run(layer, weights, next_router(layer), rows, observer));
+    if (model_.router.input != RouterInput::kLayerInput) {
+      moe_.route(layer, weights.router, rows, observer);
+    }
+    SLUICE_TRY(moe_.run(layer, weights, next_router(layer), rows));
     norm_output(weights.post_experts_norm, scratch_.block_output, rows);
     if (description.dense_ffn != 0) {
       for (std::size_t i = 0; i < rows * model_.hidden; ++i) {
@@ -130,6 +133,8 @@ Status ForwardPass::feed_forward(std::uint32_t layer, std::size_t rows, RoutingO
 }
 
 const RouterWeights* ForwardPass::next_router(std::uint32_t layer) const {
+  // A router that reads the layer's input speaks early enough itself.
+  if (model_.router.input == RouterInput::kLayerInput) return nullptr;
   const std::size_t next = layer + std::size_t{1};
   if (next == model_.layers.size() || !model_.layers[next].sparse) return nullptr;
   return &weights_.layers()[next].router;

@@ -54,7 +54,7 @@ class ForwardPass {
   Status embed(std::span<const Row> rows);
   Status run_layer(std::uint32_t layer, std::span<const Row> rows, RoutingObserver* observer);
   Status feed_forward(std::uint32_t layer, std::size_t rows, RoutingObserver* observer);
-  /// Of layer + 1; null where it has none.
+  /// Of layer + 1; null where it has none, or needs not be asked before its time.
   const RouterWeights* next_router(std::uint32_t layer) const;
   void add_to_residual(std::size_t rows);
   void norm(const NormWeights& weights, const float* x, float* out, std::size_t rows);

@@ -30,9 +30,16 @@ MoeLayer::MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore&
   tasks_.reserve(model.router.experts + 1);
 }
 
-void MoeLayer::score(const RouterWeights& weights, std::size_t rows) {
+void MoeLayer::route(std::uint32_t layer, const RouterWeights& weights, std::size_t rows,
+                     RoutingObserver* observer) {
   if (model_.router.input == RouterInput::kOwnNorm) norm_residual(weights, rows);
   multiply(weights, rows);
+  choose(layer, weights, rows, observer);
+  group_by_expert(rows);
+}
+
+void MoeLayer::read_ahead(std::uint32_t layer) {
+  if (store_.incomplete()) store_.expect(layer, wanted_, Reach::kAll);
 }
 
 void MoeLayer::norm_residual(const RouterWeights& weights, std::size_t rows) {
@@ -71,9 +78,7 @@ void MoeLayer::multiply(const RouterWeights& weights, std::size_t rows) {
 }
 
 Status MoeLayer::run(std::uint32_t layer, const LayerWeights& weights, const RouterWeights* next,
-                     std::size_t rows, RoutingObserver* observer) {
-  choose(layer, weights.router, rows, observer);
-  group_by_expert(rows);
+                     std::size_t rows) {
   if (model_.router.weights_scale_input) scale_inputs(rows);
   SLUICE_TRY(visit_experts(layer, weights, next, rows));
   combine(weights, rows);

@@ -22,14 +22,17 @@ class MoeLayer {
  public:
   MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore& store, Scratch& scratch);
 
-  /// Scores every expert for rows [0, rows), for the next `run`, from what the model's router
-  /// reads: the residual, or scratch.normed.
-  void score(const RouterWeights& weights, std::size_t rows);
+  /// Chooses the experts of rows [0, rows), for the next `run`, from what the model's router reads:
+  /// the residual, or scratch.normed.
+  void route(std::uint32_t layer, const RouterWeights& weights, std::size_t rows,
+             RoutingObserver* observer);
+  /// What was just routed will be asked for, after something else was computed: is read meanwhile.
+  void read_ahead(std::uint32_t layer);
   /// scratch.block_output[r] = Σ over ranks of weight · expert(x) (+ the shared expert), x =
-  /// scratch.normed[r], for r in [0, rows). REQUIRES: the rows' scores. `next`: the router of layer
-  /// + 1, or null where it has none; says what to read behind this layer's experts.
+  /// scratch.normed[r], for r in [0, rows). REQUIRES: the rows were routed. `next`: the router of
+  /// layer + 1, or null where none is to be asked what to read behind this layer's experts.
   Status run(std::uint32_t layer, const LayerWeights& weights, const RouterWeights* next,
-             std::size_t rows, RoutingObserver* observer);
+             std::size_t rows);
 
  private:
   void norm_residual(const RouterWeights& weights, std::size_t rows);

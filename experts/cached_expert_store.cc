@@ -29,6 +29,7 @@ CachedExpertStore::CachedExpertStore(const ExpertCatalogue& catalogue, BlockRead
       memory_(std::move(memory)),
       widest_(widest),
       in_flight_(std::max(kLeastInFlight, 2 * widest)),
+      limit_(in_flight_),
       cache_(std::move(shape), capacity, std::move(policy)),
       prefetcher_(cache_, loader_, memory_.data(), catalogue.widest_layer()) {
   const std::size_t most = catalogue.widest_layer();
@@ -157,7 +158,7 @@ bool CachedExpertStore::incomplete() const {
 void CachedExpertStore::expect(std::uint32_t layer, std::span<const std::uint32_t> likely,
                                Reach reach) {
   const ExpertLayer* where = catalogue_.find(layer);
-  if (where == nullptr || !open_) return;
+  if (where == nullptr) return;
   const auto turn = static_cast<std::uint32_t>(where - catalogue_.layers().data());
   likely_.clear();
   for (const std::uint32_t expert : likely) {

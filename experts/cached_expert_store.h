@@ -83,7 +83,7 @@ class CachedExpertStore final : public ExpertStore {
   AlignedBuffer memory_;
   const std::size_t widest_;     // slot of an expert
   const std::size_t in_flight_;  // bytes that the disk is given at a time, at first
-  std::size_t limit_ = 0;        // the same by now
+  std::size_t limit_;            // the same by now
   ExpertCache cache_;
   Prefetcher prefetcher_;
   std::vector<CopyLayout> layouts_;  // [keys]; of another version than the copy's: as in the file

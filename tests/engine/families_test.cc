@@ -55,6 +55,20 @@ TEST_P(FamiliesTest, RunsUnderTheSmallestBudgetAndNotUnderLess) {
   EXPECT_EQ(Model::open(**runtime, small.path, small.model).status().code(), ErrorCode::kBudget);
 }
 
+TEST_P(FamiliesTest, WhatIsReadAheadChangesNothing) {
+  Conditions decoding = plenty_;
+  decoding.model.max_rows = 1;
+  decoding.ram = test::smallest_budget(decoding);
+  auto opened = test::open(decoding);
+  Session session(*opened.model);
+  EXPECT_TRUE(test::same_bits(test::all_logits(session, tokens_), reference_));
+  const ExpertStatistics statistics = opened.model->expert_statistics();
+  if (opened.model->description().router.input == RouterInput::kLayerInput) {
+    EXPECT_GT(statistics.expected, 0u);
+    EXPECT_EQ(statistics.expected_rightly, statistics.expected);  // it is known, not guessed
+  }
+}
+
 TEST_P(FamiliesTest, ThreadsAndChunkingChangeNothing) {
   for (const std::uint32_t rows : {1u, 16u, 33u}) {
     Conditions conditions = plenty_;
