@@ -18,7 +18,7 @@ using ::testing::HasSubstr;
 class TokenizerOfOutline : public ::testing::Test {
  protected:
   void SetUp() override {
-    const auto oracle = test::test_data("oracle/qwen3_moe");
+    const auto oracle = test::test_data("oracle/qwen3_moe_tied_dense");
     ASSERT_FALSE(oracle.empty());
     for (const char* name : {"config.json", "model.safetensors"}) {
       std::filesystem::create_symlink(oracle / name, folder_.path(name));
