@@ -39,7 +39,7 @@ void MoeLayer::route(std::uint32_t layer, const RouterWeights& weights, std::siz
 }
 
 void MoeLayer::read_ahead(std::uint32_t layer) {
-  if (store_.incomplete()) store_.expect(layer, wanted_, Reach::kAll);
+  if (store_.misses_often()) store_.expect(layer, wanted_, Reach::kAll);
 }
 
 void MoeLayer::norm_residual(const RouterWeights& weights, std::size_t rows) {
@@ -165,7 +165,7 @@ void MoeLayer::expect(std::uint32_t layer, const RouterWeights& weights, std::si
 Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights,
                                const RouterWeights* next, std::size_t rows) {
   SLUICE_TRY(store_.begin(layer, wanted_));
-  if (next != nullptr && store_.incomplete()) expect(layer + 1, *next, rows);
+  if (next != nullptr && store_.misses_often()) expect(layer + 1, *next, rows);
   // The shared expert is always in memory: computed while the misses are on their way.
   if (weights.shared.present()) {
     const FfnTask shared =

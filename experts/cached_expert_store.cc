@@ -15,6 +15,8 @@ constexpr std::size_t kLeastInFlight = std::size_t{5} << 20;
 /// While many rows are computed for an expert, a disk could read many: what it is given grows to
 /// this.
 constexpr std::size_t kMostInFlight = std::size_t{64} << 20;
+/// Of one visit in the share of those that missed: it remembers about a hundred.
+constexpr float kVisitShare = 1.0f / 64;
 
 }  // namespace
 
@@ -122,6 +124,9 @@ void CachedExpertStore::pin_present() {
     }
   }
   prefetcher_.close(turn_);
+  const bool missing =
+      std::any_of(wants_.begin(), wants_.end(), [](const Want& want) { return !want.returned; });
+  missing_share_ += kVisitShare * ((missing ? 1.0f : 0.0f) - missing_share_);
 }
 
 /// Starts every deferred load that finds room, in order, all in one submission.
@@ -149,10 +154,6 @@ Status CachedExpertStore::load_deferred() {
     wants_[index].stage = Stage::kOver;
   }
   return status;
-}
-
-bool CachedExpertStore::incomplete() const {
-  return statistics_.loads - cache_.counters().evictions < cache_.shape().size();
 }
 
 void CachedExpertStore::expect(std::uint32_t layer, std::span<const std::uint32_t> likely,

@@ -46,7 +46,7 @@ class CachedExpertStore final : public ExpertStore {
   ~CachedExpertStore() override;
 
   Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts) override;
-  bool incomplete() const override;
+  bool misses_often() const override { return missing_share_ >= 0.1f; }
   void expect(std::uint32_t layer, std::span<const std::uint32_t> likely, Reach reach) override;
   Result<std::span<const std::uint32_t>> ready() override;
   void prepare(std::span<const std::uint32_t> indices, Compute& compute) override;
@@ -88,6 +88,8 @@ class CachedExpertStore final : public ExpertStore {
   Prefetcher prefetcher_;
   std::vector<CopyLayout> layouts_;  // [keys]; of another version than the copy's: as in the file
   ExpertStatistics statistics_;
+
+  float missing_share_ = 1;  // of visits, lately: wanted what no earlier visit had left in memory
 
   // The open visit; everything is reserved for the widest layer.
   bool open_ = false;

@@ -99,8 +99,10 @@ class ExpertStore {
   /// REQUIRES: no visit is open; experts are distinct. An index below is an index into `experts`
   /// (which is copied). After an error no visit is open.
   virtual Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts) = 0;
-  /// Whether there is anything to read ahead: false where all experts are in memory.
-  virtual bool incomplete() const = 0;
+  /// Whether it is worth asking what a coming layer will want: of the last hundred visits or so,
+  /// one in ten or more wanted what had to be read. Where nearly everything is in memory, guessing
+  /// costs more than it saves.
+  virtual bool misses_often() const = 0;
   /// `likely` `[count]`, best first: experts that the coming layer will probably want. Those that
   /// are not in memory are read, as many as `reach` says, until the next visit begins. Ids that the
   /// layer does not have are passed over.
