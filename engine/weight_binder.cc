@@ -31,7 +31,25 @@ Status WeightBinder::bind(DenseWeights& weights) {
     SLUICE_TRY(feed_forward(shape, layer));
     SLUICE_TRY(optional_vector("layer_output_scale.weight", 1, layer.output_scale));
   }
-  return {};
+  return refuse_unused();
+}
+
+Status WeightBinder::refuse_unused() const {
+  std::vector<std::string_view> unused;
+  for (const auto& [name, tensor] : checkpoint_.tensors) {
+    const bool of_experts = name.find("_exps.weight") != std::string::npos;
+    if (of_experts || used_names_.contains(name)) continue;
+    for (std::size_t i = 0; i < model_.layers.size(); ++i) {
+      if (name.starts_with(fmt::format("blk.{}.", i))) unused.push_back(name);
+    }
+  }
+  if (unused.empty()) return {};
+  return Status(
+      ErrorCode::kUnsupported,
+      fmt::format("the tensor '{}'{} is nothing that this version knows to do with a "
+                  "model of this architecture: it would run wrongly without",
+                  unused[0],
+                  unused.size() == 1 ? "" : fmt::format(" (and {} more)", unused.size() - 1)));
 }
 
 Status WeightBinder::attention(const AttentionDescription& shape, AttentionWeights& weights) {
@@ -143,12 +161,14 @@ Status WeightBinder::router(LayerWeights& layer) {
   return optional_vector("ffn_down_exps.bias", experts * model_.hidden, layer.expert_biases.down);
 }
 
-const TensorInfo* WeightBinder::find(std::string_view name) const {
-  return checkpoint_.find(prefix_ + std::string(name));
+const TensorInfo* WeightBinder::find(std::string_view name) {
+  const TensorInfo* const found = checkpoint_.find(prefix_ + std::string(name));
+  if (found != nullptr) used_names_.insert(found->name);
+  return found;
 }
 
 /// All elements of the tensor count: several heads' matrices are one matrix, a vector one row.
-Result<const TensorInfo*> WeightBinder::require(std::string_view name, std::size_t elements) const {
+Result<const TensorInfo*> WeightBinder::require(std::string_view name, std::size_t elements) {
   const TensorInfo* found = find(name);
   if (found == nullptr) {
     return Status(ErrorCode::kCorrupt, fmt::format("the tensor '{}{}' is missing", prefix_, name));

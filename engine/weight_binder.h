@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,7 +20,9 @@ class WeightBinder {
   WeightBinder(const Checkpoint& checkpoint, const ModelDescription& model, std::byte* memory)
       : checkpoint_(checkpoint), model_(model), memory_(memory) {}
 
-  /// kCorrupt names a tensor that is missing or has another shape than the description asks for.
+  /// kCorrupt names a tensor that is missing or has another shape than the description asks for;
+  /// kUnsupported one that belongs to a layer and that the description has no use for: the model is
+  /// not what it is taken to be, and would run wrongly.
   Status bind(DenseWeights& weights);
   std::uint64_t bytes() const { return used_; }
 
@@ -46,21 +49,23 @@ class WeightBinder {
   Status router(LayerWeights& layer);
 
   // Names are without the layer's prefix.
-  const TensorInfo* find(std::string_view name) const;
+  const TensorInfo* find(std::string_view name);
   Status matrix(std::string_view name, std::size_t rows, std::size_t columns, WeightMatrix& matrix);
   bool coded(const TensorInfo& tensor, WeightMatrix& matrix);
   Status vector(std::string_view name, std::size_t length, const float*& values);
   Status optional_vector(std::string_view name, std::size_t length, const float*& values);
   Status norm(std::string_view name, NormWeights& norm);
   Status optional_norm(std::string_view name, NormWeights& norm);
-  Result<const TensorInfo*> require(std::string_view name, std::size_t elements) const;
+  Result<const TensorInfo*> require(std::string_view name, std::size_t elements);
   std::byte* place(std::uint64_t bytes);
+  Status refuse_unused() const;
 
   const Checkpoint& checkpoint_;
   const ModelDescription& model_;
   std::byte* memory_;
   std::uint64_t used_ = 0;
   std::string prefix_;
+  std::set<std::string_view> used_names_;
   std::vector<Piece> pieces_;
   std::vector<Conversion> conversions_;
 };

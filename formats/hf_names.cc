@@ -32,6 +32,10 @@ constexpr auto kPrefixes = std::to_array<PrefixRow>({
     {"model.text_model.", "model."},
 });
 
+/// What quantisers write for activations and caches of a width of theirs.
+constexpr auto kIgnoredEndings =
+    std::to_array<std::string_view>({".input_scale", ".k_scale", ".v_scale"});
+
 /// Images, sounds, and layers that predict ahead.
 constexpr auto kIgnoredPrefixes = std::to_array<std::string_view>({
     "audio_tower.",
@@ -231,6 +235,9 @@ std::optional<TranslatedName> translate_tensor_name(std::string_view hf_name,
   for (const std::string_view prefix : kIgnoredPrefixes) {
     if (hf_name.starts_with(prefix)) return TranslatedName{};
   }
+  for (const std::string_view ending : kIgnoredEndings) {
+    if (hf_name.ends_with(ending)) return TranslatedName{};
+  }
   const std::string name = without_prefix(hf_name);
   const std::size_t dot = name.rfind('.');
   if (dot == std::string::npos) return std::nullopt;
@@ -249,6 +256,11 @@ std::optional<TranslatedName> translate_tensor_name(std::string_view hf_name,
       ending = {};
     } else {
       row = find_row(kLayerNames, part.substr(0, part.rfind('.')), architecture);
+    }
+    // Still a layer's, so that somebody notices that it was not used.
+    if (row == nullptr) {
+      const std::size_t number = kLayer.size() - 2;  // "model.layers."
+      return TranslatedName{translated + name.substr(name.find('.', number) + 1), std::nullopt};
     }
   } else {
     const std::string_view whole = pattern.text;

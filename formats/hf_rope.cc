@@ -41,8 +41,20 @@ class RopeTranslator {
 
   Status run() {
     const bool known = architecture_ != nullptr;
-    const json* rope = json_member(config_, "rope_parameters");
-    if (rope == nullptr) rope = json_member(config_, "rope_scaling");
+    // Model cards tell people to add rope_scaling, whatever the config has already: it goes before
+    // what is in rope_parameters.
+    const json* const parameters = json_member(config_, "rope_parameters");
+    const json* rope = json_member(config_, "rope_scaling");
+    json both;
+    if (rope == nullptr || rope->empty()) {
+      rope = parameters;
+    } else if (parameters != nullptr && parameters->is_object() && rope->is_object()) {
+      both = *rope;
+      for (const char* key : {"rope_theta", "partial_rotary_factor"}) {
+        if (parameters->contains(key)) both.emplace(key, (*parameters)[key]);
+      }
+      rope = &both;
+    }
     if (rope != nullptr && !rope->is_object()) {
       return known ? Status(ErrorCode::kCorrupt, "the rope parameters are no object") : Status();
     }

@@ -28,6 +28,7 @@ constexpr auto kSettings = std::to_array<SettingRow>({
     {"residual_multiplier", "residual_scale", kReal},
     {"final_logit_softcapping", "final_logit_softcapping", kReal},
     {"norm_head", "output.normalised", kBoolean},
+    {"rope_interleave", "rope.interleaved", kBoolean},
 
     {"intermediate_size_mlp", "feed_forward_length", kInteger, "llama4"},
     {"intermediate_size", "expert_feed_forward_length", kInteger, "llama4"},

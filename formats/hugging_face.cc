@@ -97,15 +97,11 @@ class FolderOpener {
     return settle_head(*tied);
   }
 
-  /// Transformers overwrites a stored head where the embedding is to serve as one. The engine takes
-  /// the embedding where there is no head: that must not hide a head that was lost.
+  /// The engine takes the embedding where there is no head: that must not hide a head that was
+  /// lost. A stored one is used whatever the config says, as Transformers does since version 5.
   Status settle_head(std::optional<bool> tied) {
     const bool present = checkpoint_.find("output.weight") != nullptr ||
                          checkpoint_.unreadable.contains("output.weight");
-    if (tied == true) {
-      checkpoint_.tensors.erase("output.weight");
-      checkpoint_.unreadable.erase("output.weight");
-    }
     if (tied == false && !present) {
       return Status(ErrorCode::kCorrupt, folder_.string() +
                                              ": the tensor 'lm_head.weight' is missing, though "

@@ -110,6 +110,22 @@ TEST_F(ConfigTest, RopeOfOldAndNew) {
       good("qwen3_moe", R"("rope_parameters":{"rope_type":"default","rope_theta":1000000})");
   EXPECT_EQ(*new_form.real("rope.freq_base"), 1e6);
   EXPECT_EQ(*new_form.text("rope.scaling.type"), std::nullopt);
+  // As model cards say, into a config that has the new form already.
+  const auto added =
+      good("qwen3_moe", R"("rope_parameters":{"rope_type":"default","rope_theta":1000000},)"
+                        R"("rope_scaling":{"rope_type":"linear","factor":4})");
+  EXPECT_EQ(*added.real("rope.freq_base"), 1e6);
+  EXPECT_EQ(*added.text("rope.scaling.type"), "linear");
+  EXPECT_EQ(*added.real("rope.scaling.factor"), 4.0);
+  for (const char* none : {"null", "{}"}) {
+    const auto kept =
+        good("qwen3_moe", R"("rope_parameters":{"rope_type":"linear","factor":3,"rope_theta":7},)"
+                          R"("rope_scaling":)" +
+                              std::string(none));
+    EXPECT_EQ(*kept.real("rope.scaling.factor"), 3.0) << none;
+  }
+  EXPECT_EQ(*good("deepseek_v3", R"("rope_interleave":false)").boolean("rope.interleaved"), false);
+  EXPECT_EQ(*good("deepseek_v3", "").boolean("rope.interleaved"), true);
   const auto llama3 =
       good("mixtral", R"("rope_parameters":{"rope_type":"llama3","rope_theta":500000,)"
                       R"("factor":8,"low_freq_factor":1,"high_freq_factor":4,)"
@@ -322,7 +338,7 @@ TEST_F(ConfigTest, ExpertsOfAFolderAreStackedAndOthersNamedWhenNeeded) {
   EXPECT_THAT(experts->shape, ElementsAre(3, 2, 4));
   EXPECT_EQ(experts->slice(0).offset, 8 + header.size() + 32);
   EXPECT_EQ(experts->slice(2).offset, 8 + header.size());
-  EXPECT_EQ(checkpoint->find("output.weight"), nullptr);
+  EXPECT_NE(checkpoint->find("output.weight"), nullptr);  // it is there, whatever the config says
   EXPECT_NE(checkpoint->find("extra.thing"), nullptr);
   EXPECT_THAT(checkpoint->require("output_norm.weight").status().message(), HasSubstr("I8"));
 }
@@ -398,7 +414,17 @@ TEST(HfNames, NumbersGoWhereTheyBelong) {
   EXPECT_TRUE(
       translate_tensor_name("model.layers.0.self_attn.rotary_emb.inv_freq", "llama")->name.empty());
   EXPECT_TRUE(translate_tensor_name("visual.patch_embed.weight", "llama")->name.empty());
-  EXPECT_FALSE(translate_tensor_name("model.layers.0.self_attn.dream.weight", "llama"));
+  for (const char* scale : {"self_attn.k_proj.k_scale", "mlp.experts.3.up_proj.input_scale"}) {
+    const auto name = translate_tensor_name(std::string("model.layers.0.") + scale, "llama");
+    ASSERT_TRUE(name) << scale;
+    EXPECT_TRUE(name->name.empty()) << scale;
+  }
+  // Nobody knows these, but they are the layer's.
+  EXPECT_EQ(translate_tensor_name("model.layers.10.self_attn.dream.weight", "llama")->name,
+            "blk.10.self_attn.dream.weight");
+  EXPECT_EQ(translate_tensor_name("language_model.layers.0.mlp.experts.7.a.b", "llama")->name,
+            "blk.0.mlp.experts.7.a.b");
+  EXPECT_FALSE(translate_tensor_name("vision.layers.0.dream.weight", "llama"));
   EXPECT_FALSE(translate_tensor_name("nodots", "llama"));
   EXPECT_FALSE(translate_tensor_name("model.layers.99999999999999999999.mlp.gate.weight", "llama"));
 }
