@@ -100,6 +100,11 @@ OpenFile::~OpenFile() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
+std::uint64_t OpenFile::size_now() const {
+  struct stat facts = {};
+  return ::fstat(descriptor_, &facts) == 0 ? static_cast<std::uint64_t>(facts.st_size) : size_;
+}
+
 void OpenFile::drop_cached(std::uint64_t offset, std::size_t bytes) const {
   if (direct() || bytes == 0) return;
   // The kernel drops whole pages only, so the range is widened to them.

@@ -32,6 +32,8 @@ class OpenFile {
   int descriptor() const { return descriptor_; }
   /// In bytes, when the file was opened.
   std::uint64_t size() const { return size_; }
+  /// In bytes, now; size() where the system does not tell.
+  std::uint64_t size_now() const;
   /// In bytes; 1 for buffered files.
   std::size_t alignment() const { return alignment_; }
   bool direct() const { return alignment_ > 1; }

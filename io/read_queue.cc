@@ -148,11 +148,12 @@ bool ReadQueue::advance(ReadPiece* piece, long outcome) {
   if (piece->done >= piece->needed) {
     finish_piece(*piece, {});
   } else {
-    finish_piece(*piece,
-                 Status(ErrorCode::kIo, describe(*piece) + ": the file ends at offset " +
-                                            std::to_string(piece->offset + piece->done) +
-                                            " (it was " + std::to_string(piece->file->size()) +
-                                            " bytes long when it was opened)"));
+    finish_piece(
+        *piece,
+        Status(ErrorCode::kIo, describe(*piece) + ": only " + std::to_string(piece->done) +
+                                   " came: the file has " +
+                                   std::to_string(piece->file->size_now()) + " bytes now and had " +
+                                   std::to_string(piece->file->size()) + " when it was opened"));
   }
   return false;
 }
