@@ -59,7 +59,8 @@ int run(int argc, char** argv) {
   const std::array verbs{sluice::apps::add_run(app),      sluice::apps::add_chat(app),
                          sluice::apps::add_eval(app),     sluice::apps::add_logits(app),
                          sluice::apps::add_tokenize(app), sluice::apps::add_info(app),
-                         sluice::apps::add_check(app),    sluice::apps::add_bench(app)};
+                         sluice::apps::add_check(app),    sluice::apps::add_bench(app),
+                         sluice::apps::add_simulate(app)};
   // The parser would only say that a verb is missing.
   if (argc > 1 && argv[1][0] != '-' &&
       app.get_subcommands([&](CLI::App* verb) { return verb->get_name() == argv[1]; }).empty()) {

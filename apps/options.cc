@@ -10,6 +10,7 @@
 #include "apps/printable.h"
 #include "base/size.h"
 #include "base/system_memory.h"
+#include "cache/cache_policy.h"
 
 namespace sluice::apps {
 namespace {
@@ -62,7 +63,7 @@ void CommonOptions::add_to(CLI::App& app, bool runs_the_model) {
       ->check(CLI::IsMember({"q8", "f32"}))
       ->capture_default_str();
   app.add_option("--policy", policy, "Expert cache policy")
-      ->check(CLI::IsMember({"auto", "decayed", "lfu", "lru"}))
+      ->check(CLI::IsMember(cache_policy_names()))
       ->capture_default_str();
   app.add_option("--batch", batch, "Most rows in one pass (default: as the budget allows)")
       ->check(kUnsigned32);

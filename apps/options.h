@@ -62,6 +62,7 @@ Verb add_logits(CLI::App& root);
 Verb add_tokenize(CLI::App& root);
 Verb add_info(CLI::App& root);
 Verb add_bench(CLI::App& root);
+Verb add_simulate(CLI::App& root);
 
 /// For CLI11: a number that is not a number passes its range checks.
 inline const auto kFinite = CLI::Validator(

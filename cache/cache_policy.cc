@@ -21,16 +21,45 @@ CacheKey CacheShape::key(std::uint32_t index) const {
           static_cast<std::uint16_t>(within % plane_groups_)};
 }
 
+namespace {
+
+template <typename Policy>
+std::unique_ptr<CachePolicy> make(const CacheShape& shape) {
+  return std::make_unique<Policy>(shape);
+}
+
+struct NamedPolicy {
+  std::string_view name;
+  std::unique_ptr<CachePolicy> (*make)(const CacheShape& shape);
+};
+
+constexpr NamedPolicy kPolicies[] = {
+    {"auto", make<DecayedFrequency>},
+    {"decayed", make<DecayedFrequency>},
+    {"lfu",
+     [](const CacheShape& shape) -> std::unique_ptr<CachePolicy> {
+       return std::make_unique<DecayedFrequency>(shape, DecayedFrequency::lfu());
+     }},
+    {"lru", make<Lru>},
+};
+
+}  // namespace
+
+std::vector<std::string> cache_policy_names() {
+  std::vector<std::string> names;
+  for (const NamedPolicy& policy : kPolicies) names.emplace_back(policy.name);
+  return names;
+}
+
 Result<std::unique_ptr<CachePolicy>> make_cache_policy(std::string_view name,
                                                        const CacheShape& shape) {
-  using Policy = std::unique_ptr<CachePolicy>;
-  if (name == "auto" || name == "decayed") return Policy(std::make_unique<DecayedFrequency>(shape));
-  if (name == "lfu") {
-    return Policy(std::make_unique<DecayedFrequency>(shape, DecayedFrequency::lfu()));
+  std::string known;
+  for (const NamedPolicy& policy : kPolicies) {
+    if (policy.name == name) return policy.make(shape);
+    known.append(known.empty() ? "" : ", ").append(policy.name);
   }
-  if (name == "lru") return Policy(std::make_unique<Lru>(shape));
-  return Status(ErrorCode::kInvalidArgument, "unknown cache policy \"" + std::string(name) +
-                                                 "\": there are auto, decayed, lfu and lru");
+  return Status(ErrorCode::kInvalidArgument,
+                "unknown cache policy \"" + std::string(name) + "\": there are " + known);
 }
 
 }  // namespace sluice

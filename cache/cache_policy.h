@@ -58,7 +58,7 @@ class CachePolicy {
   /// The clock: this layer's turn begins.
   virtual void visit(std::uint32_t layer) = 0;
   /// The router wants `key` in this visit, whether or not it is resident. `score`: the router's
-  /// probability, 1 where unknown.
+  /// probability, summed over the visit's rows; 1 where unknown.
   virtual void touch(CacheKey key, float score) = 0;
   /// `key` has taken up `bytes` of the cache.
   virtual void admit(CacheKey key, std::uint64_t bytes) = 0;
@@ -71,6 +71,9 @@ class CachePolicy {
   /// a victim other than its first choice costs. Positive, and larger for earlier victims.
   virtual double distance(CacheKey key) const = 0;
 };
+
+/// The names that make_cache_policy knows, "auto" first.
+std::vector<std::string> cache_policy_names();
 
 /// "auto" (the default that measured best: "decayed"), "decayed", "lfu", "lru". kInvalidArgument
 /// lists the names.

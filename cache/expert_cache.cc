@@ -35,10 +35,13 @@ ExpertCache::ExpertCache(CacheShape shape, std::uint64_t capacity_bytes,
         return candidate.state == CopyState::kReady && candidate.pins == 0;
       }) {}
 
-void ExpertCache::visit(std::uint32_t layer, std::span<const CacheKey> wanted) {
+void ExpertCache::visit(std::uint32_t layer, std::span<const CacheKey> wanted,
+                        std::span<const float> scores) {
   const std::lock_guard lock(mutex_);
   policy_->visit(layer);
-  for (const CacheKey key : wanted) policy_->touch(key, 1.0f);
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    policy_->touch(wanted[i], scores.empty() ? 1.0f : scores[i]);
+  }
 }
 
 PinnedCopy ExpertCache::pin(CacheKey key) {

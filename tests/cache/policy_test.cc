@@ -2,15 +2,16 @@
 
 #include <gtest/gtest.h>
 
+#include <numeric>
 #include <random>
 #include <set>
 
-#include "tests/cache/trace_replay.h"
+#include "cache/belady.h"
+#include "cache/trace_replay.h"
+#include "tests/cache/drawn_trace.h"
 
 namespace sluice {
 namespace {
-
-using test::RoutingTrace;
 
 std::unique_ptr<CachePolicy> make(std::string_view name, const CacheShape& shape) {
   return std::move(make_cache_policy(name, shape)).value();
@@ -126,45 +127,42 @@ TEST(DecayedFrequency, ANewcomerKeepsItsHistory) {
 
 /// All experts of all layers, again and again: a prefill in chunks, twice as large as the cache.
 TEST(DecayedFrequency, ResistsTheCycleThatFloodsLru) {
-  RoutingTrace trace{{16, 16, 16, 16}, {4096, 4096, 4096, 4096}, {}};
+  RoutingTrace trace = test::empty_trace(4, 16);
+  std::vector<std::uint16_t> all(16);
+  std::iota(all.begin(), all.end(), std::uint16_t{0});
   for (int pass = 0; pass < 50; ++pass) {
-    for (std::uint32_t layer = 0; layer < 4; ++layer) {
-      auto& event = trace.events.emplace_back(test::RoutingEvent{layer, true, {}});
-      for (std::uint16_t expert = 0; expert < 16; ++expert) event.experts.push_back(expert);
-    }
+    for (std::uint32_t layer = 0; layer < 4; ++layer) test::append(trace, layer, true, all);
   }
   const CacheShape shape(trace.experts);
   const auto rate = [&](std::unique_ptr<CachePolicy> policy) {
-    return test::replay(trace, 32 * 4096, std::move(policy)).hit_rate();
+    return replay(trace, std::move(policy), {.capacity = 32 * 4096}).hit_rate();
   };
   EXPECT_EQ(rate(make("lru", shape)), 0);
-  const double best = rate(std::make_unique<test::Belady>(shape, trace));
+  const double best = rate(std::make_unique<Belady>(shape, trace));
   EXPECT_GT(best, 0.3);
   EXPECT_GT(rate(make("auto", shape)), 0.9 * best);
 }
 
 /// A hot set, and now and then a scan over everything.
 TEST(DecayedFrequency, KeepsTheHotSetThroughAScan) {
-  RoutingTrace trace{std::vector<std::uint32_t>(8, 32), std::vector<std::uint64_t>(8, 4096), {}};
+  RoutingTrace trace = test::empty_trace(8, 32);
+  std::vector<std::uint16_t> all(32);
+  std::iota(all.begin(), all.end(), std::uint16_t{0});
   std::mt19937 random(2);
   for (int pass = 0; pass < 400; ++pass) {
     for (std::uint32_t layer = 0; layer < 8; ++layer) {
-      auto& event = trace.events.emplace_back(test::RoutingEvent{layer, pass % 40 != 0, {}});
-      if (pass % 40 == 0) {
-        for (std::uint16_t expert = 0; expert < 32; ++expert) event.experts.push_back(expert);
-      } else {
-        std::set<std::uint16_t> wanted;
-        while (wanted.size() < 3) {
-          const bool hot = random() % 10 < 8;
-          wanted.insert(static_cast<std::uint16_t>(hot ? random() % 6 : random() % 32));
-        }
-        event.experts.assign(wanted.begin(), wanted.end());
+      std::set<std::uint16_t> wanted;
+      while (wanted.size() < 3) {
+        const bool hot = random() % 10 < 8;
+        wanted.insert(static_cast<std::uint16_t>(hot ? random() % 6 : random() % 32));
       }
+      const std::vector<std::uint16_t> chosen(wanted.begin(), wanted.end());
+      test::append(trace, layer, pass % 40 != 0, pass % 40 != 0 ? chosen : all);
     }
   }
   const CacheShape shape(trace.experts);
   const auto rate = [&](std::string_view name) {
-    return test::replay(trace, 64 * 4096, make(name, shape)).decode_hit_rate();
+    return replay(trace, make(name, shape), {.capacity = 64 * 4096}).decode_hit_rate();
   };
   EXPECT_GT(rate("auto"), rate("lru") + 0.05);
 }

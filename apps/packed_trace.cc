@@ -1,0 +1,155 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bitset>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
+
+#include "apps/routing_trace_file.h"
+
+namespace sluice::apps {
+namespace {
+
+constexpr std::uint64_t kLargestFile = std::uint64_t{1} << 31;  // 2 GiB of experts
+constexpr std::size_t kLongestLine = std::size_t{1} << 20;
+constexpr float kProbabilityUnit = 65535;
+
+Status corrupt(const std::filesystem::path& path, const std::string& what) {
+  return Status(ErrorCode::kCorrupt, path.string() + ": " + what);
+}
+
+Result<std::vector<std::uint8_t>> read_file(const std::filesystem::path& path) {
+  std::error_code error;
+  const std::uint64_t size = std::filesystem::file_size(path, error);
+  std::ifstream file(path, std::ios::binary);
+  if (error || !file) {
+    const int reason = error ? error.value() : errno;
+    return Status(reason == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo,
+                  path.string() + ": " + std::strerror(reason));
+  }
+  if (size > kLargestFile) {
+    return Status(ErrorCode::kUnsupported, fmt::format("{}: {} bytes; at most {} are read",
+                                                       path.string(), size, kLargestFile));
+  }
+  std::vector<std::uint8_t> bytes(size);
+  file.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(size));
+  if (static_cast<std::uint64_t>(file.gcount()) != size) {
+    return Status(ErrorCode::kIo,
+                  fmt::format("{}: ends at byte {} of {}", path.string(), file.gcount(), size));
+  }
+  return bytes;
+}
+
+/// Tokens of all sequences, which must follow one another.
+Result<std::uint64_t> count_tokens(const std::filesystem::path& path) {
+  SLUICE_ASSIGN(const std::vector<std::uint8_t> bytes, read_file(path));
+  std::uint64_t tokens = 0;
+  std::size_t number = 1;
+  for (auto at = bytes.begin(); at != bytes.end(); ++number) {
+    const auto end = std::find(at, bytes.end(), '\n');
+    const auto wrong = [&](const char* what) {
+      return corrupt(path, fmt::format("line {}: {}", number, what));
+    };
+    if (static_cast<std::size_t>(end - at) > kLongestLine) return wrong("is too long");
+    // A line ends with its line feed, the last one too unless it is whole.
+    if (at != end) {
+      const auto line = nlohmann::json::parse(at, end, nullptr, /*allow_exceptions=*/false);
+      if (!line.is_object()) return wrong("is not a JSON object");
+      const auto offset = line.find("tok_offset"), count = line.find("n_tok");
+      if (count == line.end() || !count->is_number_unsigned()) return wrong("has no \"n_tok\"");
+      if (offset == line.end() || *offset != tokens) {
+        return wrong("\"tok_offset\" is not the sum of the sequences before");
+      }
+      const auto more = count->get<std::uint64_t>();
+      if (more > kLargestFile) return wrong("\"n_tok\" is out of range");
+      tokens += more;
+    }
+    at = end == bytes.end() ? end : end + 1;
+  }
+  if (tokens == 0) return corrupt(path, "lists no token");
+  return tokens;
+}
+
+struct Choices {
+  std::vector<std::uint8_t> experts;
+  std::vector<std::uint8_t> probabilities;  // empty where unknown
+
+  int probability(std::size_t i) const {
+    return probabilities[2 * i] + 256 * probabilities[2 * i + 1];
+  }
+
+  /// The first of the leading `count` choices that a router would not have made if it took `top_k`
+  /// each time: an expert twice, or a likelier one after one that is less so.
+  std::optional<std::size_t> misfit(std::size_t top_k, std::size_t count) const {
+    for (std::size_t row = 0; row < count; row += top_k) {
+      std::bitset<256> seen;
+      for (std::size_t i = row; i < row + top_k; ++i) {
+        if (seen[experts[i]]) return i;
+        seen.set(experts[i]);
+        if (i > row && !probabilities.empty() && probability(i) > probability(i - 1)) return i;
+      }
+    }
+    return std::nullopt;
+  }
+};
+
+}  // namespace
+
+Result<RoutingTraceFile> read_packed_trace(const std::string& folder) {
+  const std::filesystem::path root(folder);
+  const std::filesystem::path experts_path = root / "experts.u8", probs_path = root / "probs.u16";
+  SLUICE_ASSIGN(const std::uint64_t tokens, count_tokens(root / "index.jsonl"));
+  Choices choices;
+  SLUICE_ASSIGN(choices.experts, read_file(experts_path));
+  const std::size_t count = choices.experts.size();
+  if (count == 0 || count % tokens != 0) {
+    return corrupt(experts_path,
+                   fmt::format("{} bytes are not as many for each of the {} tokens of index.jsonl",
+                               count, tokens));
+  }
+  if (std::error_code ignored; std::filesystem::exists(probs_path, ignored)) {
+    SLUICE_ASSIGN(choices.probabilities, read_file(probs_path));
+    if (choices.probabilities.size() != 2 * count) {
+      return corrupt(probs_path, fmt::format("{} bytes, where {} experts have {}",
+                                             choices.probabilities.size(), count, 2 * count));
+    }
+  }
+  // Found on the first tokens and asked of all: damage further on is an error, not another shape.
+  const std::size_t of_a_token = count / tokens;
+  const std::size_t sample = of_a_token * std::min<std::size_t>(tokens, 64);
+  std::size_t top_k = std::min<std::size_t>(of_a_token, 256);
+  while (of_a_token % top_k != 0 || choices.misfit(top_k, sample)) --top_k;  // 1 fits
+  const std::size_t layers = of_a_token / top_k;
+  if (const auto at = choices.misfit(top_k, count)) {
+    return corrupt(experts_path,
+                   fmt::format("byte {}: not the order of a router that takes {}", *at, top_k));
+  }
+
+  RoutingTraceFile read{.trace = {}, .knows_bytes = false};
+  const auto most = *std::max_element(choices.experts.begin(), choices.experts.end());
+  read.trace.experts.assign(layers, most + 1u);
+  read.trace.expert_bytes.assign(layers, 1);
+  read.trace.events.reserve(tokens * layers);
+  read.trace.routed.reserve(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (i % top_k == 0) {
+      read.trace.events.push_back({.layer = static_cast<std::uint32_t>(i / top_k % layers),
+                                   .decode = true,
+                                   .count = static_cast<std::uint32_t>(top_k),
+                                   .first = i});
+    }
+    float score = 1;
+    if (!choices.probabilities.empty()) {
+      score = static_cast<float>(choices.probability(i)) / kProbabilityUnit;
+    }
+    read.trace.routed.push_back({choices.experts[i], score});
+  }
+  return read;
+}
+
+}  // namespace sluice::apps

@@ -1,0 +1,240 @@
+#include <fmt/format.h>
+#include <zlib.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "apps/routing_trace_file.h"
+
+namespace sluice::apps {
+namespace {
+
+constexpr std::size_t kLongestLine = 4096;
+constexpr std::uint32_t kMostLayers = 4096, kMostExperts = 65536;
+constexpr std::uint32_t kMostKeys = 1u << 22;
+constexpr std::uint64_t kLargestExpert = std::uint64_t{1} << 40;
+constexpr std::size_t kMostRouted = std::size_t{1} << 28;  // 2 GiB of them
+
+template <typename Number>
+bool parse(std::string_view text, Number& value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+/// What stands behind "name=" in a header line.
+std::optional<std::string_view> setting(std::string_view line, std::string_view name) {
+  for (std::size_t at = 0; at < line.size();) {
+    const std::size_t end = std::min(line.find(' ', at), line.size());
+    const std::string_view word = line.substr(at, end - at);
+    if (word.size() > name.size() && word.starts_with(name) && word[name.size()] == '=') {
+      return word.substr(name.size() + 1);
+    }
+    at = end + 1;
+  }
+  return std::nullopt;
+}
+
+struct Row {
+  std::uint32_t turn = 0, phase = 0, step = 0, layer = 0, slot = 0, expert = 0;
+  float weight = 0;
+};
+
+/// Builds the trace from lines; errors are sentences without file and line.
+class RouteCsv {
+ public:
+  Status line(std::string_view line) {
+    if (line.starts_with('#')) return header(line);
+    if (line.starts_with("turn,")) return {};
+    return row(line);
+  }
+
+  Status finish() {
+    if (trace_.events.empty() && pass_.empty()) return wrong("there is no row of routing");
+    return end_pass();
+  }
+  RoutingTrace take() { return std::move(trace_); }
+
+ private:
+  static Status wrong(std::string what) { return {ErrorCode::kCorrupt, std::move(what)}; }
+
+  Status header(std::string_view line) {
+    if (!trace_.events.empty() || !pass_.empty()) return {};  // a remark
+    if (const auto count = setting(line, "n_expert")) {
+      if (!parse(*count, experts_) || experts_ == 0 || experts_ > kMostExperts) {
+        return wrong(fmt::format("n_expert is not a number from 1 to {}", kMostExperts));
+      }
+    }
+    const auto bytes = setting(line, "expert_bytes");
+    if (!bytes) return {};
+    const auto layer = setting(line, "layer");
+    std::uint32_t number = 0;
+    if (!layer || !parse(*layer, number) || number < numbers_.size() || number >= kMostLayers) {
+      return wrong("expert_bytes without a layer in rising order");
+    }
+    std::uint64_t size = 0;
+    if (!parse(*bytes, size) || size > kLargestExpert) {
+      return wrong(fmt::format("expert_bytes is not a number up to {}", kLargestExpert));
+    }
+    numbers_.resize(number + 1, kDense);
+    if (size == 0) return {};  // a dense layer
+    numbers_[number] = static_cast<std::uint32_t>(trace_.expert_bytes.size());
+    trace_.expert_bytes.push_back(size);
+    return {};
+  }
+
+  Status row(std::string_view line) {
+    SLUICE_ASSIGN(const Row row, parse_row(line));
+    if (trace_.experts.empty()) {
+      if (experts_ == 0 || trace_.expert_bytes.empty()) {
+        return wrong("a row before the header has said n_expert and layers with expert_bytes");
+      }
+      if (experts_ * trace_.expert_bytes.size() > kMostKeys) return wrong("too many experts");
+      trace_.experts.assign(trace_.expert_bytes.size(), experts_);
+    }
+    if (row.layer >= numbers_.size() || numbers_[row.layer] == kDense) {
+      return wrong(fmt::format("layer {} is not in the header", row.layer));
+    }
+    if (row.expert >= experts_) {
+      return wrong(fmt::format("expert {} of {}", row.expert, experts_));
+    }
+    const Pass pass{row.turn, row.phase, row.phase == 0 ? 0 : row.step};
+    if (!pass_.empty() && pass != current_) SLUICE_TRY(end_pass());
+    current_ = pass;
+    add(numbers_[row.layer], row);
+    return {};
+  }
+
+  static Result<Row> parse_row(std::string_view line) {
+    std::array<std::string_view, 9> fields;
+    for (std::size_t i = 0; i < fields.size(); ++i) {
+      const std::size_t end = std::min(line.find(','), line.size());
+      const bool last = i + 1 == fields.size();
+      if (last != (end == line.size())) {
+        return wrong(fmt::format("a row has {} fields", fields.size()));
+      }
+      fields[i] = line.substr(0, end);
+      if (!last) line.remove_prefix(end + 1);
+    }
+    Row row;
+    std::uint32_t residency = 0;
+    std::uint64_t bytes = 0;
+    const bool numbers =
+        parse(fields[0], row.turn) && parse(fields[1], row.phase) && parse(fields[2], row.step) &&
+        parse(fields[3], row.layer) && parse(fields[4], row.slot) && parse(fields[5], row.expert) &&
+        parse(fields[6], row.weight) && parse(fields[7], residency) && parse(fields[8], bytes);
+    if (!numbers || row.phase > 1 || !std::isfinite(row.weight)) {
+      return wrong("a field is not the number that stands there");
+    }
+    return row;
+  }
+
+  void add(std::uint32_t layer, const Row& row) {
+    Visit* visit = nullptr;
+    for (Visit& other : pass_) {
+      if (other.layer == layer) visit = &other;
+    }
+    if (visit == nullptr) {
+      visit = &pass_.emplace_back();
+      visit->layer = layer;
+    }
+    const auto [at, is_new] = visit->places.try_emplace(row.expert, visit->routed.size());
+    if (is_new) visit->routed.push_back({static_cast<std::uint16_t>(row.expert), 0});
+    visit->routed[at->second].score += row.weight;
+  }
+
+  /// Layers in the order in which the pass came to them, each once, whatever the order of rows.
+  Status end_pass() {
+    for (const Visit& visit : pass_) {
+      trace_.events.push_back({.layer = visit.layer,
+                               .decode = current_.phase == 1,
+                               .count = static_cast<std::uint32_t>(visit.routed.size()),
+                               .first = trace_.routed.size()});
+      trace_.routed.insert(trace_.routed.end(), visit.routed.begin(), visit.routed.end());
+    }
+    pass_.clear();
+    if (trace_.routed.size() > kMostRouted) {
+      return {ErrorCode::kUnsupported, fmt::format("more than {} choices", kMostRouted)};
+    }
+    return {};
+  }
+
+  static constexpr std::uint32_t kDense = ~std::uint32_t{0};
+  struct Pass {
+    std::uint32_t turn = 0, phase = 0, step = 0;
+    bool operator==(const Pass&) const = default;
+  };
+  struct Visit {
+    std::uint32_t layer = 0;
+    std::vector<RoutedExpert> routed;
+    std::map<std::uint32_t, std::size_t> places;  // expert → place in `routed`
+  };
+
+  RoutingTrace trace_;
+  std::uint32_t experts_ = 0;
+  std::vector<std::uint32_t> numbers_;  // [the model's layers] turn in the cycle, or kDense
+  std::vector<Visit> pass_;
+  Pass current_;
+};
+
+struct CloseGzip {
+  void operator()(gzFile file) const { gzclose(file); }
+};
+
+}  // namespace
+
+Result<RoutingTraceFile> read_route_csv(const std::string& path) {
+  errno = 0;
+  const std::unique_ptr<gzFile_s, CloseGzip> file(gzopen(path.c_str(), "rb"));
+  if (file == nullptr) {
+    return Status(ErrorCode::kIo,
+                  path + ": " + (errno == 0 ? "no memory to read it" : std::strerror(errno)));
+  }
+  RouteCsv csv;
+  std::vector<char> buffer(kLongestLine);
+  for (std::size_t number = 1;; ++number) {
+    const auto at_line = fmt::format("{}:{}", path, number);
+    const bool got = gzgets(file.get(), buffer.data(), static_cast<int>(buffer.size())) != nullptr;
+    int error = Z_OK;
+    const char* const reason = gzerror(file.get(), &error);
+    if (error != Z_OK && error != Z_STREAM_END) {
+      return Status(
+          ErrorCode::kCorrupt,
+          fmt::format("{}: {} (at byte {})", at_line,
+                      error == Z_ERRNO ? std::strerror(errno) : reason, gzoffset(file.get())));
+    }
+    if (!got) {
+      const Status status = csv.finish();
+      if (!status.ok()) return status.with_context(at_line);
+      return RoutingTraceFile{csv.take(), true};
+    }
+    std::string_view line(buffer.data());
+    if (number == 1 && !line.starts_with("# route_trace")) {
+      return Status(ErrorCode::kUnsupported,
+                    path +
+                        ": not a routing trace: a .route.csv begins with \"# route_trace\", and "
+                        "a packed trace is given as its folder");
+    }
+    if (!line.ends_with('\n')) {
+      return Status(ErrorCode::kCorrupt,
+                    at_line + (line.size() + 1 == kLongestLine ? ": the line is too long"
+                                                               : ": the file ends within a line"));
+    }
+    line.remove_suffix(1);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.empty()) continue;
+    const Status status = csv.line(line);
+    if (!status.ok()) return status.with_context(at_line);
+  }
+}
+
+}  // namespace sluice::apps

@@ -1,0 +1,270 @@
+// sluice simulate: a recorded routing through cache policies, without a model.
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <optional>
+#include <thread>
+
+#include "apps/cancel.h"
+#include "apps/options.h"
+#include "apps/report.h"
+#include "apps/routing_trace_file.h"
+#include "apps/simulate_chart.h"
+#include "base/size.h"
+#include "cache/belady.h"
+#include "cache/extent_arena.h"
+#include "cache/trace_replay.h"
+
+namespace sluice::apps {
+namespace {
+
+constexpr std::uint64_t kUnknownExpert = std::uint64_t{1} << 20;
+
+struct SimulateOptions {
+  std::string trace;
+  std::vector<std::string> policies{"lru", "auto", "belady"};
+  std::vector<std::string> capacities{"10%", "20%", "30%", "40%", "50%", "70%"};
+  std::string expert_bytes;
+  std::string html;
+  std::uint64_t count_from = 0;
+  unsigned threads = 0;
+  bool extents = false;
+  bool json = false;
+};
+
+/// "10%" of `all`, or a size.
+Result<std::uint64_t> parse_capacity(const std::string& text, std::uint64_t all) {
+  if (!text.ends_with('%')) return parse_size(text);
+  double percent = 0;
+  const char* const end = text.data() + text.size() - 1;
+  const auto [rest, error] = std::from_chars(text.data(), end, percent);
+  if (error != std::errc() || rest != end || !(percent >= 0 && percent <= 100)) {
+    return Status(ErrorCode::kInvalidArgument,
+                  fmt::format("'{}' is not a share from 0% to 100%", text));
+  }
+  return static_cast<std::uint64_t>(std::floor(static_cast<double>(all) * percent / 100 + 1e-6));
+}
+
+/// For CLI11.
+std::string check_capacity(const std::string& text) {
+  const auto capacity = parse_capacity(text, 0);
+  return capacity.ok() ? std::string() : capacity.status().message();
+}
+
+/// One cell of the table.
+struct Replay {
+  std::size_t policy = 0, capacity = 0;
+  ReplayResult result;
+};
+
+class Simulation {
+ public:
+  Simulation(const SimulateOptions& options, RoutingTrace trace)
+      : options_(options), trace_(std::move(trace)) {}
+
+  Status prepare() {
+    std::uint64_t all = 0;
+    for (std::size_t layer = 0; layer < trace_.experts.size(); ++layer) {
+      const std::uint64_t bytes = trace_.expert_bytes[layer];
+      all += trace_.experts[layer] * (options_.extents ? ExtentArena::rounded(bytes) : bytes);
+    }
+    all_ = all;
+    for (const std::string& text : options_.capacities) {
+      SLUICE_ASSIGN(const std::uint64_t capacity, parse_capacity(text, all));
+      capacities_.push_back(capacity);
+    }
+    for (std::size_t policy = 0; policy < options_.policies.size(); ++policy) {
+      SLUICE_TRY(make_policy(policy));
+      for (std::size_t capacity = 0; capacity < capacities_.size(); ++capacity) {
+        replays_.push_back({policy, capacity, {}});
+      }
+    }
+    return find_first_counted();
+  }
+
+  /// Replays know nothing of one another: as many at a time as there are processors.
+  Status run() {
+    const auto began = std::chrono::steady_clock::now();
+    std::atomic<std::size_t> next = 0;
+    const auto work = [this, &next] {
+      for (std::size_t at = next++; at < replays_.size(); at = next++) {
+        Replay& cell = replays_[at];
+        auto policy = make_policy(cell.policy);  // was made before
+        cell.result = replay(trace_, std::move(policy).value(),
+                             {.capacity = capacities_[cell.capacity],
+                              .room = options_.extents ? ReplayRoom::kExtents : ReplayRoom::kBytes,
+                              .count_from = count_from_,
+                              .cancelled = &cancel_requested()});
+      }
+    };
+    const unsigned wished = options_.threads != 0
+                                ? options_.threads
+                                : std::max(1u, std::thread::hardware_concurrency());
+    {
+      std::vector<std::jthread> others;
+      for (std::size_t i = 1; i < std::min<std::size_t>(wished, replays_.size()); ++i) {
+        others.emplace_back(work);
+      }
+      work();
+    }
+    if (cancel_requested().load()) return {ErrorCode::kCancelled, "cancelled"};
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
+    const double touches = static_cast<double>(trace_.routed.size() * replays_.size());
+    spdlog::info(
+        "{} visits wanting {} experts, replayed {} times in {:.2f} s: {:.1f} million a second",
+        trace_.events.size(), trace_.routed.size(), replays_.size(), took.count(),
+        touches / 1e6 / std::max(took.count(), 1e-9));
+    return {};
+  }
+
+  nlohmann::json json() const {
+    nlohmann::json rows = nlohmann::json::array();
+    for (const Replay& cell : replays_) {
+      const ReplayResult& result = cell.result;
+      rows.push_back({{"policy", options_.policies[cell.policy]},
+                      {"capacity", options_.capacities[cell.capacity]},
+                      {"capacity_bytes", capacities_[cell.capacity]},
+                      {"requests", result.requests},
+                      {"hits", result.hits},
+                      {"hit_rate", result.hit_rate()},
+                      {"decode_requests", result.decode_requests},
+                      {"decode_hits", result.decode_hits},
+                      {"decode_hit_rate", result.decode_hit_rate()},
+                      {"bytes_loaded", result.bytes_loaded}});
+    }
+    return rows;
+  }
+
+  SimulatedCurves curves() const {
+    SimulatedCurves drawn{options_.trace, options_.capacities, {}, {}};
+    for (const std::uint64_t capacity : capacities_) {
+      drawn.shares.push_back(static_cast<double>(capacity) / static_cast<double>(all_));
+    }
+    for (const std::string& policy : options_.policies) drawn.curves.push_back({policy, {}});
+    for (const Replay& cell : replays_) {
+      drawn.curves[cell.policy].hit_rates.push_back(cell.result.decode_hit_rate());
+    }
+    return drawn;
+  }
+
+ private:
+  Result<std::unique_ptr<CachePolicy>> make_policy(std::size_t which) const {
+    const std::string& name = options_.policies[which];
+    const CacheShape shape(trace_.experts);
+    if (name == "belady") {
+      return std::unique_ptr<CachePolicy>(std::make_unique<Belady>(shape, trace_));
+    }
+    return make_cache_policy(name, shape);
+  }
+
+  /// Decode steps begin where the layers start anew.
+  Status find_first_counted() {
+    if (options_.count_from == 0) return {};
+    std::uint64_t steps = 0;
+    for (std::size_t at = 0; at < trace_.events.size(); ++at) {
+      const bool begins = at == 0 || !trace_.events[at - 1].decode ||
+                          trace_.events[at].layer <= trace_.events[at - 1].layer;
+      if (!trace_.events[at].decode || !begins) continue;
+      if (steps++ < options_.count_from) continue;
+      count_from_ = at;
+      return {};
+    }
+    return {ErrorCode::kInvalidArgument, fmt::format("--count-from {}: {} has {} decode steps",
+                                                     options_.count_from, options_.trace, steps)};
+  }
+
+  const SimulateOptions& options_;
+  const RoutingTrace trace_;
+  std::uint64_t all_ = 0;  // bytes that hold every expert
+  std::size_t count_from_ = 0;
+  std::vector<std::uint64_t> capacities_;
+  std::vector<Replay> replays_;  // policy by policy
+};
+
+void print_table(const SimulatedCurves& curves) {
+  std::size_t widest = 6;
+  for (const SimulatedCurve& curve : curves.curves) widest = std::max(widest, curve.policy.size());
+  fmt::print("{:<{}}", "policy", widest);
+  for (const std::string& capacity : curves.capacities) fmt::print(" {:>8}", capacity);
+  fmt::print("   (decode hit rate, %)\n");
+  for (const SimulatedCurve& curve : curves.curves) {
+    fmt::print("{:<{}}", curve.policy, widest);
+    for (std::size_t i = 0; i < curve.hit_rates.size(); ++i) {
+      fmt::print(" {:>{}.1f}", 100 * curve.hit_rates[i],
+                 std::max<std::size_t>(8, curves.capacities[i].size()));
+    }
+    fmt::print("\n");
+  }
+}
+
+Status simulate(const SimulateOptions& options) {
+  SLUICE_ASSIGN(RoutingTraceFile file, read_routing_trace(options.trace));
+  if (!options.expert_bytes.empty() || !file.knows_bytes) {
+    std::uint64_t bytes = kUnknownExpert;
+    if (!options.expert_bytes.empty()) {
+      SLUICE_ASSIGN(bytes, parse_size(options.expert_bytes));
+    } else {
+      spdlog::info("{} does not say how large an expert is: {} each (--expert-bytes)",
+                   options.trace, format_size(bytes));
+    }
+    std::fill(file.trace.expert_bytes.begin(), file.trace.expert_bytes.end(), bytes);
+  }
+  Simulation simulation(options, std::move(file.trace));
+  SLUICE_TRY(simulation.prepare());
+  SLUICE_TRY(simulation.run());
+  if (!options.html.empty()) SLUICE_TRY(write_chart(options.html, simulation.curves()));
+  if (options.json) {
+    print_json(simulation.json());
+  } else {
+    print_table(simulation.curves());
+  }
+  return {};
+}
+
+}  // namespace
+
+Verb add_simulate(CLI::App& root) {
+  auto options = std::make_shared<SimulateOptions>();
+  CLI::App* app = root.add_subcommand("simulate", "Replay recorded routing through cache policies");
+  app->add_option("TRACE", options->trace,
+                  "A folder of experts.u8, probs.u16 and index.jsonl, or a .route.csv[.gz]")
+      ->required();
+  std::vector<std::string> names = cache_policy_names();
+  names.push_back("belady");
+  app->add_option("--policy", options->policies, "Policies, such as lru,auto; belady is the bound")
+      ->delimiter(',')
+      ->check(CLI::IsMember(names))
+      ->capture_default_str();
+  app->add_option("--capacity", options->capacities,
+                  "What the cache holds: shares of all experts or sizes, such as 10%,4000MiB")
+      ->delimiter(',')
+      ->check(CLI::Validator(check_capacity, ""))
+      ->capture_default_str();
+  app->add_option("--expert-bytes", options->expert_bytes,
+                  "Size of one expert, instead of what the trace says")
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            const auto bytes = parse_size(text);
+            if (!bytes.ok()) return bytes.status().message();
+            const bool fits = *bytes > 0 && *bytes <= std::uint64_t{1} << 40;
+            return fits ? std::string() : text + " is not the size of an expert";
+          },
+          "SIZE"));
+  app->add_flag("--extents", options->extents,
+                "Count as the engine's cache does, with gaps between experts of several sizes");
+  app->add_option("--count-from", options->count_from,
+                  "Decode steps that only warm the cache before counting begins");
+  app->add_option("--threads", options->threads, "Replays at a time (default: the processors)")
+      ->check(CLI::Range(1u, 1024u));
+  app->add_flag("--json", options->json, "Write one JSON array to standard output");
+  app->add_option("--html", options->html, "Draw the curves into this file");
+  return {app, [options] { return simulate(*options); }};
+}
+
+}  // namespace sluice::apps

@@ -1,0 +1,43 @@
+#pragma once
+// What a model's routers chose in a recorded run, visit by visit. Where it was read from is not its
+// business.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace sluice {
+
+struct RoutedExpert {
+  std::uint16_t expert = 0;
+  float score = 1;  // the router's probability, summed over the visit's rows; 1 where unknown
+};
+
+/// One visit of a layer: all rows of a prefill's pass, or the one of a decode step.
+struct RoutingEvent {
+  std::uint32_t layer = 0;  // its turn in the cycle of sparse layers, from 0
+  bool decode = true;
+  std::uint32_t count = 0;  // experts that it wants, each once
+  std::uint64_t first = 0;  // where they begin in RoutingTrace::routed
+};
+
+struct RoutingTrace {
+  std::vector<std::uint32_t> experts;       // [layers]
+  std::vector<std::uint64_t> expert_bytes;  // [layers], each at least 1
+  std::vector<RoutingEvent> events;         // as they happened
+  std::vector<RoutedExpert> routed;         // of all events, one event's after the other's
+
+  std::span<const RoutedExpert> wanted(const RoutingEvent& event) const {
+    return std::span(routed).subspan(event.first, event.count);
+  }
+  /// What holding every expert would take.
+  std::uint64_t total_bytes() const {
+    std::uint64_t sum = 0;
+    for (std::size_t layer = 0; layer < experts.size(); ++layer) {
+      sum += experts[layer] * expert_bytes[layer];
+    }
+    return sum;
+  }
+};
+
+}  // namespace sluice

@@ -1,0 +1,249 @@
+"""`sluice simulate`: counts as a plain model of the cache does, reads both formats of traces, and says where a damaged one is damaged.
+Standard library only."""
+
+import gzip
+import itertools
+import json
+import os
+import pathlib
+import random
+import struct
+import sys
+import tempfile
+import unittest
+import zlib
+from html.parser import HTMLParser
+
+sys.dont_write_bytecode = True
+from command import sluice, sluice_json  # noqa: E402
+
+LAYERS, EXPERTS, TOP_K = 3, 8, 2
+BYTES = [1000, 2000, 1500]
+
+
+def draw_steps(count, seed=1):
+    """[step][layer] -> ((expert, probability), …) in rank order."""
+    pick = random.Random(seed)
+    steps = []
+    for _ in range(count):
+        step = []
+        for _ in range(LAYERS):
+            chosen = pick.sample(range(EXPERTS), TOP_K)
+            first = pick.randrange(33000, 65000)
+            step.append(list(zip(chosen, [first, 65535 - first])))
+        steps.append(step)
+    return steps
+
+
+def route_csv(prefill, decode, by_layer=True):
+    lines = ["# route_trace v1", f"# model=x arch=y n_layer={LAYERS} n_expert={EXPERTS} n_expert_used={TOP_K}"]
+    lines += [f"# layer={layer} expert_bytes={size} dense_bytes=5" for layer, size in enumerate(BYTES)]
+    lines.append("turn,phase,step,layer,slot,expert,weight,residency,expert_bytes")
+    rows = []
+    for phase, steps in ((0, prefill), (1, decode)):
+        order = [(step, layer) for step in range(len(steps)) for layer in range(LAYERS)]
+        if phase == 0 and by_layer:
+            order.sort(key=lambda at: at[1])
+        for step, layer in order:
+            for slot, (expert, probability) in enumerate(steps[step][layer]):
+                at = step if phase == 0 else len(prefill) + step
+                rows.append(f"0,{phase},{at},{layer},{slot},{expert},{probability / 65535:.6f},0,{BYTES[layer]}")
+    return "\n".join(lines + rows) + "\n"
+
+
+def count_lru(prefill, decode, capacity):
+    """(requests, hits, decode requests, decode hits) of a list, oldest first."""
+    events = [(layer, [e for step in prefill for e, _ in step[layer]], 0) for layer in range(LAYERS)] if prefill else []
+    events += [(layer, [e for e, _ in step[layer]], 1) for step in decode for layer in range(LAYERS)]
+    held, counts = [], [0, 0, 0, 0]
+    for layer, wanted, is_decode in events:
+        wanted = list(dict.fromkeys(wanted))
+        missing = [expert for expert in wanted if (layer, expert) not in held]
+        for expert in wanted:
+            if expert not in missing:
+                held.remove((layer, expert))
+                held.append((layer, expert))
+        for at in ([0, 2] if is_decode else [0]):
+            counts[at] += len(wanted)
+            counts[at + 1] += len(wanted) - len(missing)
+        for expert in missing:
+            while sum(BYTES[held_layer] for held_layer, _ in held) + BYTES[layer] > capacity:
+                held.pop(0)
+            held.append((layer, expert))
+    return counts
+
+
+class Simulate(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def csv(self, text, name="x.route.csv"):
+        path = self.folder / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    def packed(self, steps, sequences=2):
+        flat = [choice for step in steps for layer in step for choice in layer]
+        (self.folder / "experts.u8").write_bytes(bytes(expert for expert, _ in flat))
+        (self.folder / "probs.u16").write_bytes(b"".join(struct.pack("<H", p) for _, p in flat))
+        share = len(steps) // sequences
+        counts = [share] * (sequences - 1) + [len(steps) - share * (sequences - 1)]
+        offsets = [0, *itertools.accumulate(counts)]
+        lines = [json.dumps({"seq": i, "n_tok": n, "tok_offset": at}) for i, (n, at) in enumerate(zip(counts, offsets))]
+        (self.folder / "index.jsonl").write_text("\n".join(lines) + "\n")
+        return self.folder
+
+    def refuse(self, path, *said):
+        done = sluice("simulate", path)
+        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        for words in said:
+            self.assertIn(words, done.stderr.decode())
+        return done.stderr.decode()
+
+    def test_lru_counts_as_a_list_does(self):
+        prefill, decode = draw_steps(5, 2), draw_steps(60, 3)
+        for by_layer in (True, False):
+            path = self.csv(route_csv(prefill, decode, by_layer))
+            rows = sluice_json("simulate", path, "--policy", "lru", "--capacity", "12000,50%,100%")
+            self.assertEqual([row["capacity"] for row in rows], ["12000", "50%", "100%"])
+            self.assertEqual([row["capacity_bytes"] for row in rows], [12000, 18000, 36000])
+            for row in rows:
+                requests, hits, decode_requests, decode_hits = count_lru(prefill, decode, row["capacity_bytes"])
+                self.assertEqual((row["requests"], row["hits"]), (requests, hits))
+                self.assertAlmostEqual(row["hit_rate"], hits / requests)
+                self.assertAlmostEqual(row["decode_hit_rate"], decode_hits / decode_requests)
+            self.assertEqual(rows[2]["bytes_loaded"], self.distinct_bytes(prefill + decode))
+
+    def distinct_bytes(self, steps):
+        return sum(BYTES[layer] for layer, _ in {(layer, e) for step in steps for layer, row in enumerate(step) for e, _ in row})
+
+    def test_formats_agree(self):
+        decode = draw_steps(80)
+        arguments = ["--policy", "lru,lfu,auto,belady", "--capacity", "25%,50%", "--expert-bytes", "4096"]
+        plain = sluice_json("simulate", self.csv(route_csv([], decode)), *arguments)
+        zipped = self.csv(gzip.compress(route_csv([], decode).encode()), "x.route.csv.gz")
+        self.assertEqual(plain, sluice_json("simulate", zipped, *arguments))
+        packed = sluice_json("simulate", self.packed(decode), *arguments)
+        # Probabilities are rounded otherwise; what does not look at them must agree to the last hit.
+        self.assertEqual(plain[:4] + plain[6:], packed[:4] + packed[6:])
+        self.assertEqual(plain, sluice_json("simulate", zipped, *arguments, "--extents"))
+        self.assertEqual(plain, sluice_json("simulate", zipped, *arguments, "--threads", 1))
+
+    def test_belady_is_the_bound_and_counting_may_begin_later(self):
+        path = self.packed(draw_steps(120))
+        policies = ["auto", "decayed", "lfu", "lru"]
+        rows = sluice_json("simulate", path, "--policy", ",".join([*policies, "belady"]), "--capacity", "20%,40%", "--count-from", 40)
+        self.assertEqual({row["requests"] for row in rows}, {80 * LAYERS * TOP_K})
+        best = {row["capacity"]: row["hits"] for row in rows if row["policy"] == "belady"}
+        for row in rows:
+            self.assertLessEqual(row["hits"], best[row["capacity"]], row)
+        done = sluice("simulate", path, "--count-from", 120)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"120 decode steps", done.stderr)
+
+    def test_a_table_and_a_page(self):
+        path = self.packed(draw_steps(50))
+        page = self.folder / "page.html"
+        done = sluice("simulate", path, "--policy", "lru,belady", "--capacity", "25%,50%", "--html", page)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        table = [line.split() for line in done.stdout.decode().splitlines()]
+        self.assertEqual([row[0] for row in table], ["policy", "lru", "belady"])
+        html = page.read_text()
+
+        class Elements(HTMLParser):
+            found = []
+
+            def handle_starttag(self, tag, attributes):
+                self.found.append(tag)
+                for name, value in attributes:
+                    assert name not in ("src", "href"), (tag, name, value)
+
+        parser = Elements()
+        parser.feed(html)
+        self.assertEqual(parser.found.count("polyline"), 2)
+        self.assertEqual(parser.found.count("circle"), 4)
+        self.assertNotIn("script", parser.found)
+        for row in table[1:]:
+            self.assertIn(f"<td>{row[1]} %</td>", html)
+        self.assertEqual(sluice("simulate", path, "--html", self.folder / "none" / "x").returncode, 1)
+
+    def test_wrong_usage(self):
+        path = self.csv(route_csv([], draw_steps(3)))
+        for arguments in (["--policy", "wish"], ["--capacity", "ten"], ["--capacity", "120%"], ["--capacity", "-1%"],
+                          ["--capacity", "nan%"], ["--expert-bytes", "0"]):
+            self.assertEqual(sluice("simulate", path, *arguments).returncode, 2, arguments)
+
+    def test_what_is_no_trace(self):
+        self.refuse(self.folder / "none", "none")
+        self.refuse(self.csv('{"expert_popularity": []}'), "not a routing trace")
+        self.refuse(self.csv(""), "no row")
+        self.refuse(self.folder, "index.jsonl")
+        self.refuse(self.csv(b"\x1f\x8b\x08\0" + os.urandom(100)), "x.route.csv:1")
+
+    def test_a_damaged_route_file_is_named_with_its_line(self):
+        lines = route_csv(draw_steps(2), draw_steps(4)).splitlines(keepends=True)
+        header = lines.index("turn,phase,step,layer,slot,expert,weight,residency,expert_bytes\n")
+        row = lines[header + 1].split(",")
+        for field, value in ((0, "x"), (1, "2"), (3, "3"), (3, "-1"), (5, "8"), (5, "99999999999999999999"), (6, "nan"), (6, ""), (8, "1 ")):
+            damaged = ",".join([*row[:field], value, *row[field + 1:]]).rstrip("\n") + "\n"
+            self.refuse(self.csv("".join([*lines[:header + 1], damaged, *lines[header + 2:]])), f"x.route.csv:{header + 2}:")
+        self.refuse(self.csv("".join(lines)[:-9]), f"x.route.csv:{len(lines)}:")
+        self.refuse(self.csv("".join([*lines[:header + 1], "0,1\n"])), f":{header + 2}:")
+        self.refuse(self.csv("".join([*lines[:header + 1], "0" * 10000 + "\n"])), f":{header + 2}:", "too long")
+        self.refuse(self.csv("".join(lines[:header + 1])), "no row")
+        for wrong in ("# n_expert=0", "# n_expert=70000", "# layer=0 expert_bytes=9999999999999", "# layer=99999 expert_bytes=1",
+                      "# layer=1 expert_bytes=x"):
+            self.refuse(self.csv("".join([lines[0], wrong + "\n", *lines[1:]])), "x.route.csv:2:")
+
+    def test_a_damaged_gzip_is_an_error_wherever_it_is_cut_or_changed(self):
+        whole = gzip.compress(route_csv(draw_steps(3), draw_steps(30)).encode())
+        for length in (5, 30, len(whole) // 2, len(whole) - 9, len(whole) - 4):
+            self.refuse(self.csv(whole[:length], "x.route.csv.gz"), "x.route.csv.gz:")
+        pick = random.Random(4)
+        text = zlib.decompress(whole, 31)
+        for _ in range(40):
+            changed = bytearray(whole)
+            changed[pick.randrange(10, len(whole) - 4)] ^= 1 << pick.randrange(8)
+            try:
+                same = zlib.decompress(bytes(changed), 31) == text
+            except zlib.error:
+                same = False
+            done = sluice("simulate", self.csv(bytes(changed), "x.route.csv.gz"), "--policy", "lru", "--capacity", "50%")
+            self.assertEqual(done.returncode, 0 if same else 1, done.stderr)
+
+    def test_a_damaged_folder_is_named_with_the_byte_or_line(self):
+        steps = draw_steps(200)
+
+        def damaged(name, change):
+            path = self.packed(steps) / name
+            data = bytearray(path.read_bytes())
+            changed = change(data)
+            path.write_bytes(data if changed is None else changed)
+
+        self.packed(steps)
+        self.assertEqual(sluice("simulate", self.folder).returncode, 0)
+        damaged("experts.u8", lambda data: data[:-1])
+        self.refuse(self.folder, "experts.u8", "1199 bytes")
+        damaged("probs.u16", lambda data: data[:-2])
+        self.refuse(self.folder, "probs.u16", "bytes")
+        for name in ("experts.u8", "index.jsonl"):
+            damaged(name, lambda data: b"")
+            self.refuse(self.folder, name)
+        # An expert twice in a row of the router, far behind.
+        damaged("experts.u8", lambda data: data.__setitem__(1001, data[1000]))
+        self.refuse(self.folder, "experts.u8: byte 1001")
+        for line, change in ((1, b'{"n_tok": 100}'), (2, b'{"n_tok": 100, "tok_offset": 99}'), (2, b"[]"), (2, b'{"n_tok": -1, "tok_offset": 100}'),
+                             (2, b'{"n_tok": 1e30, "tok_offset": 100}'), (2, b'{"n_tok": 99')):
+            damaged("index.jsonl", lambda data: b"\n".join([*data.split(b"\n")[:line - 1], change, *data.split(b"\n")[line:]]))
+            self.refuse(self.folder, f"index.jsonl: line {line}:")
+        damaged("index.jsonl", lambda data: data.replace(b'"n_tok": 100', b'"n_tok": 101').replace(b'"tok_offset": 100', b'"tok_offset": 101'))
+        self.refuse(self.folder, "experts.u8", "202 tokens")
+        # Without probabilities nothing is wrong.
+        (self.packed(steps) / "probs.u16").unlink()
+        self.assertEqual(sluice("simulate", self.folder).returncode, 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
