@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cache/arc.h"
 #include "cache/decayed_frequency.h"
 #include "cache/lru.h"
 
@@ -35,6 +36,7 @@ struct NamedPolicy {
 
 constexpr NamedPolicy kPolicies[] = {
     {"auto", make<DecayedFrequency>},
+    {"arc", make<Arc>},
     {"decayed", make<DecayedFrequency>},
     {"lfu",
      [](const CacheShape& shape) -> std::unique_ptr<CachePolicy> {

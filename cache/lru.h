@@ -3,6 +3,7 @@
 // cache empties it of everything that was about to be used again.
 
 #include "cache/cache_policy.h"
+#include "cache/key_rings.h"
 
 namespace sluice {
 
@@ -19,20 +20,12 @@ class Lru final : public CachePolicy {
   double distance(CacheKey key) const override;
 
  private:
-  // A ring through the resident keys, oldest first. One more link than there are keys closes it; a
-  // link outside points at itself.
-  struct Link {
-    std::uint32_t older, newer;
-    std::uint64_t used = 0;  // at which visit
-  };
-  bool resident(std::uint32_t index) const { return links_[index].newer != index; }
-  void unlink(std::uint32_t index);
-  void append(std::uint32_t index);
+  void use(std::uint32_t index);
 
   CacheShape shape_;
-  std::vector<Link> links_;
-  std::uint32_t end_;
-  std::uint64_t now_ = 0;  // visits so far
+  KeyRings residents_;
+  std::vector<std::uint64_t> used_;  // [keys] at which visit
+  std::uint64_t now_ = 0;            // visits so far
 };
 
 }  // namespace sluice

@@ -70,7 +70,7 @@ TEST(ExpertCache, DoesNotEmptyItselfForWhatCannotFit) {
   EXPECT_TRUE(cache.reserve({0, 5, 0}, 3 * kPage));
 }
 
-class ExpertCacheStress : public ::testing::TestWithParam<const char*> {};
+class ExpertCacheStress : public ::testing::TestWithParam<std::string> {};
 
 /// Random traffic with pins and ragged sizes, against what the test itself knows.
 TEST_P(ExpertCacheStress, NeverEvictsPinnedOrLoadingAndNeverOverlaps) {
@@ -164,7 +164,7 @@ TEST_P(ExpertCacheStress, NeverEvictsPinnedOrLoadingAndNeverOverlaps) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Policies, ExpertCacheStress, ::testing::Values("lru", "lfu", "decayed"));
+INSTANTIATE_TEST_SUITE_P(Policies, ExpertCacheStress, ::testing::ValuesIn(cache_policy_names()));
 
 /// For the thread sanitizer: a second thread loads ahead while the first visits.
 TEST(ExpertCache, TwoThreadsShareIt) {

@@ -29,7 +29,7 @@ TEST(CachePolicy, IsMadeByName) {
 /// What every policy owes: only residents, only what is allowed, and something whenever anything is
 /// allowed.
 TEST(CachePolicy, GivesUpOnlyWhatItMay) {
-  for (const char* name : {"lru", "lfu", "decayed"}) {
+  for (const std::string& name : cache_policy_names()) {
     const CacheShape shape({5, 9, 2});
     const auto policy = make(name, shape);
     std::mt19937 random(1);
