@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
+#include <algorithm>
+#include <bit>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -77,7 +79,8 @@ inline std::vector<float> all_logits(const Conditions& conditions,
 }
 
 inline bool same_bits(std::span<const float> a, std::span<const float> b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+  const auto bits = [](float number) { return std::bit_cast<std::uint32_t>(number); };
+  return std::ranges::equal(a, b, {}, bits, bits);
 }
 
 /// The smallest budget that the model accepts under these conditions.
