@@ -1,10 +1,13 @@
 #include "formats/hf_settings.h"
 
+#include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "formats/hf_layers.h"
 #include "formats/hf_rope.h"
@@ -84,6 +87,12 @@ constexpr auto kSamplingSettings = std::to_array<SettingRow>({
     {"repetition_penalty", "sampling.repeat_penalty", kReal},
 });
 
+/// In per_layer_config.
+constexpr auto kSettingsOfLayers = std::to_array<SettingRow>({
+    {"head_dim", "attention.key_length", kInteger},
+    {"num_key_value_heads", "attention.head_count_kv", kInteger},
+});
+
 class ConfigTranslator {
  public:
   ConfigTranslator(const json& config, const Architecture* architecture, Checkpoint& checkpoint)
@@ -101,6 +110,7 @@ class ConfigTranslator {
       return {};
     }
     SLUICE_TRY(translate_heads_by_layer());
+    SLUICE_TRY(translate_layers_of_their_own());
     return translate_router();
   }
 
@@ -167,6 +177,46 @@ class ConfigTranslator {
     };
     SLUICE_TRY(mix("global_head_dim", "attention.key_length"));
     return mix("num_global_key_value_heads", "attention.head_count_kv");
+  }
+
+  /// {"3": {"head_dim": 512}}: what single layers have of their own, as Transformers 5 writes it.
+  Status translate_layers_of_their_own() {
+    const json* const layers = json_member(config_, "per_layer_config");
+    if (layers == nullptr) return {};
+    if (!layers->is_object()) {
+      return Status(ErrorCode::kCorrupt, "'per_layer_config' is no object");
+    }
+    SLUICE_ASSIGN(const std::size_t count, settings_.layers());
+    for (const SettingRow& row : kSettingsOfLayers) {
+      const auto usual = settings_.integer(row.setting);
+      if (!usual) continue;
+      std::vector<std::int64_t> values(count, *usual);
+      for (const auto& [name, own] : layers->items()) {
+        std::size_t layer = 0;
+        const auto parsed = std::from_chars(name.data(), name.data() + name.size(), layer);
+        if (parsed.ec != std::errc() || parsed.ptr != name.data() + name.size() || layer >= count) {
+          return Status(ErrorCode::kCorrupt, "'per_layer_config' has a layer '" + name + "' of " +
+                                                 std::to_string(count));
+        }
+        SLUICE_ASSIGN(const auto value, json_value<std::int64_t>(own, row.hf));
+        if (value) values[layer] = *value;
+      }
+      settings_.set_by_layer(row.setting, std::move(values));
+    }
+    return refuse_other_layers_of_their_own(*layers);
+  }
+
+  static Status refuse_other_layers_of_their_own(const json& layers) {
+    for (const auto& [name, own] : layers.items()) {
+      for (const auto& [key, value] : own.items()) {
+        const auto known = [&](const SettingRow& row) { return row.hf == key; };
+        if (std::any_of(kSettingsOfLayers.begin(), kSettingsOfLayers.end(), known)) continue;
+        return Status(ErrorCode::kUnsupported,
+                      "'per_layer_config' gives layer " + name + " a '" + key +
+                          "' of its own, which this version does not know");
+      }
+    }
+    return {};
   }
 
   Status translate_router() {

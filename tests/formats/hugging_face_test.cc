@@ -382,6 +382,24 @@ TEST_F(ConfigTest, NormsOfQueryAndKeyAreTheArchitecturesNotTheTensors) {
   EXPECT_EQ(norm("glm4_moe", R"("use_qk_norm":true)"), "head");
 }
 
+TEST_F(ConfigTest, LayersMayHaveHeadsOfTheirOwn) {
+  const std::string usual = R"("head_dim":16,"num_key_value_heads":2,)";
+  const auto own = good(
+      "qwen3_moe", usual + R"("per_layer_config":{"1":{"head_dim":32,"num_key_value_heads":1}})");
+  EXPECT_THAT(*own.integers("attention.key_length").value(), ElementsAre(16, 32, 16, 16));
+  EXPECT_THAT(*own.integers("attention.head_count_kv").value(), ElementsAre(2, 1, 2, 2));
+  const std::pair<const char*, const char*> bad[] = {{R"({"4":{"head_dim":32}})", "'4'"},
+                                                     {R"({"x":{"head_dim":32}})", "'x'"},
+                                                     {R"({"1":{"head_dim":"a"}})", "head_dim"},
+                                                     {R"({"1":{"hidden_size":8}})", "hidden_size"},
+                                                     {R"([1])", "no object"}};
+  for (const auto& [value, named] : bad) {
+    const auto result = open("qwen3_moe", usual + R"("per_layer_config":)" + value);
+    ASSERT_FALSE(result.ok()) << value;
+    EXPECT_THAT(result.status().message(), HasSubstr(named));
+  }
+}
+
 TEST(HfNames, NumbersGoWhereTheyBelong) {
   const auto expert =
       translate_tensor_name("model.layers.31.block_sparse_moe.experts.7.w2.weight", "llama");
