@@ -1,5 +1,6 @@
 #include "formats/hf_rope.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <numbers>
@@ -166,8 +167,14 @@ class RopeTranslator {
       return {};
     }
     SLUICE_ASSIGN(const auto share, json_value<double>(full, "partial_rotary_factor"));
-    SLUICE_ASSIGN(auto length, json_value<std::int64_t>(config_, "global_head_dim"));
-    if (!length) length = settings_.integer("attention.key_length");
+    auto length = settings_.integer("attention.key_length");
+    if (!length && settings_.has("attention.key_length")) {
+      SLUICE_ASSIGN(const auto lengths, settings_.checkpoint().integers("attention.key_length"));
+      const auto first = std::find(global.begin(), global.end(), 1);
+      if (first != global.end()) {
+        length = lengths->at(static_cast<std::size_t>(first - global.begin()));
+      }
+    }
     if (type.empty() || !share || *share == 1 || !length) return {};
     if (!(*share > 0 && *share < 1) || *length < 2 || *length > (1 << 16)) {
       return Status(ErrorCode::kCorrupt, "'partial_rotary_factor' is not between 0 and 1");

@@ -104,13 +104,15 @@ class ConfigTranslator {
     if (known) SLUICE_TRY(translate_first());
     SLUICE_TRY(apply_rows(config_, kSettings, name, !known, settings_));
     SLUICE_TRY(translate_hf_layers(config_, architecture_, settings_));
+    if (known) {
+      SLUICE_TRY(translate_heads_by_layer());
+      SLUICE_TRY(translate_layers_of_their_own());
+    }
     SLUICE_TRY(translate_hf_rope(config_, architecture_, settings_));
     if (!known) {
       keep_the_rest();
       return {};
     }
-    SLUICE_TRY(translate_heads_by_layer());
-    SLUICE_TRY(translate_layers_of_their_own());
     return translate_router();
   }
 
