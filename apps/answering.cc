@@ -151,7 +151,7 @@ void write_text(std::string_view text) {
     }
   }
   // What cannot be written stdio cannot write either, and remembers it.
-  std::fwrite(text.data(), 1, text.size(), stdout);
+  if (!text.empty()) std::fwrite(text.data(), 1, text.size(), stdout);
   if (std::fflush(stdout) != 0) request_cancel();
 }
 
