@@ -4,7 +4,11 @@
 
 #include "cache/arc.h"
 #include "cache/decayed_frequency.h"
+#include "cache/edge_moe.h"
+#include "cache/lfru.h"
 #include "cache/lru.h"
+#include "cache/mixed_frequency.h"
+#include "cache/mrs.h"
 
 namespace sluice {
 
@@ -35,14 +39,18 @@ struct NamedPolicy {
 };
 
 constexpr NamedPolicy kPolicies[] = {
-    {"auto", make<DecayedFrequency>},
+    {"auto", make<MixedFrequency>},
     {"arc", make<Arc>},
     {"decayed", make<DecayedFrequency>},
+    {"edgemoe", make<EdgeMoe>},
+    {"lfru", make<Lfru>},
     {"lfu",
      [](const CacheShape& shape) -> std::unique_ptr<CachePolicy> {
        return std::make_unique<DecayedFrequency>(shape, DecayedFrequency::lfu());
      }},
     {"lru", make<Lru>},
+    {"mixed", make<MixedFrequency>},
+    {"mrs", make<Mrs>},
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
 #pragma once
-// The default policy: give up the expert whose next use is expected to be farthest away.
+// Give up the expert whose next use is expected to be farthest away.
 //
 // For every expert, resident or not, it estimates the share of its layer's visits that want it,
 // from two exponentially decayed counts: a fast one (a token's experts tend to be the next token's)
@@ -10,14 +10,12 @@
 // is one of the layer just left, which is the last to come again: on a plain cycle the policy does
 // what the best one, which knows the future, would do.
 //
-// A layer's shares change only when the layer is visited, so each layer's coldest resident is
-// remembered in between: a victim costs O(layers + experts of a layer).
 
-#include "cache/cache_policy.h"
+#include "cache/layered_policy.h"
 
 namespace sluice {
 
-class DecayedFrequency final : public CachePolicy {
+class DecayedFrequency final : public LayeredPolicy {
  public:
   /// Half-lives in visits of a layer. The defaults are tuned on recorded traces of three models and
   /// are flat around their best: half or twice of either costs less than a hit in a hundred
@@ -34,34 +32,22 @@ class DecayedFrequency final : public CachePolicy {
   DecayedFrequency(const CacheShape& shape, const Tuning& tuning);
 
   std::string_view name() const override { return slow_decay_ < 1 ? "decayed" : "lfu"; }
-  void visit(std::uint32_t layer) override;
-  void touch(CacheKey key, float score) override;
-  void admit(CacheKey key, std::uint64_t bytes) override;
-  void forget(CacheKey key) override;
-  std::optional<CacheKey> victim(const Evictable& evictable) override;
-  double distance(CacheKey key) const override;
+
+ protected:
+  void on_visit(std::uint32_t layer) override;
+  void on_touch(std::uint32_t layer, std::uint32_t index, float score) override;
+  float worth(std::uint32_t layer, std::uint32_t index) const override;
+  float distance_of(float worth, float ahead) const override { return 1 / worth + ahead; }
 
  private:
-  struct Layer {
-    // Visits, decayed as the uses are, so that uses / visits is a share from the first visit on.
-    float fast_visits = 0, slow_visits = 0;
-    // The evictable resident that is wanted least, or kNone; holds while `known`.
-    std::uint32_t coldest = kNone;
-    float share = 0;
-    bool known = false;
+  // Visits, decayed as the uses are, so that uses / visits is a share from the first visit on.
+  struct Visits {
+    float fast = 0, slow = 0;
   };
-  static constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
-  float share(std::uint32_t layer, std::uint32_t index) const;
-  float turns_until_use(std::uint32_t layer, float share) const;
-  void find_coldest(std::uint32_t layer, const Evictable& evictable);
-
-  CacheShape shape_;
   float fast_decay_, slow_decay_, fast_share_;
-  std::uint32_t current_ = 0;  // layer of the last visit
-  std::vector<Layer> layers_;
+  std::vector<Visits> visits_;                // [layers]
   std::vector<float> fast_uses_, slow_uses_;  // [keys], decayed
-  std::vector<std::uint8_t> resident_;        // [keys]
 };
 
 }  // namespace sluice

@@ -61,7 +61,7 @@ struct ExpertStatistics {
 
 struct ExpertStoreOptions {
   std::size_t capacity_bytes = 0;  // memory for the cache, all of it
-  std::string policy = "auto";     // "auto", "decayed", "lfu", "lru"
+  std::string policy = "auto";     // as make_cache_policy knows it
   std::vector<FileIndex> files;  // the reader's index of each of the catalogue's files; empty: the
                                  // store opens those that it needs
   bool sparse_hidden = false;    // many of down's activations are zero: ReLU's

@@ -8,6 +8,7 @@ import os
 import pathlib
 import random
 import struct
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -15,7 +16,7 @@ import zlib
 from html.parser import HTMLParser
 
 sys.dont_write_bytecode = True
-from command import sluice, sluice_json  # noqa: E402
+from command import ROOT, SLUICE, sluice, sluice_json  # noqa: E402
 
 LAYERS, EXPERTS, TOP_K = 3, 8, 2
 BYTES = [1000, 2000, 1500]
@@ -133,7 +134,7 @@ class Simulate(unittest.TestCase):
 
     def test_belady_is_the_bound_and_counting_may_begin_later(self):
         path = self.packed(draw_steps(120))
-        policies = ["auto", "decayed", "lfu", "lru"]
+        policies = ["auto", "arc", "decayed", "edgemoe", "lfru", "lfu", "lru", "mixed", "mrs"]
         rows = sluice_json("simulate", path, "--policy", ",".join([*policies, "belady"]), "--capacity", "20%,40%", "--count-from", 40)
         self.assertEqual({row["requests"] for row in rows}, {80 * LAYERS * TOP_K})
         best = {row["capacity"]: row["hits"] for row in rows if row["policy"] == "belady"}
@@ -168,6 +169,20 @@ class Simulate(unittest.TestCase):
         for row in table[1:]:
             self.assertIn(f"<td>{row[1]} %</td>", html)
         self.assertEqual(sluice("simulate", path, "--html", self.folder / "none" / "x").returncode, 1)
+
+    def test_the_table_of_policies(self):
+        path = self.packed(draw_steps(100))
+        done = subprocess.run([sys.executable, ROOT / "scripts/policy_table.py", SLUICE, path, "--count-from", "10", "--capacity", "30%,100%"],
+                              capture_output=True, timeout=300)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = {cells[1].strip(): cells[2:-1] for cells in (line.split("|") for line in done.stdout.decode().splitlines()[2:])}
+        shown = {row["policy"]: row for row in sluice_json("simulate", path, "--policy", ",".join(rows), "--capacity", "30%", "--count-from", 10)}
+        rate = {policy: 100 * row["decode_hit_rate"] for policy, row in shown.items()}
+        for policy, cells in rows.items():
+            self.assertEqual(cells[0].split()[0], f"{rate[policy]:.2f}")
+        closed = 100 * (rate["auto"] - rate["lru"]) / (rate["belady"] - rate["lru"])
+        self.assertIn(f"({closed:.0f})", rows["auto"][0])
+        self.assertIn("(–)", rows["auto"][1])
 
     def test_wrong_usage(self):
         path = self.csv(route_csv([], draw_steps(3)))

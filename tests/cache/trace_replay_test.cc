@@ -142,5 +142,58 @@ TEST_F(RecordedTrace, GptOss120bAgreesWithTheDevice) {
   }
 }
 
+/// On the last third, with what came before in the cache. Tuned on the first two thirds.
+class LastThird : public RecordedTrace {
+ protected:
+  /// Events before those of decode step `step`.
+  static std::size_t first_event(const RoutingTrace& trace, std::size_t step) {
+    std::size_t begun = 0;
+    for (std::size_t at = 0; at < trace.events.size(); ++at) {
+      if (!trace.events[at].decode || trace.events[at].layer != 0) continue;
+      if (begun++ == step) return at;
+    }
+    return trace.events.size();
+  }
+
+  /// `closed`: at least this share of LRU's distance to Belady, at 20, 30, 40 and 50 %.
+  void expect_best(std::size_t step, const std::vector<double>& closed) {
+    ReplayOptions options{.count_from = first_event(trace_, step)};
+    const auto rate = [&](std::string_view name) {
+      return run(trace_, name, options).decode_hit_rate();
+    };
+    for (const unsigned percent : {10u, 20u, 30u, 40u, 50u, 70u}) {
+      options.capacity = trace_.total_bytes() * percent / 100;
+      const double chosen = rate("auto"), best = rate("belady"), lru = rate("lru");
+      EXPECT_LE(chosen, best) << percent << " %";
+      for (const std::string& name : cache_policy_names()) {
+        EXPECT_GE(chosen, rate(name) - 0.003) << name << " at " << percent << " %";
+      }
+      if (percent < 20 || percent > 50) continue;
+      EXPECT_GE(chosen - lru, closed[percent / 10 - 2] * (best - lru)) << percent << " %";
+    }
+  }
+};
+
+TEST_F(LastThird, Qwen3) {
+  if (!read("qwen3-30b-a3b.route.csv.gz")) GTEST_SKIP() << "needs SLUICE_TEST_DATA";
+  expect_best(85, {0.3, 0.35, 0.15, 0.2});
+}
+
+/// 1,200 tokens of it, the cache warm from 800 before them: all of it takes a minute.
+TEST_F(LastThird, GptOss20b) {
+  if (!read("gpt-oss-20b")) GTEST_SKIP() << "needs SLUICE_TEST_DATA";
+  const std::size_t begin = first_event(trace_, 37000), end = first_event(trace_, 39000);
+  trace_.events.erase(trace_.events.begin() + static_cast<std::ptrdiff_t>(end),
+                      trace_.events.end());
+  trace_.routed.resize(trace_.events.back().first + trace_.events.back().count);
+  trace_.events.erase(trace_.events.begin(),
+                      trace_.events.begin() + static_cast<std::ptrdiff_t>(begin));
+  const std::size_t gone = trace_.events.front().first;
+  trace_.routed.erase(trace_.routed.begin(),
+                      trace_.routed.begin() + static_cast<std::ptrdiff_t>(gone));
+  for (RoutingEvent& event : trace_.events) event.first -= gone;
+  expect_best(37808 - 37000, {0.35, 0.35, 0.25, 0.25});
+}
+
 }  // namespace
 }  // namespace sluice

@@ -1,0 +1,78 @@
+#include "cache/layered_policy.h"
+
+namespace sluice {
+
+LayeredPolicy::LayeredPolicy(const CacheShape& shape)
+    : shape_(shape), layers_(shape.layers()), resident_(shape.size()) {}
+
+void LayeredPolicy::visit(std::uint32_t layer) {
+  current_ = layer;
+  layers_[layer].known = false;
+  on_visit(layer);
+}
+
+void LayeredPolicy::touch(CacheKey key, float score) {
+  layers_[key.layer].known = false;
+  on_touch(key.layer, shape_.index(key), score);
+}
+
+void LayeredPolicy::admit(CacheKey key, std::uint64_t) {
+  resident_[shape_.index(key)] = 1;
+  layers_[key.layer].known = false;
+}
+
+void LayeredPolicy::forget(CacheKey key) {
+  resident_[shape_.index(key)] = 0;
+  layers_[key.layer].known = false;
+}
+
+float LayeredPolicy::ahead(std::uint32_t layer) const {
+  const std::uint32_t count = shape_.layers();
+  // The layer being visited has had its turn: it is a whole cycle away.
+  const std::uint32_t turns = layer > current_ ? layer - current_ : layer + count - current_;
+  return static_cast<float>(turns) / static_cast<float>(count);
+}
+
+void LayeredPolicy::find_coldest(std::uint32_t layer, const Evictable& evictable) {
+  Layer& state = layers_[layer];
+  state.coldest = kNone;
+  state.known = true;
+  for (std::uint32_t i = shape_.first(layer); i < shape_.first(layer + 1); ++i) {
+    if (resident_[i] == 0) continue;
+    const float here = worth(layer, i);
+    if (state.coldest != kNone && here >= state.worth) continue;
+    if (evictable(shape_.key(i))) {
+      state.coldest = i;
+      state.worth = here;
+    } else {
+      // A minimum that leaves out an expert that must stay holds as long as that is pinned: not
+      // remembered.
+      state.known = false;
+    }
+  }
+}
+
+std::optional<CacheKey> LayeredPolicy::victim(const Evictable& evictable) {
+  std::uint32_t best = kNone;
+  float farthest = -1;
+  for (std::uint32_t layer = 0; layer < shape_.layers(); ++layer) {
+    const Layer& state = layers_[layer];
+    const bool holds =
+        state.known && (state.coldest == kNone || evictable(shape_.key(state.coldest)));
+    if (!holds) find_coldest(layer, evictable);
+    if (state.coldest == kNone) continue;
+    const float distance = distance_of(state.worth, ahead(layer));
+    if (distance > farthest) {
+      farthest = distance;
+      best = state.coldest;
+    }
+  }
+  if (best == kNone) return std::nullopt;
+  return shape_.key(best);
+}
+
+double LayeredPolicy::distance(CacheKey key) const {
+  return distance_of(worth(key.layer, shape_.index(key)), ahead(key.layer));
+}
+
+}  // namespace sluice
