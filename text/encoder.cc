@@ -11,6 +11,18 @@ constexpr std::size_t kLongestRun = std::size_t{1}
                                     << 29;  // lengths of symbols are 32 bits, "▁" has three bytes
 constexpr std::size_t kPart = 16 << 10;     // what goes through the stages at a time
 
+bool is_blank(std::string_view text) { return text.find_first_not_of(" \t\n\v\f\r") == text.npos; }
+
+/// As long as the spaces were that are marked in it.
+std::size_t unmarked_size(std::string_view text) {
+  std::size_t size = text.size();
+  for (std::size_t at = text.find(kSpaceMark); at != text.npos;
+       at = text.find(kSpaceMark, at + kSpaceMark.size())) {
+    size -= kSpaceMark.size() - 1;
+  }
+  return size;
+}
+
 }  // namespace
 
 Status Encoder::push(std::string_view utf8, std::vector<TokenId>& ids) {
@@ -23,7 +35,9 @@ Status Encoder::push(std::string_view utf8, std::vector<TokenId>& ids) {
       return Status(ErrorCode::kUnsupported,
                     "the text has more than " + std::to_string(TokenStream::kLongestPiece) +
                         " bytes without a place where it could be cut for the tokenizer: is it a "
-                        "text? White space or new lines in it would help");
+                        "text? " +
+                        (is_blank(part) ? "Less white space" : "White space or new lines") +
+                        " in it would help");
     }
   }
   return {};
@@ -57,7 +71,7 @@ void Encoder::end(std::vector<TokenId>& ids) {
 
 std::size_t Encoder::held() const {
   return bytes_.size() + ill_formed_.size() + normalizing_.held() + normalized_.size() +
-         marked_.size();
+         unmarked_size(marked_.text());
 }
 
 void Encoder::take_bytes(std::string_view bytes, bool final) {

@@ -27,6 +27,7 @@ class HeldText {
     }
     view_ = held_;
   }
+  std::string_view text() const { return held_; }
   std::size_t size() const { return held_.size(); }
 
  private:

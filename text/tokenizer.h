@@ -17,7 +17,7 @@ namespace sluice {
 class TokenStream {
  public:
   /// A stretch that the tokenizer cannot cut (pieces, and what may still become part of one) may
-  /// have so many bytes.
+  /// have so many bytes; a space counts as one, however it is marked.
   static constexpr std::size_t kLongestPiece = 64 << 10;
 
   virtual ~TokenStream() = default;

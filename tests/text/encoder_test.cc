@@ -202,6 +202,26 @@ TEST(Encoder, AStretchThatCannotBeCutIsRefused) {
   EXPECT_EQ(encode_in_parts(*tokenizer, text, {}, 10000), tokenizer->encode(text));
 }
 
+// SentencePiece marks a space with three bytes; a run of them has no place to cut.
+TEST(Encoder, ARunOfSpacesIsAsLongAsItIsInTheText) {
+  const auto tokenizer = open_tokenizer(test_data("tokenizers/vocab/ggml-vocab-llama-spm.gguf.gz"));
+  ASSERT_NE(tokenizer, nullptr);
+  const std::string spaces(TokenStream::kLongestPiece - 5000, ' ');
+  EXPECT_EQ(encode_in_parts(*tokenizer, spaces + "end", {}, 4096),
+            tokenizer->encode(spaces + "end"));
+  // Of longer ones, more white space is no remedy.
+  const auto advice = [&](const std::string& text) {
+    Ids ids;
+    const Status status = tokenizer->stream({})->push(text, ids);
+    EXPECT_EQ(status.code(), ErrorCode::kUnsupported);
+    return status.message();
+  };
+  const std::string long_run = advice(std::string(2 * TokenStream::kLongestPiece, ' '));
+  EXPECT_NE(long_run.find("Less white space"), std::string::npos) << long_run;
+  const std::string word = advice(std::string(2 * TokenStream::kLongestPiece, 'a'));
+  EXPECT_NE(word.find("White space or new lines"), std::string::npos) << word;
+}
+
 // Chinese and Japanese have no spaces: SentencePiece's own words would be the whole text.
 TEST(Encoder, TextWithoutSpacesIsCutBetweenCharactersThatNoTokenJoins) {
   const auto tokenizer = open_tokenizer(test_data("tokenizers/vocab/ggml-vocab-llama-spm.gguf.gz"));
