@@ -6,8 +6,9 @@
 //
 // 1. Activations in 8 bits (quantise_row): groups of 32; amax = max |x|; scale = amax / 127;
 // inverse = amax > 0 ? 127 / amax : 0;
-//    code = round-to-nearest-even(x * inverse), clamped to [-127, 127] (an inverse may overflow);
-//    what a NaN gives is unspecified. sums[j] = sum of codes of each 16.
+//    code = round-to-nearest-even(x * inverse), clamped to [-127, 127] (an inverse may overflow).
+//    sums[j] = sum of codes of each 16. Where an x is a NaN so are amax and the scale, and what
+//    meets them: the code of such an x may be any.
 // 2. Quantised dot: weights come as groups of 16 or 32 codes with scale w and minimum m
 // (tensor_format.h), each under an
 //    activation group with scale a:

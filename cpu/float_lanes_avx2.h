@@ -88,6 +88,16 @@ inline float lanes_largest(Lanes a) {
   four = _mm_max_ss(four, _mm_movehdup_ps(four));
   return _mm_cvtss_f32(four);
 }
+inline float lanes_largest_magnitude(Lanes a, Lanes b) {
+  const Lanes x = lanes_abs(a), y = lanes_abs(b);
+  const __m256i eight =
+      _mm256_max_epi32(_mm256_max_epi32(_mm256_castps_si256(x.low), _mm256_castps_si256(x.high)),
+                       _mm256_max_epi32(_mm256_castps_si256(y.low), _mm256_castps_si256(y.high)));
+  __m128i four = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+  four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0xb1));
+  return _mm_cvtss_f32(_mm_castsi128_ps(four));
+}
 inline float lanes_sum(Lanes a) {
   const __m256 eight = _mm256_add_ps(a.low, a.high);
   __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));

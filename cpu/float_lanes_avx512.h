@@ -63,6 +63,16 @@ inline float lanes_largest(Lanes a) {
   four = _mm_max_ss(four, _mm_movehdup_ps(four));
   return _mm_cvtss_f32(four);
 }
+inline float lanes_largest_magnitude(Lanes a, Lanes b) {
+  const __m512i both =
+      _mm512_max_epi32(_mm512_castps_si512(lanes_abs(a).v), _mm512_castps_si512(lanes_abs(b).v));
+  const __m256i eight =
+      _mm256_max_epi32(_mm512_castsi512_si256(both), _mm512_extracti64x4_epi64(both, 1));
+  __m128i four = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+  four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0xb1));
+  return _mm_cvtss_f32(_mm_castsi128_ps(four));
+}
 inline float lanes_sum(Lanes a) {
   const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a.v), upper_half(a.v));
   __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));

@@ -2,6 +2,7 @@
 // Sixteen float lanes in plain code (float_lanes.h): what the other instruction sets must agree
 // with, bit for bit.
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -119,6 +120,18 @@ inline float lanes_largest(const Lanes& a) {
   float largest = a.v[0];
   for (float lane : a.v) largest = lane > largest ? lane : largest;
   return largest;
+}
+/// Of both; not a number where any lane is none. Without their signs floats are in the order of
+/// their bits, and what is not a number comes after infinity.
+inline float lanes_largest_magnitude(const Lanes& a, const Lanes& b) {
+  std::uint32_t largest = 0;
+  for (const Lanes* lanes : {&a, &b}) {
+    for (const float lane : lanes->v) {
+      const std::uint32_t bits = std::bit_cast<std::uint32_t>(lane) & 0x7fffffffu;
+      largest = bits > largest ? bits : largest;
+    }
+  }
+  return std::bit_cast<float>(largest);
 }
 inline float lanes_sum(Lanes a) { return reduce_lanes(a.v); }
 /// sums[i] = lanes_sum(tile[i]) for the kTile lanes of a tile.

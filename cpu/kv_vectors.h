@@ -8,6 +8,8 @@
 //            code = x * (1 / d) rounded to nearest with ties away from zero, and the scale stored
 //            is d as a half: the codes are made with the scale before it is rounded. Where d is so
 //            small that 1 / d overflows all codes are zero (the stored scale is zero there too).
+//            Where an element is not a number amax and the scale are none, and nothing of the
+//            block.
 //
 // What is read back is the float32 of it: scale * code, exact for Q8_0.
 
@@ -23,7 +25,7 @@ constexpr std::size_t kQ8Bytes = 34;
 inline void store_q8_block(const float* in, std::byte* out) {
   const Lanes a = lanes_load(in);
   const Lanes b = lanes_load(in + kLanes);
-  const float scale = lanes_largest(lanes_max(lanes_abs(a), lanes_abs(b))) / 127.0f;
+  const float scale = lanes_largest_magnitude(a, b) / 127.0f;
   const Lanes inverse = lanes_set(scale >= __FLT_MIN__ ? 1.0f / scale : 0.0f);
   const Lanes limit = lanes_set(127.0f);
   store_half(out, scale);

@@ -21,7 +21,7 @@ void quantise(const float* values, std::size_t columns, std::int8_t* codes, floa
   for (std::size_t group = 0; group < columns / kActivationGroup; ++group) {
     const Lanes low = lanes_load(values + group * kActivationGroup);
     const Lanes high = lanes_load(values + group * kActivationGroup + 16);
-    const float amax = lanes_largest(lanes_max(lanes_abs(low), lanes_abs(high)));
+    const float amax = lanes_largest_magnitude(low, high);
     const float inverse = amax > 0 ? 127.0f / amax : 0.0f;
     scales[group] = amax / 127.0f;
     for (std::size_t half = 0; half < 2; ++half) {

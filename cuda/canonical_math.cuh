@@ -34,10 +34,14 @@ __device__ __forceinline__ float canonical_silu(float x) { return x / (1.0f + ca
 __device__ __forceinline__ void quantise_group(float x, std::size_t group, std::int8_t* codes,
                                                float* scales, std::int16_t* sums) {
   const unsigned lane = threadIdx.x % 32;
-  float amax = fabsf(x);
+  // Without their signs floats are in the order of their bits, and a NaN comes after infinity:
+  // fmaxf would pass it over.
+  int bits = __float_as_int(fabsf(x));
   for (unsigned mask = 16; mask > 0; mask /= 2) {
-    amax = fmaxf(amax, __shfl_xor_sync(0xffffffffu, amax, mask));
+    const int other = __shfl_xor_sync(0xffffffffu, bits, mask);
+    bits = other > bits ? other : bits;
   }
+  const float amax = __int_as_float(bits);
   const float inverse = amax > 0.0f ? 127.0f / amax : 0.0f;
   // Where 127 / amax overflows, codes are clamped as on the CPU.
   const int code = __float2int_rn(fminf(fmaxf(x * inverse, -127.0f), 127.0f));

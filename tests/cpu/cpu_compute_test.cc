@@ -6,6 +6,8 @@
 #include <gtest/gtest.h>
 
 #include <bit>
+#include <cmath>
+#include <limits>
 
 #include "base/aligned_buffer.h"
 #include "base/strip_layout.h"
@@ -114,6 +116,34 @@ TEST(CpuCompute, MultipliesWhatItRepackedToTheSameBits) {
         });
       }
     }
+  }
+}
+
+// Of rows in any layout: an input that is no number is in every sum over it.
+TEST(CpuCompute, AnInputThatIsNotANumberReachesEveryOutput) {
+  std::mt19937 random(15);
+  constexpr std::size_t kRows = 40, kColumns = 768;
+  for (const TensorFormat& format : tensor_formats()) {
+    if (!format.quantised()) continue;
+    SCOPED_TRACE(format.name);
+    Product p = make_product(format.type, kRows, kColumns, 2, true, false, random);
+    p.input.values[kColumns + 517] = std::numeric_limits<float>::quiet_NaN();  // of the second row
+    for_each_compute([&](Compute& compute) {
+      for (const bool turned : {false, true}) {
+        OwnedMatrix weight = p.weight;
+        MatmulTask task = p.task;
+        task.weight.data = weight.bytes.data();
+        task.output = p.output.data();
+        const RepackTask repack{&task.weight, weight.bytes.data()};
+        if (turned) compute.repack({&repack, 1});
+        compute.quantise(p.input.view, p.input.view.rows);
+        compute.matmul({&task, 1});
+        for (std::size_t i = 0; i < kRows; ++i) {
+          EXPECT_EQ(p.output[i], p.want[i]);
+          EXPECT_TRUE(std::isnan(p.output[task.output_stride + i])) << i << ", " << turned;
+        }
+      }
+    });
   }
 }
 

@@ -114,6 +114,33 @@ TEST(KvStore, EveryHalfIsRoundedAsBaseDoes) {
   }
 }
 
+// A block with an element that is no number, wherever it is, gives none back.
+TEST(KvStore, WhatIsNotANumberStaysSo) {
+  const auto plain = random_floats(96, 2.0f, 4);
+  for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kQ8_0}) {
+    const TensorType as[] = {TensorType::kF32, TensorType::kF16, TensorType::kQ8_0};
+    const AttentionShape shape{1, 1, 96, 96, type, 1.0f};
+    for (const Isa isa : available_isas()) {
+      const auto compute = compute_with(isa, 1);
+      SCOPED_TRACE(compute->name());
+      const KvCache cache(shape, 1);
+      const AttentionRow row{cache.view(), 0, 0};
+      for (std::size_t at = 32; at < 64; ++at) {
+        for (const float wrong : {std::nanf(""), -std::nanf(""), HUGE_VALF}) {
+          auto x = plain;
+          x[at] = wrong;
+          compute->store_kv(shape, std::span(&row, 1), x.data(), 96, x.data(), 96);
+          std::vector<float> back(96);
+          tensor_format(as[static_cast<std::size_t>(type)])
+              .decode(cache.key(0, 0), back.data(), 96);
+          EXPECT_FALSE(std::isfinite(back[at])) << at;
+          EXPECT_TRUE(std::isfinite(back[31]) && std::isfinite(back[64]));
+        }
+      }
+    }
+  }
+}
+
 // With one position the output is the value itself, as read back.
 TEST(KvStore, ValuesReadBackAreTheFormatsDecode) {
   for (const KvType type : {KvType::kF32, KvType::kF16, KvType::kQ8_0}) {

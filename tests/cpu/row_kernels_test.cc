@@ -67,6 +67,34 @@ TEST(RowKernels, QuantiseTiesZerosAndExtremes) {
   }
 }
 
+// A group with an element that is no number has no scale, wherever it is; infinity has none that is
+// finite. The groups beside it are what they are without it.
+TEST(RowKernels, QuantiseLosesNothingThatIsNotANumber) {
+  std::mt19937 random(8);
+  constexpr std::size_t kColumns = 96;
+  const OwnedActivations plain = random_activations(1, kColumns, true, random);
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const TestedKernels& tested : tested_kernels()) {
+    for (std::size_t at = 32; at < 64; ++at) {
+      for (const float wrong : {nan, -nan, kInfinity, -kInfinity}) {
+        SCOPED_TRACE(tested.name + ", " + std::to_string(wrong) + " at " + std::to_string(at));
+        std::vector<float> values = plain.values;
+        values[at] = wrong;
+        Quantised got(kColumns);
+        tested.kernels->quantise(values.data(), kColumns, got.codes.data(), got.scales.data(),
+                                 got.sums.data());
+        EXPECT_EQ(std::isnan(got.scales[1]), std::isnan(wrong));
+        EXPECT_FALSE(std::isfinite(got.scales[1]));
+        for (const std::size_t other : {0, 2}) {
+          EXPECT_EQ(got.scales[other], plain.scales[other]);
+          EXPECT_EQ(std::memcmp(&got.codes[other * 32], &plain.codes[other * 32], 32), 0);
+        }
+      }
+    }
+  }
+}
+
 // Near the truth is for canonical_test.cc to say.
 TEST(RowKernels, ActivationsAreCanonical) {
   struct Case {

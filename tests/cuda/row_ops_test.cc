@@ -41,6 +41,23 @@ TEST_F(RowOpsTest, QuantisesByRule1) {
   EXPECT_EQ(cuda::launch_quantise(nullptr, 1, 48, {}, nullptr), cudaErrorInvalidValue);
 }
 
+TEST_F(RowOpsTest, QuantisesWhatIsNotANumberToNone) {
+  std::mt19937 random(3);
+  for (std::size_t at = 32; at < 64; ++at) {
+    std::vector<float> values = normal_values(96, random);
+    values[at] = std::numeric_limits<float>::quiet_NaN();
+    const DeviceArray<float> input{std::span<const float>(values)};
+    const DeviceArray<std::int8_t> codes(values.size());
+    const DeviceArray<float> scales(values.size() / 32);
+    const DeviceArray<std::int16_t> sums(values.size() / 16);
+    ASSERT_EQ(cuda::launch_quantise(input.data(), 1, 96, {codes.data(), scales.data(), sums.data()},
+                                    nullptr),
+              cudaSuccess);
+    const std::vector<float> got = scales.download();
+    EXPECT_TRUE(std::isfinite(got[0]) && std::isnan(got[1]) && std::isfinite(got[2])) << at;
+  }
+}
+
 TEST_F(RowOpsTest, SiluOverTheFloats) {
   // Every so-many-th bit pattern, all signs and exponents, and the edges of canonical_exp.
 #ifdef SLUICE_CUDA_HOST_SHIM
