@@ -105,13 +105,13 @@ Status bench(BenchOptions& options) {
     return Status(ErrorCode::kInvalidArgument, "-p 0 and -n 0 leave nothing to measure");
   if (options.common.context == 0) options.common.context = options.prompt + options.decode;
   SLUICE_ASSIGN(const std::unique_ptr<Runtime> runtime, options.common.create_runtime());
+  SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(options.common.model));
   Ceilings ceilings;
   if (!options.no_ceilings) {
-    SLUICE_ASSIGN(const Checkpoint checkpoint, open_checkpoint(options.common.model));
-    SLUICE_ASSIGN(ceilings, measure_ceilings(*runtime, checkpoint));
+    SLUICE_ASSIGN(ceilings, measure_ceilings(*runtime, outline.checkpoint, cancel_requested()));
   }
   SLUICE_ASSIGN(const std::unique_ptr<Model> model,
-                Model::open(*runtime, options.common.model, options.common.model_options()));
+                Model::open(*runtime, std::move(outline), options.common.model_options()));
   warn_of_context(model->plan().context, model->description());
   SLUICE_TRY(check_context(std::size_t{options.prompt} + options.decode, *model));
   Bench measured(*model, options);

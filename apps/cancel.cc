@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/cancellation.h"
+
 namespace sluice::apps {
 namespace {
 
@@ -74,8 +76,7 @@ Status wait_readable(int descriptor) {
   while (::poll(waits, 2, -1) < 0) {
     if (errno != EINTR) return Status(ErrorCode::kIo, std::strerror(errno));
   }
-  if (cancel_requested().load()) return Status(ErrorCode::kCancelled, "stopped on request");
-  return {};
+  return check_cancelled(&cancel_requested());
 }
 
 }  // namespace sluice::apps

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/aligned_buffer.h"
+#include "base/cancellation.h"
 #include "engine/model.h"
 
 namespace sluice::apps {
@@ -33,7 +34,8 @@ std::uint64_t sum(const std::uint64_t* words, std::size_t count) {
   return total;
 }
 
-Result<double> measure_ram(std::uint64_t budget, unsigned threads) {
+Result<double> measure_ram(std::uint64_t budget, unsigned threads,
+                           const std::atomic<bool>& cancel) {
   const std::size_t bytes =
       std::clamp<std::size_t>(budget / 4, 16 * kMiB, 512 * kMiB) / threads / 4096 * 4096 * threads;
   SLUICE_ASSIGN(AlignedBuffer buffer, AlignedBuffer::allocate(bytes));
@@ -41,6 +43,7 @@ Result<double> measure_ram(std::uint64_t budget, unsigned threads) {
   std::atomic<std::uint64_t> checksum{0};
   double best = 0;
   for (int round = 0; round < 5; ++round) {
+    SLUICE_TRY(check_cancelled(&cancel));
     const auto start = Clock::now();
     std::vector<std::thread> readers;
     const std::size_t words = bytes / 8 / threads;
@@ -59,7 +62,7 @@ constexpr std::size_t kPiece = kMiB / 2, kDepth = 24;
 
 /// GB/s of reads all over the file, kDepth at a time. `memory` holds as many pieces.
 Result<double> read_at_random(BlockReader& reader, FileIndex file, std::byte* memory,
-                              std::mt19937_64& random) {
+                              std::mt19937_64& random, const std::atomic<bool>& cancel) {
   constexpr double kSeconds = 0.4;
   const std::uint64_t pieces = reader.file_size(file) / kPiece;
   std::uint64_t done = 0;
@@ -87,6 +90,7 @@ Result<double> read_at_random(BlockReader& reader, FileIndex file, std::byte* me
     for (std::size_t i = 0; i < count; ++i) {
       if (!completions[i].status.ok()) failed = completions[i].status;
       done += kPiece;
+      if (failed.ok()) failed = check_cancelled(&cancel);
       if (failed.ok() && elapsed < kSeconds) failed = submit(completions[i].tag);
     }
   }
@@ -94,7 +98,8 @@ Result<double> read_at_random(BlockReader& reader, FileIndex file, std::byte* me
   return static_cast<double>(done) / elapsed / 1e9;
 }
 
-Result<double> measure_disk(Runtime& runtime, const Checkpoint& checkpoint) {
+Result<double> measure_disk(Runtime& runtime, const Checkpoint& checkpoint,
+                            const std::atomic<bool>& cancel) {
   BlockReader& reader = runtime.reader();
   SLUICE_ASSIGN(const std::vector<FileIndex> files, open_files(checkpoint, reader));
   const auto larger = [&](FileIndex a, FileIndex b) {
@@ -112,7 +117,7 @@ Result<double> measure_disk(Runtime& runtime, const Checkpoint& checkpoint) {
   std::mt19937_64 random(1);
   Result<double> best = 0.0;
   for (int round = 0, since_best = 0; round < 8 && since_best < 3 && best.ok(); ++round) {
-    Result<double> rate = read_at_random(reader, file, memory.data(), random);
+    Result<double> rate = read_at_random(reader, file, memory.data(), random, cancel);
     since_best = rate.ok() && *rate > *best * 1.02 ? 0 : since_best + 1;
     if (!rate.ok() || *rate > *best) best = std::move(rate);
   }
@@ -122,10 +127,11 @@ Result<double> measure_disk(Runtime& runtime, const Checkpoint& checkpoint) {
 
 }  // namespace
 
-Result<Ceilings> measure_ceilings(Runtime& runtime, const Checkpoint& checkpoint) {
+Result<Ceilings> measure_ceilings(Runtime& runtime, const Checkpoint& checkpoint,
+                                  const std::atomic<bool>& cancel) {
   Ceilings ceilings;
-  SLUICE_ASSIGN(ceilings.ram_read_gbs, measure_ram(runtime.ram(), runtime.threads()));
-  SLUICE_ASSIGN(ceilings.disk_read_gbs, measure_disk(runtime, checkpoint));
+  SLUICE_ASSIGN(ceilings.ram_read_gbs, measure_ram(runtime.ram(), runtime.threads(), cancel));
+  SLUICE_ASSIGN(ceilings.disk_read_gbs, measure_disk(runtime, checkpoint, cancel));
   return ceilings;
 }
 

@@ -1,6 +1,8 @@
 #pragma once
 // What this machine can do at best, measured: the numbers that speeds are held against.
 
+#include <atomic>
+
 #include "base/status.h"
 #include "engine/runtime.h"
 #include "formats/checkpoint.h"
@@ -15,7 +17,8 @@ struct Ceilings {
 };
 
 /// Takes about a second and at most a quarter of the runtime's budget, which is free again
-/// afterwards.
-Result<Ceilings> measure_ceilings(Runtime& runtime, const Checkpoint& checkpoint);
+/// afterwards. kCancelled once `cancel` is true, which is looked at between reads.
+Result<Ceilings> measure_ceilings(Runtime& runtime, const Checkpoint& checkpoint,
+                                  const std::atomic<bool>& cancel);
 
 }  // namespace sluice::apps

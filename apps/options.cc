@@ -7,6 +7,7 @@
 #include <charconv>
 #include <filesystem>
 
+#include "apps/cancel.h"
 #include "apps/printable.h"
 #include "base/size.h"
 #include "base/system_memory.h"
@@ -89,6 +90,7 @@ ModelOptions CommonOptions::model_options() const {
   options.compute_f32 = compute == "f32";
   options.max_rows = batch;
   options.policy = policy;
+  options.cancel = &cancel_requested();
   return options;
 }
 

@@ -13,6 +13,7 @@
 
 #include "apps/cancel.h"
 #include "base/aligned_buffer.h"
+#include "base/cancellation.h"
 #include "base/size.h"
 #include "base/system_memory.h"
 #include "engine/model.h"
@@ -288,7 +289,7 @@ Result<std::vector<SurveyedWeight>> survey_weights(const Checkpoint& checkpoint,
     SLUICE_TRY(read);
     done += looked_at.add_to(weights);
     progress(done, sizes.bytes);
-    if (cancel_requested().load()) return Status(ErrorCode::kCancelled, "stopped on request");
+    SLUICE_TRY(check_cancelled(&cancel_requested()));
     std::swap(looked_at, coming);
   }
   return weights;

@@ -2,6 +2,7 @@
 
 #include <span>
 
+#include "base/cancellation.h"
 #include "engine/weight_binder.h"
 #include "formats/stored_layout.h"
 #include "io/read_range.h"
@@ -12,8 +13,9 @@ namespace {
 /// Reads a tensor whose bytes are not the numbers that are wanted, range by range.
 class Converter {
  public:
-  Converter(BlockReader& reader, const std::vector<FileIndex>& files)
-      : reader_(reader), files_(files) {}
+  Converter(BlockReader& reader, const std::vector<FileIndex>& files,
+            const std::atomic<bool>* cancel)
+      : reader_(reader), files_(files), cancel_(cancel) {}
 
   Status load(const WeightBinder::Conversion& item) {
     const TensorInfo& tensor = *item.tensor;
@@ -39,11 +41,12 @@ class Converter {
  private:
   Status read(const FileRange& range, std::vector<std::byte>& bytes) {
     bytes.resize(range.bytes);
-    return read_range(reader_, files_[range.file], range.offset, bytes);
+    return read_range(reader_, files_[range.file], range.offset, bytes, cancel_);
   }
 
   BlockReader& reader_;
   const std::vector<FileIndex>& files_;
+  const std::atomic<bool>* const cancel_;
   std::vector<std::byte> stored_, scales_;
 };
 
@@ -58,7 +61,8 @@ Result<std::uint64_t> DenseWeights::bytes(const Checkpoint& checkpoint,
 }
 
 Result<DenseWeights> DenseWeights::load(const Checkpoint& checkpoint, const ModelDescription& model,
-                                        BlockReader& reader, const std::vector<FileIndex>& files) {
+                                        BlockReader& reader, const std::vector<FileIndex>& files,
+                                        const std::atomic<bool>* cancel) {
   SLUICE_ASSIGN(const std::uint64_t total, bytes(checkpoint, model));
   DenseWeights weights;
   SLUICE_ASSIGN(weights.memory_, AlignedBuffer::allocate(total));
@@ -70,15 +74,15 @@ Result<DenseWeights> DenseWeights::load(const Checkpoint& checkpoint, const Mode
   for (const auto& [range, to] : binder.pieces()) {
     reads.push_back({files[range.file], range.offset, {to, range.bytes}});
   }
-  SLUICE_TRY(read_ranges(reader, reads));
-  Converter converter(reader, files);
+  SLUICE_TRY(read_ranges(reader, reads, cancel));
+  Converter converter(reader, files, cancel);
   for (const WeightBinder::Conversion& item : binder.conversions()) {
     SLUICE_TRY(converter.load(item));
   }
   return weights;
 }
 
-void DenseWeights::repack(Compute& compute) {
+Status DenseWeights::repack(Compute& compute, const std::atomic<bool>* cancel) {
   const bool tied = head_.data == embedding_.data;
   std::vector<RepackTask> tasks;
   const auto add = [&](WeightMatrix& matrix) {
@@ -91,7 +95,10 @@ void DenseWeights::repack(Compute& compute) {
     add(network.down);
   };
   add(head_);
+  compute.repack(tasks);
   for (LayerWeights& layer : layers_) {
+    SLUICE_TRY(check_cancelled(cancel));
+    tasks.clear();
     AttentionWeights& attention = layer.attention;
     for (WeightMatrix* matrix : {&attention.q, &attention.k, &attention.v, &attention.output,
                                  &attention.latent.q_a, &attention.latent.kv}) {
@@ -103,9 +110,10 @@ void DenseWeights::repack(Compute& compute) {
     }
     add_network(layer.dense);
     add_network(layer.shared);
+    compute.repack(tasks);
   }
-  compute.repack(tasks);
   if (tied) embedding_ = head_;
+  return {};
 }
 
 }  // namespace sluice

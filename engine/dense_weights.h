@@ -1,6 +1,7 @@
 #pragma once
 // The weights that stay in memory: everything but the routed experts.
 
+#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -20,13 +21,15 @@ class DenseWeights {
   /// Bytes that `load` will hold.
   static Result<std::uint64_t> bytes(const Checkpoint& checkpoint, const ModelDescription& model);
   /// Reads everything. `files[i]` is the reader's index of checkpoint.files[i]. Checks every shape
-  /// against the description: kCorrupt names the tensor.
+  /// against the description: kCorrupt names the tensor. kCancelled once `cancel` is true, which
+  /// is looked at between blocks.
   static Result<DenseWeights> load(const Checkpoint& checkpoint, const ModelDescription& model,
-                                   BlockReader& reader, const std::vector<FileIndex>& files);
+                                   BlockReader& reader, const std::vector<FileIndex>& files,
+                                   const std::atomic<bool>* cancel = nullptr);
 
   /// Brings all matrices that meet 8-bit activations into the order that the device multiplies
-  /// fastest.
-  void repack(Compute& compute);
+  /// fastest. kCancelled once `cancel` is true, which is looked at between layers.
+  Status repack(Compute& compute, const std::atomic<bool>* cancel = nullptr);
 
   const WeightMatrix& embedding() const { return embedding_; }  // [vocabulary, hidden]
   const WeightMatrix& head() const { return head_; }     // the same matrix where they are tied

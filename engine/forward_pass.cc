@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/cancellation.h"
 #include "base/canonical.h"
 #include "base/strip_layout.h"
 #include "engine/tasks.h"
@@ -46,9 +47,7 @@ Status ForwardPass::run(std::span<const Row> rows, const PassOptions& options,
 Status ForwardPass::run_layers(std::span<const Row> rows, const PassOptions& options) {
   SLUICE_TRY(embed(rows));
   for (std::uint32_t layer = 0; layer < model_.layers.size(); ++layer) {
-    if (options.cancel != nullptr && options.cancel->load(std::memory_order_relaxed)) {
-      return Status(ErrorCode::kCancelled, "stopped on request");
-    }
+    SLUICE_TRY(check_cancelled(options.cancel));
     SLUICE_TRY(run_layer(layer, rows, options.observer));
   }
   return {};

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/cancellation.h"
+
 namespace sluice {
 namespace {
 
@@ -110,8 +112,9 @@ Result<MemoryPlan> ModelOutline::plan(std::uint64_t ram, Runtime& runtime,
     if (heads.head_dim % 32 == 0 && heads.value_dim % 32 == 0) continue;
     return Status(
         ErrorCode::kUnsupported,
-        fmt::format("--kv q8_0 needs heads of a multiple of 32, and this model's have {}; use f16",
-                    heads.head_dim));
+        fmt::format(
+            "--kv q8_0 needs heads of a multiple of 32, and this model's have {}; use f16",
+            heads.head_dim));
   }
   return MemoryPlan::make(description, catalogue, runtime.compute(), runtime.reader(),
                           {.ram = ram,
@@ -141,6 +144,7 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, const std::string& 
 
 Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outline,
                                            const ModelOptions& options) {
+  SLUICE_TRY(check_cancelled(options.cancel));
   std::unique_ptr<Model> model(new Model(runtime, std::move(outline)));
   const ModelDescription& description = model->outline_.description;
   SLUICE_ASSIGN(const std::vector<FileIndex> files,
@@ -149,9 +153,9 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
   if (options.max_rows != 0) model->plan_.rows = std::min(model->plan_.rows, options.max_rows);
 
   runtime.compute().limit_threads(model->plan_.threads);
-  SLUICE_ASSIGN(model->weights_,
-                DenseWeights::load(model->checkpoint(), description, runtime.reader(), files));
-  model->weights_.repack(runtime.compute());
+  SLUICE_ASSIGN(model->weights_, DenseWeights::load(model->checkpoint(), description,
+                                                    runtime.reader(), files, options.cancel));
+  SLUICE_TRY(model->weights_.repack(runtime.compute(), options.cancel));
   SLUICE_ASSIGN(model->store_, ExpertStore::create(
                                    model->outline_.catalogue, runtime.reader(),
                                    {.capacity_bytes = model->plan_.cache,

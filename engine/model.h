@@ -1,6 +1,7 @@
 #pragma once
 // An opened model: its description and dense weights, and the machinery that runs passes over it.
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -27,6 +28,8 @@ struct ModelOptions {
   bool compute_f32 = false;     // quantised weights meet float32 activations instead of 8-bit ones
   std::uint32_t max_rows = 0;   // of a pass; 0: as the budget allows
   std::string policy = "auto";  // of the expert cache
+  // Looked at while weights are read and laid out: kCancelled when true. It need not outlive that.
+  const std::atomic<bool>* cancel = nullptr;
 };
 
 /// What is known of a model before any weight is read: all that `info` needs.
@@ -53,7 +56,8 @@ Result<std::vector<FileIndex>> open_files(const Checkpoint& checkpoint, BlockRea
 /// Borrows its runtime. Sessions of one model may be used from several threads: passes take turns.
 class Model {
  public:
-  /// kBudget when the runtime's budget cannot hold it; nothing large was allocated then.
+  /// kBudget when the runtime's budget cannot hold it; nothing large was allocated then. kCancelled
+  /// when options.cancel asked for it.
   static Result<std::unique_ptr<Model>> open(Runtime& runtime, const std::string& path,
                                              const ModelOptions& options);
   /// The same of a checkpoint that is open.

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/aligned_buffer.h"
+#include "base/cancellation.h"
 
 namespace sluice {
 namespace {
@@ -75,7 +76,8 @@ class BlockCutter {
 
 }  // namespace
 
-Status read_ranges(BlockReader& reader, std::span<const RangeRead> ranges) {
+Status read_ranges(BlockReader& reader, std::span<const RangeRead> ranges,
+                   const std::atomic<bool>* cancel) {
   // Pages of the bounce memory count only once touched: reads that land in place cost none.
   SLUICE_ASSIGN(AlignedBuffer bounce, AlignedBuffer::allocate(kBounceBytes));
   BlockCutter cutter(reader, ranges);
@@ -91,6 +93,7 @@ Status read_ranges(BlockReader& reader, std::span<const RangeRead> ranges) {
   Status status;
   for (;;) {
     std::size_t count = 0;
+    if (status.ok()) status = check_cancelled(cancel);
     while (status.ok() && free_count > 0) {
       const std::size_t slot = free_slots[free_count - 1];
       if (!cutter.next(bounce.data() + slot * kSlotBytes, &blocks[slot])) break;
@@ -122,9 +125,9 @@ Status read_ranges(BlockReader& reader, std::span<const RangeRead> ranges) {
 }
 
 Status read_range(BlockReader& reader, FileIndex file, std::uint64_t offset,
-                  std::span<std::byte> out) {
+                  std::span<std::byte> out, const std::atomic<bool>* cancel) {
   const RangeRead range = {file, offset, out};
-  return read_ranges(reader, std::span(&range, 1));
+  return read_ranges(reader, std::span(&range, 1), cancel);
 }
 
 }  // namespace sluice

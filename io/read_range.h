@@ -1,6 +1,7 @@
 #pragma once
 // Whole ranges of files into plain memory at disk speed: what loads the dense weights.
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -20,13 +21,15 @@ struct RangeRead {
 /// Reads all ranges, several large blocks at a time. Where `out.data()` and `offset` agree modulo
 /// the file's alignment, whole blocks land in place; else they come through bounce memory of at
 /// most kBounceBytes and are copied. REQUIRES: nothing else is under way in this reader, for its
-/// completions would be taken for ours. Errors: the first read's that failed (nothing is under way
-/// any more when this returns), or kBudget.
-Status read_ranges(BlockReader& reader, std::span<const RangeRead> ranges);
+/// completions would be taken for ours. Errors: the first read's that failed, kCancelled once
+/// `cancel` is true (looked at before every block; nothing is under way any more when this
+/// returns), or kBudget.
+Status read_ranges(BlockReader& reader, std::span<const RangeRead> ranges,
+                   const std::atomic<bool>* cancel = nullptr);
 
 /// The same for one range.
 Status read_range(BlockReader& reader, FileIndex file, std::uint64_t offset,
-                  std::span<std::byte> out);
+                  std::span<std::byte> out, const std::atomic<bool>* cancel = nullptr);
 
 inline constexpr std::size_t kBounceBytes = std::size_t{8} << 20;
 

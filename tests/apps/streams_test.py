@@ -14,7 +14,7 @@ import time
 import unittest
 
 sys.dont_write_bytecode = True
-from command import MODEL, SLUICE, sluice  # noqa: E402
+from command import MODEL, SLUICE, STORY, sluice  # noqa: E402
 
 NPY_BYTES = 128 + 2 * 4096 * 4  # of two rows
 
@@ -151,6 +151,37 @@ class Signals(Folder):
                     process = subprocess.Popen([SLUICE, verb, MODEL], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
                     time.sleep(milliseconds / 1e3)
                     self.ends(process, number, (code, -number))
+
+    def catches(self, process, number):
+        lines = pathlib.Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
+        return caught >> (number - 1) & 1
+
+    def test_a_signal_before_the_model_is_read_is_heeded_before_it_is_open(self):
+        # The warning of the budget, which comes first, waits for a reader of standard error: the signal comes then.
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+            for verb in (["run", "-p", "Once"], ["chat", "-p", "Once"], ["eval", "--text", STORY], ["bench", "--no-ceilings"],
+                         ["logits", "--ids", "1,2", "--out", self.folder / "out.npy"]):
+                reading, writing = os.pipe()
+                os.set_blocking(writing, False)
+                filled = 0
+                try:
+                    while True:
+                        filled += os.write(writing, b"." * 4096)
+                except BlockingIOError:
+                    os.set_blocking(writing, True)
+                process = subprocess.Popen([SLUICE, verb[0], MODEL, *verb[1:], "--ram", "1000T", "--ctx", "64"],
+                                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=writing)
+                os.close(writing)
+                while not self.catches(process, number):
+                    time.sleep(0.001)
+                process.send_signal(number)
+                with os.fdopen(reading, "rb") as stream:
+                    said = stream.read()[filled:]
+                out, _ = process.communicate(timeout=60)
+                self.assertEqual((process.returncode, out), (code, b""), said)
+                self.assertNotIn(b"positions", said)  # what is said once it is open
+        self.assertEqual(os.listdir(self.folder), [])
 
     def test_a_signal_ends_the_wait_for_a_terminal(self):
         master, terminal = pty.openpty()
