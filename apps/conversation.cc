@@ -2,11 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <utility>
 
+#include "apps/output_file.h"
 #include "apps/text_source.h"
 #include "text/utf8.h"
 
@@ -97,16 +95,9 @@ Result<Conversation> Conversation::read(const std::string& path) {
 }
 
 Status Conversation::save(const std::string& path) const {
-  const auto failed = [&] {
-    return Status(ErrorCode::kIo,
-                  fmt::format("{}: cannot be written: {}", path, std::strerror(errno)));
-  };
-  const std::string text = variables().dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-  std::FILE* file = std::fopen(path.c_str(), "we");
-  if (file == nullptr) return failed();
-  const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
-  const bool closed = std::fclose(file) == 0;
-  return written && closed ? Status() : failed();
+  SLUICE_ASSIGN(OutputFile file, OutputFile::create(path));
+  SLUICE_TRY(file.write(variables().dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));
+  return file.close();
 }
 
 void Conversation::set_system(std::string_view text) {

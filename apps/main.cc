@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <string>
@@ -77,8 +78,10 @@ int run(int argc, char** argv) {
   for (const auto& verb : verbs) {
     if (!verb.app->parsed()) continue;
     const sluice::Status status = verb.action();
-    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-      spdlog::error("standard output cannot be written: the result is lost");
+    const int error = std::fflush(stdout) != 0 ? errno : 0;
+    if (error != 0 || std::ferror(stdout) != 0) {
+      const std::string why = error != 0 ? fmt::format(" ({})", std::strerror(error)) : "";
+      spdlog::error("standard output cannot be written{}: the result is lost", why);
       return kFailed;
     }
     if (status.ok())

@@ -94,9 +94,21 @@ class LogitsFile(Folder):
             done = self.logits(out, preexec_fn=limited)
             self.assertEqual(done.returncode, 1)
             self.assertIn(b"File too large", done.stderr)
+            self.assertIn(b"ulimit -f", done.stderr)
             self.assertIn(out.name.encode(), done.stderr)
         self.assertEqual(os.listdir(self.folder), ["old.npy"])
         self.assertEqual(old.read_bytes(), b"")  # not half of a result
+
+    def test_a_saved_conversation_is_whole_or_not_there(self):
+        def limited():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+        saved = self.folder / "saved.json"
+        turns = f"Tell me a story about a cat and a tree.\n/save {saved}\n".encode()
+        done = sluice("chat", MODEL, "-n", 60, input=turns, preexec_fn=limited)
+        self.assertIn(b"saved.json: cannot be written: File too large: raise the limit", done.stderr)
+        self.assertEqual(os.listdir(self.folder), [])
+        self.assertEqual(sluice("chat", MODEL, "-n", 60, input=turns).returncode, 0)
+        self.assertGreater(len(json.loads(saved.read_text())["messages"]), 1)
 
     def test_an_interrupted_result_is_removed(self):
         out = self.folder / "out.npy"
