@@ -286,8 +286,7 @@ Result<ModelDescription> ModelDescription::from(const Checkpoint& checkpoint) {
   if (checkpoint.settings.find("router.score") == checkpoint.settings.end()) {
     return Status(ErrorCode::kUnsupported,
                   fmt::format("{}: the architecture '{}' is not one that this version runs",
-                              checkpoint.files.empty() ? "checkpoint" : checkpoint.files[0],
-                              checkpoint.architecture));
+                              checkpoint.settings_file, checkpoint.architecture));
   }
   model.name = settings.word("general.name", checkpoint.architecture);
   model.hidden = settings.required("embedding_length");
@@ -308,10 +307,13 @@ Result<ModelDescription> ModelDescription::from(const Checkpoint& checkpoint) {
   SLUICE_ASSIGN(const TensorInfo* embedding, checkpoint.require("token_embd.weight"));
   if (embedding->shape.size() != 2 ||
       embedding->shape[0] > std::uint64_t{SettingReader::kMaxWidth}) {
-    settings.fail("the tensor 'token_embd.weight' is not a matrix, or has too many rows");
-  } else {
-    model.vocabulary = static_cast<std::uint32_t>(embedding->shape[0]);
+    SLUICE_TRY(settings.status());
+    return Status(
+        ErrorCode::kCorrupt,
+        fmt::format("{}: the tensor 'token_embd.weight' is not a matrix, or has too many rows",
+                    checkpoint.files[embedding->ranges.front().file]));
   }
+  model.vocabulary = static_cast<std::uint32_t>(embedding->shape[0]);
   for (const std::string_view said_by_tensors :
        {"expert_layers", "expert_shared_feed_forward_length", "vocab_size"}) {
     settings.asked(said_by_tensors);

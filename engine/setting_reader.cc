@@ -10,9 +10,9 @@
 namespace sluice {
 
 template <typename T>
-std::optional<T> SettingReader::take(Result<std::optional<T>> result) {
+std::optional<T> SettingReader::take(std::string_view key, Result<std::optional<T>> result) {
   if (!result.ok()) {
-    fail(result.status().message(), result.status().code());
+    fail(result.status().message(), result.status().code(), key);
     return std::nullopt;
   }
   return std::move(result).value();
@@ -21,10 +21,11 @@ std::optional<T> SettingReader::take(Result<std::optional<T>> result) {
 std::optional<std::uint32_t> SettingReader::whole(std::string_view key, std::int64_t most,
                                                   std::int64_t least) {
   asked_.insert(key);
-  const auto value = take(checkpoint_.integer(key));
+  const auto value = take(key, checkpoint_.integer(key));
   if (!value) return std::nullopt;
   if (*value < least || *value > most) {
-    fail(fmt::format("the setting '{}' is {}, outside {} to {}", key, *value, least, most));
+    fail(fmt::format("the setting '{}' is {}, outside {} to {}", key, *value, least, most),
+         ErrorCode::kCorrupt, key);
     return std::nullopt;
   }
   return static_cast<std::uint32_t>(*value);
@@ -43,9 +44,9 @@ std::uint32_t SettingReader::optional(std::string_view key, std::uint32_t otherw
 
 std::optional<double> SettingReader::optional_number(std::string_view key) {
   asked_.insert(key);
-  const auto value = take(checkpoint_.real(key));
+  const auto value = take(key, checkpoint_.real(key));
   if (value && !std::isfinite(*value)) {
-    fail(fmt::format("the setting '{}' is not finite", key));
+    fail(fmt::format("the setting '{}' is not finite", key), ErrorCode::kCorrupt, key);
     return std::nullopt;
   }
   return value;
@@ -57,17 +58,17 @@ double SettingReader::number(std::string_view key, double otherwise) {
 
 bool SettingReader::flag(std::string_view key, bool otherwise) {
   asked_.insert(key);
-  return take(checkpoint_.boolean(key)).value_or(otherwise);
+  return take(key, checkpoint_.boolean(key)).value_or(otherwise);
 }
 
 std::string SettingReader::word(std::string_view key, const std::string& otherwise) {
   asked_.insert(key);
-  return take(checkpoint_.text(key)).value_or(otherwise);
+  return take(key, checkpoint_.text(key)).value_or(otherwise);
 }
 
 std::vector<double> SettingReader::numbers(std::string_view key) {
   asked_.insert(key);
-  return take(checkpoint_.reals(key)).value_or(std::vector<double>());
+  return take(key, checkpoint_.reals(key)).value_or(std::vector<double>());
 }
 
 std::vector<std::uint32_t> SettingReader::by_layer(std::string_view key, std::size_t layers,
@@ -76,13 +77,14 @@ std::vector<std::uint32_t> SettingReader::by_layer(std::string_view key, std::si
   std::vector<std::uint32_t> all(layers, otherwise);
   const auto values = layer_integers(checkpoint_, key, layers, otherwise);
   if (!values.ok()) {
-    fail(values.status().message(), values.status().code());
+    fail(values.status().message(), values.status().code(), key);
     return all;
   }
   for (std::size_t i = 0; i < layers; ++i) {
     const std::int64_t value = (*values)[i];
     if (value < std::min<std::int64_t>(least, otherwise) || value > kMaxWidth) {
-      fail(fmt::format("the setting '{}' is {}, outside {} to {}", key, value, least, kMaxWidth));
+      fail(fmt::format("the setting '{}' is {}, outside {} to {}", key, value, least, kMaxWidth),
+           ErrorCode::kCorrupt, key);
       return all;
     }
     all[i] = static_cast<std::uint32_t>(value);
@@ -95,7 +97,7 @@ std::vector<double> SettingReader::reals_by_layer(std::string_view key, std::siz
   asked_.insert(key);
   auto values = layer_reals(checkpoint_, key, layers, otherwise);
   if (values.ok()) return std::move(values).value();
-  fail(values.status().message(), values.status().code());
+  fail(values.status().message(), values.status().code(), key);
   return std::vector<double>(layers, otherwise);
 }
 
@@ -110,13 +112,12 @@ void SettingReader::refuse_what_was_not_asked() {
 
 void SettingReader::refuse(std::string_view key, std::string_view value) {
   fail(fmt::format("the setting '{}' ({}) is not one that this version runs", key, value),
-       ErrorCode::kUnsupported);
+       ErrorCode::kUnsupported, key);
 }
 
-void SettingReader::fail(const std::string& message, ErrorCode code) {
+void SettingReader::fail(const std::string& message, ErrorCode code, std::string_view key) {
   if (!status_.ok()) return;
-  const std::string file = checkpoint_.files.empty() ? "" : checkpoint_.files.front() + ": ";
-  status_ = Status(code, file + message);
+  status_ = Status(code, message).with_context(checkpoint_.source_of(key));
 }
 
 }  // namespace sluice

@@ -55,7 +55,9 @@ class SettingReader {
   /// What a checkpoint says and nobody has asked for is not computed: better not to run it at all.
   void refuse_what_was_not_asked();
 
-  void fail(const std::string& message, ErrorCode code = ErrorCode::kCorrupt);
+  /// `key`: the setting that it is about, if there is one.
+  void fail(const std::string& message, ErrorCode code = ErrorCode::kCorrupt,
+            std::string_view key = {});
   void refuse(std::string_view key, std::string_view value);
   const Status& status() const { return status_; }
 
@@ -65,7 +67,7 @@ class SettingReader {
 
  private:
   template <typename T>
-  std::optional<T> take(Result<std::optional<T>> result);
+  std::optional<T> take(std::string_view key, Result<std::optional<T>> result);
   std::optional<std::uint32_t> whole(std::string_view key, std::int64_t most, std::int64_t least);
 
   const Checkpoint& checkpoint_;

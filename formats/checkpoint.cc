@@ -51,6 +51,11 @@ FileRange TensorInfo::slice(std::uint64_t index) const {
   return {whole.file, whole.offset + index * bytes, bytes};
 }
 
+std::string Checkpoint::source_of(std::string_view setting) const {
+  const auto name = setting_names.find(setting);
+  return name == setting_names.end() ? settings_file : settings_file + ": '" + name->second + "'";
+}
+
 const TensorInfo* Checkpoint::find(std::string_view name) const {
   const auto found = tensors.find(name);
   return found == tensors.end() ? nullptr : &found->second;

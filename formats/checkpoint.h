@@ -35,11 +35,17 @@ struct Checkpoint {
   std::string container;     // "GGUF v3", "safetensors": for people only
   std::string architecture;  // GGUF's name: "qwen3moe"
   std::map<std::string, Setting, std::less<>> settings;
+  std::string settings_file;  // where they stand
+  /// What that file calls those that it names otherwise.
+  std::map<std::string, std::string, std::less<>> setting_names;
   std::map<std::string, TensorInfo, std::less<>> tensors;
   /// Tensors that are there, in a number format that this build cannot read: name → the format's
   /// name.
   std::map<std::string, std::string, std::less<>> unreadable;
   TokenizerData tokenizer;
+
+  /// "qwen3/config.json: 'num_experts'": where a setting stands, for messages about it.
+  std::string source_of(std::string_view setting) const;
 
   const TensorInfo* find(std::string_view name) const;
   /// The same for a tensor that must be there: kNotFound, or kUnsupported naming its format. Never

@@ -142,6 +142,7 @@ class GgufOpener {
     SLUICE_ASSIGN(const Header header, read_header(reader));
     SLUICE_ASSIGN(GgufMetadata metadata, read_gguf_metadata(reader, header.pair_count));
     checkpoint_.files.push_back(path);
+    checkpoint_.settings_file = path;
     checkpoint_.container = "GGUF v" + std::to_string(header.version);
     if (const Status status = take_settings(metadata); !status.ok()) {
       return status.with_context(path);

@@ -275,16 +275,13 @@ Result<const Architecture*> translate_config(const json& config, Checkpoint& che
   }
   const Architecture* architecture = find_architecture_of_model_type(*model_type);
   checkpoint.architecture = architecture != nullptr ? std::string(architecture->name) : *model_type;
+  for (const SettingRow& row : kSettings) {
+    if (json_member(text, row.hf) == nullptr) continue;
+    checkpoint.setting_names.try_emplace(std::string(row.setting), row.hf);
+  }
+  checkpoint.setting_names.try_emplace("rope.freq_base", "rope_theta");
   SLUICE_TRY(ConfigTranslator(text, architecture, checkpoint).run());
   return architecture;
-}
-
-std::string_view config_key_of(std::string_view setting, const json& config) {
-  const json& text = text_config(config);
-  for (const SettingRow& row : kSettings) {
-    if (row.setting == setting && json_member(text, row.hf) != nullptr) return row.hf;
-  }
-  return setting == "rope.freq_base" ? "rope_theta" : "";
 }
 
 Status translate_generation_config(const json& generation, Checkpoint& checkpoint) {

@@ -17,11 +17,8 @@ const nlohmann::json& text_config(const nlohmann::json& config);
 /// Sets checkpoint.architecture and the settings, and gives the row of the table that they follow.
 /// kCorrupt names the key whose value is of the wrong kind. An architecture that is not in the
 /// table (null) keeps its model_type as its name, and its other plain values under "config.<key>".
+/// checkpoint.setting_names gets the keys that settings were read from.
 Result<const Architecture*> translate_config(const nlohmann::json& config, Checkpoint& checkpoint);
-
-/// The key of config.json that a setting was read from; empty where it has no row of its own, as
-/// what follows from other settings.
-std::string_view config_key_of(std::string_view setting, const nlohmann::json& config);
 
 /// The sampling that the model's makers recommend, where they sample at all.
 Status translate_generation_config(const nlohmann::json& generation, Checkpoint& checkpoint);

@@ -28,10 +28,11 @@ class FolderOpener {
     SLUICE_ASSIGN(const json config, read_config());
     SLUICE_ASSIGN(const json generation, read_optional("generation_config.json"));
     checkpoint_.container = "safetensors";
+    checkpoint_.settings_file = path("config.json");
     checkpoint_.settings["general.name"] = display_name();
     if (!config.empty()) {
       const auto architecture = translate_config(config, checkpoint_);
-      if (!architecture.ok()) return in_config(architecture.status(), config);
+      if (!architecture.ok()) return in_config(architecture.status());
       architecture_ = *architecture;
     }
     if (const Status status = translate_generation_config(generation, checkpoint_); !status.ok()) {
@@ -42,7 +43,7 @@ class FolderOpener {
     if (const Status status =
             complete_checkpoint(checkpoint_, Container::kHuggingFace, architecture_);
         !status.ok()) {
-      return in_config(status, config);
+      return in_config(status);
     }
     return std::move(checkpoint_);
   }
@@ -51,16 +52,11 @@ class FolderOpener {
   std::string path(std::string_view name) const { return (folder_ / name).string(); }
 
   /// "setting 'expert_count' is …" is our word for it; the user's is in config.json.
-  Status in_config(const Status& status, const json& config) const {
+  Status in_config(const Status& status) const {
     constexpr std::string_view kBefore = "setting '";
-    std::string where = path("config.json");
-    const std::string_view message = status.message();
-    if (message.starts_with(kBefore)) {
-      const std::string_view rest = message.substr(kBefore.size());
-      const std::string_view key = config_key_of(rest.substr(0, rest.find('\'')), config);
-      if (!key.empty()) where.append(": '").append(key).append("'");
-    }
-    return status.with_context(where);
+    std::string_view setting = status.message();
+    setting.remove_prefix(setting.starts_with(kBefore) ? kBefore.size() : setting.size());
+    return status.with_context(checkpoint_.source_of(setting.substr(0, setting.find('\''))));
   }
 
   std::string display_name() const {

@@ -4,6 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <tuple>
 
 #include "engine/model.h"
 #include "tests/formats/temporary_folder.h"
@@ -13,6 +17,7 @@ namespace sluice {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 /// A published configuration and weights, beside a tokenizer of the test's own.
 class TokenizerOfOutline : public ::testing::Test {
@@ -56,6 +61,34 @@ TEST_F(TokenizerOfOutline, OneThatIsUnderstoodIsThere) {
   EXPECT_NE(outline->tokenizer, nullptr);
   EXPECT_GT(outline->tokenizer_bytes, 0u);
   EXPECT_EQ(outline->no_tokenizer, "");
+}
+
+/// config.json of qwen2_moe with one thing changed, beside the weights that it was made for.
+std::string refusal_with(const std::string& from, const std::string& to) {
+  const auto oracle = test::test_data("oracle/qwen2_moe");
+  std::ifstream file(oracle / "config.json");
+  std::string config((std::istreambuf_iterator<char>(file)), {});
+  const std::size_t at = config.find(from);
+  if (at == config.npos) return "the configuration has no " + from;
+  test::TemporaryFolder folder;
+  folder.write("config.json", config.replace(at, from.size(), to));
+  std::filesystem::create_symlink(oracle / "model.safetensors", folder.path("model.safetensors"));
+  return ModelOutline::open(folder.path()).status().message();
+}
+
+// Whatever of config.json the description refuses is there, under its own name.
+TEST(ModelOutline, ASettingOfConfigJsonIsNotSoughtInTheWeights) {
+  for (const auto& [from, to, key] :
+       {std::tuple(R"("num_experts_per_tok":)", R"("num_experts_per_tok": 0, "was":)",
+                   "config.json: 'num_experts_per_tok': the setting 'expert_used_count' is 0"),
+        std::tuple(R"("num_hidden_layers":)", R"("num_hidden_layers": 5000, "was":)",
+                   "config.json: 'num_hidden_layers': the setting 'block_count' is 5000"),
+        std::tuple(R"("num_key_value_heads":)", R"("num_key_value_heads": 3, "was":)",
+                   "config.json: 4 query heads cannot share 3")}) {
+    const std::string message = refusal_with(from, to);
+    EXPECT_THAT(message, HasSubstr(key));
+    EXPECT_THAT(message, Not(HasSubstr("model.safetensors")));
+  }
 }
 
 // A byte each for the numbers of FP8 matrices, of experts and of what stays; float32 for the few
