@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
+#include <cstring>
+#include <filesystem>
 #include <limits>
 
 #include "apps/cancel.h"
@@ -37,7 +39,13 @@ const char* name_of(StopReason reason) {
 /// What the checkpoint recommends, where the user said nothing and it is what an option would
 /// accept.
 void AnswerOptions::take_recommended(const Checkpoint& checkpoint) {
-  const auto recommended = [&](const char* key, const char* option, double most, auto& value) {
+  // A folder has a file for it, with these names; GGUF has them among its metadata.
+  const std::filesystem::path path = common.model;
+  std::error_code ignored;
+  const bool folder = std::filesystem::is_directory(path, ignored);
+  const std::string file = folder ? (path / "generation_config.json").string() : common.model;
+  const std::size_t prefix = folder ? std::strlen("sampling.") : 0;
+  const auto recommended = [&](std::string_view key, const char* option, double most, auto& value) {
     if (app_->count(option) != 0) return;
     const auto setting = checkpoint.real(key);
     if (setting.ok() && !setting->has_value()) return;
@@ -47,8 +55,8 @@ void AnswerOptions::take_recommended(const Checkpoint& checkpoint) {
     }
     const std::string wrong =
         setting.ok() ? fmt::format("is {}, outside 0 to {}", **setting, most) : "is not a number";
-    spdlog::warn("the model's setting '{}' {}: {} is used instead ({} sets it)", key, wrong, value,
-                 option);
+    spdlog::warn("{}: '{}' {}: {} is used instead ({} sets it)", file, key.substr(prefix), wrong,
+                 value, option);
   };
   SamplerOptions& sampling = generate.sampling;
   recommended("sampling.temperature", "--temp", kMostTemperature, sampling.temperature);
@@ -67,6 +75,9 @@ Result<OpenedModel> AnswerOptions::open(const OutlineCheck& check) {
     return check ? check(outline) : Status();
   };
   SLUICE_ASSIGN(OpenedModel opened, open_model(common, 1, reads_texts));
+  for (const std::string& warning : opened.model->tokenizer()->data().warnings) {
+    spdlog::warn("{}", warning);
+  }
   take_recommended(opened.model->checkpoint());
   generate.pass.cancel = &cancel_requested();
   return opened;

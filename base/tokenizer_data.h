@@ -80,6 +80,7 @@ struct SplitStep {
 struct TokenizerData {
   TokenizerModel model = TokenizerModel::kNone;
   std::string unusable;                   // why a vocabulary that is there cannot be used; the model is kNone then
+  std::vector<std::string> warnings;      // what was passed over because it makes no sense: a sentence that names file and field
   StringTable tokens;                     // id → text, as the file writes it
   std::vector<TokenKind> kinds;           // by id; empty: all normal
   std::vector<float> scores;              // by id; empty where the model has merges

@@ -73,8 +73,11 @@ class TokenizerFolder {
     if (const Status status = read_special_tokens(tokenizer_config); !status.ok()) {
       return status.with_context(path("tokenizer_config.json"));
     }
-    if (const Status status = read_ids(config, generation); !status.ok()) {
-      return status.with_context(folder_.string());
+    for (const auto& [node, file] :
+         {std::pair(&generation, "generation_config.json"), std::pair(&config, "config.json")}) {
+      if (const Status status = read_ids(*node, file); !status.ok()) {
+        return status.with_context(path(file));
+      }
     }
     SLUICE_TRY(read_chat_template(tokenizer_config));
     complete_end_of_generation(data_);
@@ -330,20 +333,22 @@ class TokenizerFolder {
     return {};
   }
 
-  Status read_ids(const json& config, const json& generation) {
-    for (const json* node : {&generation, &config}) {
-      SLUICE_ASSIGN(const auto ends, json_integers(*node, "eos_token_id"));
-      for (const std::int64_t id : ends) {
-        if (id < 0 || id > std::numeric_limits<TokenId>::max()) {
-          return corrupt("'eos_token_id' " + std::to_string(id) + " is out of range");
-        }
-        data_.end_of_generation.push_back(static_cast<TokenId>(id));
-        if (!data_.eos && valid(id)) data_.eos = static_cast<TokenId>(id);
+  Status read_ids(const json& node, std::string_view file) {
+    SLUICE_ASSIGN(const auto ends, json_integers(node, "eos_token_id"));
+    for (const std::int64_t id : ends) {
+      if (id < 0 || id > std::numeric_limits<TokenId>::max()) {
+        return corrupt("'eos_token_id' " + std::to_string(id) + " is out of range");
       }
-      SLUICE_ASSIGN(const auto begin, json_integers(*node, "bos_token_id"));
-      if (!data_.bos && !begin.empty() && valid(begin.front())) {
-        data_.bos = static_cast<TokenId>(begin.front());
-      }
+      data_.end_of_generation.push_back(static_cast<TokenId>(id));
+      if (!data_.eos && valid(id)) data_.eos = static_cast<TokenId>(id);
+      if (data_.tokens.size() == 0 || valid(id)) continue;
+      data_.warnings.push_back(path(file) + ": 'eos_token_id' " + std::to_string(id) +
+                               " is outside the vocabulary of " +
+                               std::to_string(data_.tokens.size()) + ": it ends no text");
+    }
+    SLUICE_ASSIGN(const auto begin, json_integers(node, "bos_token_id"));
+    if (!data_.bos && !begin.empty() && valid(begin.front())) {
+      data_.bos = static_cast<TokenId>(begin.front());
     }
     return {};
   }

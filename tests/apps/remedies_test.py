@@ -105,6 +105,28 @@ class Remedies(unittest.TestCase):
             self.assertNotIn(b"of RAM", said)
 
 
+class GenerationConfig(unittest.TestCase):
+    def test_nonsense_is_warned_of_with_its_file_and_field(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path = pathlib.Path(folder.name)
+        for name in ("config.json", "model.safetensors"):
+            (path / name).symlink_to(ROOT / "tests/data/oracle/qwen2_moe" / name)
+        (path / "tokenizer.json").write_text(json.dumps({
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
+            "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}}))
+        settings = {"do_sample": True, "temperature": 1e30, "top_p": 0.5, "eos_token_id": [1, 99999999]}
+        (path / "generation_config.json").write_text(json.dumps(settings))
+        done = sluice("run", path, "-p", "ab", "-n", 3, "--ctx", 64)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        file = str(path / "generation_config.json").encode()
+        warnings = [line for line in done.stderr.splitlines() if file in line]
+        self.assertEqual(len(warnings), 2, done.stderr)
+        self.assertIn(b"'eos_token_id' 99999999 is outside the vocabulary of 3", warnings[0])
+        self.assertIn(b"'temperature' is 1e+30, outside 0 to 100: 0.8 is used", warnings[1])
+        self.assertIn(b"--temp", warnings[1])
+
+
 class NotANumber(unittest.TestCase):
     def damaged(self, folder):
         """The bundled model with a last norm that is not a number."""

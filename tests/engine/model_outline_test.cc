@@ -16,6 +16,8 @@
 namespace sluice {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -61,6 +63,20 @@ TEST_F(TokenizerOfOutline, OneThatIsUnderstoodIsThere) {
   EXPECT_NE(outline->tokenizer, nullptr);
   EXPECT_GT(outline->tokenizer_bytes, 0u);
   EXPECT_EQ(outline->no_tokenizer, "");
+}
+
+TEST_F(TokenizerOfOutline, AnEndOutsideTheVocabularyIsWarnedOf) {
+  folder_.write("generation_config.json", R"({"eos_token_id":[1,99999999]})");
+  const auto outline = open("");
+  ASSERT_TRUE(outline.ok()) << outline.status().message();
+  EXPECT_TRUE(outline->tokenizer->ends_generation(1));
+  EXPECT_FALSE(outline->tokenizer->ends_generation(99999999));
+  EXPECT_THAT(outline->tokenizer->data().warnings,
+              Contains(AllOf(HasSubstr("generation_config.json"),
+                             HasSubstr("'eos_token_id' 99999999"), HasSubstr("vocabulary of 3"))));
+  for (const std::string& warning : outline->tokenizer->data().warnings) {
+    EXPECT_THAT(warning, Not(HasSubstr("'eos_token_id' 1 ")));
+  }
 }
 
 /// config.json of qwen2_moe with one thing changed, beside the weights that it was made for.
