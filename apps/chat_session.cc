@@ -124,7 +124,7 @@ Status ChatSession::try_answer() {
       generate(session_, rest, options, [&](std::string_view piece) { splitter.push(piece); });
   splitter.finish();
   if (!options_.silent) screen_.end();
-  if (!generation.ok()) return generation.status();
+  if (!generation.ok()) return damaged(generation.status(), model_);
 
   warn_if_full(*generation, model_);
   stopped_ = generation->reason == StopReason::kCancelled;

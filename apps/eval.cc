@@ -75,10 +75,14 @@ class Evaluation {
   }
   void show_progress() const {
     const TextSource& text = source_.text();
-    const std::string part =
-        text.size() == 0 ? ""
-                         : fmt::format(" ({:.0f} %)", 100.0 * static_cast<double>(text.taken()) /
-                                                          static_cast<double>(text.size()));
+    std::string part;
+    if (text.size() != 0) {
+      // Read in larger parts than it is scored in.
+      const double scored =
+          static_cast<double>(tokens_seen_) / static_cast<double>(tokens_seen_ + tokens_.size());
+      part = fmt::format(" ({:.0f} %)", 100.0 * scored * static_cast<double>(text.taken()) /
+                                            static_cast<double>(text.size()));
+    }
     fmt::print(stderr, "\r{} tokens{}, perplexity {:.4f} ", tokens_seen_, part,
                score_.perplexity());
   }

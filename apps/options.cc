@@ -132,10 +132,18 @@ Status check_context(std::size_t tokens, const Model& model) {
 Status check_logits(std::span<const float> logits, std::size_t position, const Model& model) {
   const auto finite = [](float logit) { return std::isfinite(logit); };
   if (std::all_of(logits.begin(), logits.end(), finite)) return {};
-  return Status(
-      ErrorCode::kCorrupt,
-      fmt::format("{}: the logits at position {} are not numbers: the file may be damaged",
-                  model.checkpoint().files.front(), position));
+  return damaged(Status(ErrorCode::kCorrupt,
+                        fmt::format("the logits at position {} are not numbers", position)),
+                 model);
+}
+
+Status damaged(const Status& status, const Model& model) {
+  if (status.code() != ErrorCode::kCorrupt) return status;
+  const std::string& file = model.checkpoint().files.front();
+  return Status(ErrorCode::kCorrupt,
+                fmt::format("{}: {}: the file may be damaged; 'sluice check' looks at every weight "
+                            "and names what is wrong",
+                            file, status.message()));
 }
 
 Result<std::vector<TokenId>> parse_ids(const std::string& text) {

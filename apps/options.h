@@ -79,6 +79,8 @@ void warn_of_context(std::uint32_t context, const ModelDescription& model);
 Status check_context(std::size_t tokens, const Model& model);
 /// kCorrupt, naming the model and the position, where a logit is not a finite number.
 Status check_logits(std::span<const float> logits, std::size_t position, const Model& model);
+/// What a computation found wrong with its numbers (kCorrupt), with the file and the remedy.
+Status damaged(const Status& status, const Model& model);
 /// "1,2,3" → ids; kInvalidArgument names what is not a number.
 Result<std::vector<TokenId>> parse_ids(const std::string& text);
 

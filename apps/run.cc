@@ -90,7 +90,9 @@ Status run(RunOptions& options) {
   const CommonOptions& common = options.answer.common;
   SLUICE_ASSIGN(OpenedModel opened, options.answer.open());
   Model& model = *opened.model;
-  SLUICE_ASSIGN(const Generation generation, complete(model, options));
+  const auto completed = complete(model, options);
+  if (!completed.ok()) return damaged(completed.status(), model);
+  const Generation& generation = *completed;
   if (common.json) {
     nlohmann::json json = generation_json(generation);
     json["experts"] = experts_json(model.expert_statistics());

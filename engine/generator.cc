@@ -109,8 +109,7 @@ Result<Generation> generate(Session& session, const std::vector<TokenId>& prompt
   const LogitsSink choose = [&](std::size_t, std::span<const float> logits) {
     next = sampler.sample(logits, history);
     if (!std::isfinite(logits[static_cast<std::size_t>(next)])) {
-      chosen = Status(ErrorCode::kCorrupt,
-                      "the model's logits are not numbers: its file may be damaged");
+      chosen = Status(ErrorCode::kCorrupt, "the model's logits are not numbers");
     }
   };
   const auto start = std::chrono::steady_clock::now();

@@ -3,6 +3,8 @@
 import json
 import os
 import pathlib
+import pty
+import re
 import signal
 import struct
 import subprocess
@@ -144,8 +146,37 @@ class NotANumber(unittest.TestCase):
                 done = sluice(verb[0], path, *verb[1:], "--json")
                 self.assertEqual((done.returncode, done.stdout), (1, b""), verb)
                 self.assertIn(b"not numbers", done.stderr)
-                self.assertTrue(verb[0] == "run" or b"damaged.gguf: the logits" in done.stderr, done.stderr)
+                self.assertIn(b"damaged.gguf: the", done.stderr)
+                self.assertIn(b"'sluice check'", done.stderr)
+                self.assertTrue(verb[0] == "run" or b"the logits at position" in done.stderr, done.stderr)
             self.assertEqual(os.listdir(folder), ["damaged.gguf"])
+            # The remedy keeps its promise.
+            self.assertIn(b"output_norm.weight", sluice("check", path).stdout)
+
+
+class Progress(unittest.TestCase):
+    def test_the_share_of_a_text_is_what_was_scored_of_it(self):
+        text = pathlib.Path(STORY).read_text()[:20000]
+        total = len(sluice_json("tokenize", MODEL, input=text.encode()))
+        master, terminal = pty.openpty()
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(text.encode())
+            file.flush()
+            process = subprocess.Popen([SLUICE, "eval", MODEL, "--text", file.name, "--ctx", "512"], stdout=subprocess.DEVNULL, stderr=terminal)
+            os.close(terminal)
+            said = b""
+            try:
+                while part := os.read(master, 4096):
+                    said += part
+            except OSError:  # what a terminal without a process gives
+                pass
+            self.assertEqual(process.wait(timeout=60), 0)
+            os.close(master)
+        shares = [(int(tokens), int(percent)) for tokens, percent in re.findall(rb"(\d+) tokens \((\d+) %\)", said)]
+        self.assertGreater(len(shares), 5)
+        self.assertEqual(shares[-1][1], 100)
+        for tokens, percent in shares:
+            self.assertLessEqual(abs(percent - 100 * tokens / total), 1, shares)
 
 
 class InterruptedJson(unittest.TestCase):
