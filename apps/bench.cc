@@ -111,7 +111,7 @@ Status bench(BenchOptions& options) {
     SLUICE_ASSIGN(ceilings, measure_ceilings(*runtime, outline.checkpoint, cancel_requested()));
   }
   SLUICE_ASSIGN(const std::unique_ptr<Model> model,
-                Model::open(*runtime, std::move(outline), options.common.model_options()));
+                load_model(*runtime, std::move(outline), options.common.model_options()));
   warn_of_context(model->plan().context, model->description());
   SLUICE_TRY(check_context(std::size_t{options.prompt} + options.decode, *model));
   Bench measured(*model, options);

@@ -165,7 +165,7 @@ Status check(const CommonOptions& common) {
     options.context = std::min(kContext, outline->description.context_length);
   }
   SLUICE_ASSIGN(const std::unique_ptr<Model> model,
-                Model::open(*runtime, std::move(*outline), options));
+                load_model(*runtime, std::move(*outline), options));
   SLUICE_TRY(check_model(*model, report));
   const Status status = report.finish(common.model, model.get());
   if (common.stats) print_statistics(*model);

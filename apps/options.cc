@@ -102,7 +102,7 @@ Result<OpenedModel> open_model(const CommonOptions& common, std::uint32_t sequen
   model_options.sequences = sequences;
   SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(common.model));
   if (check) SLUICE_TRY(check(outline));
-  SLUICE_ASSIGN(opened.model, Model::open(*opened.runtime, std::move(outline), model_options));
+  SLUICE_ASSIGN(opened.model, load_model(*opened.runtime, std::move(outline), model_options));
   const MemoryPlan& plan = opened.model->plan();
   spdlog::info("{}: {} of RAM: {} dense, {} KV cache ({} positions), {} for {} of experts; {}",
                common.model, format_size(opened.runtime->ram()), format_size(plan.dense),
@@ -111,6 +111,15 @@ Result<OpenedModel> open_model(const CommonOptions& common, std::uint32_t sequen
                opened.runtime->compute().name());
   warn_of_context(plan.context, opened.model->description());
   return opened;
+}
+
+Result<std::unique_ptr<Model>> load_model(Runtime& runtime, ModelOutline outline,
+                                          const ModelOptions& options) {
+  auto model = Model::open(runtime, std::move(outline), options);
+  if (model.status().code() != ErrorCode::kBudget) return model;
+  return Status(ErrorCode::kBudget, model.status().message() +
+                                        " (--ram is the budget, --ctx the context, --kv the "
+                                        "type of its cache)");
 }
 
 void warn_of_context(std::uint32_t context, const ModelDescription& model) {

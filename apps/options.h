@@ -45,6 +45,9 @@ struct OpenedModel {
 using OutlineCheck = std::function<Status(const ModelOutline& outline)>;
 Result<OpenedModel> open_model(const CommonOptions& common, std::uint32_t sequences = 1,
                                const OutlineCheck& check = {});
+/// Model::open, but a refusal names the options that help.
+Result<std::unique_ptr<Model>> load_model(Runtime& runtime, ModelOutline outline,
+                                          const ModelOptions& options);
 
 /// Registers a verb; its action runs after parsing. A failed Status is printed and gives exit
 /// status 1.

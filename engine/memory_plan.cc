@@ -158,10 +158,10 @@ Result<MemoryPlan> MemoryPlan::make(const ModelDescription& model, const ExpertC
     const std::uint64_t kv = costs.kv(least_context);
     return Status(
         ErrorCode::kBudget,
-        fmt::format("--ram {} is too small: with a context of {} the smallest budget that works is "
+        fmt::format("a budget of {} is too small: with a context of {} the smallest that works is "
                     "{} bytes ({}: dense "
-                    "weights {}, KV cache {}, experts {}, the rest {}); a smaller --ctx or --kv "
-                    "q8_0 lowers it",
+                    "weights {}, KV cache {}, experts {}, the rest {}); a smaller context or a "
+                    "q8_0 KV cache lowers it",
                     format_size(ram), least_context, plan.minimum, format_size(plan.minimum),
                     format_size(plan.dense), format_size(kv), format_size(costs.least_cache),
                     format_size(plan.minimum - plan.dense - kv - costs.least_cache)));

@@ -113,7 +113,7 @@ Result<MemoryPlan> ModelOutline::plan(std::uint64_t ram, Runtime& runtime,
     return Status(
         ErrorCode::kUnsupported,
         fmt::format(
-            "--kv q8_0 needs heads of a multiple of 32, and this model's have {}; use f16",
+            "a q8_0 KV cache needs heads of a multiple of 32, and this model's have {}; use f16",
             heads.head_dim));
   }
   return MemoryPlan::make(description, catalogue, runtime.compute(), runtime.reader(),

@@ -16,8 +16,8 @@ Status Session::eval(std::span<const TokenId> tokens, Logits wanted, const Logit
   const std::size_t before = length();
   if (before + tokens.size() > context()) {
     return Status(ErrorCode::kInvalidArgument,
-                  fmt::format("the text needs {} tokens and the context holds {}: open a larger "
-                              "one (--ctx) or let it shift (--ctx-shift)",
+                  fmt::format("the text needs {} tokens and the context holds {}: open the model "
+                              "with a larger one, or truncate the session first",
                               before + tokens.size(), context()));
   }
   Status status = kv_.reserve(before + tokens.size());

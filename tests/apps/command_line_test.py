@@ -40,7 +40,8 @@ class Budget(unittest.TestCase):
         least = min_ram("--ctx", 256)
         done = sluice("run", MODEL, "-p", "x", "--ctx", 256, "--ram", least - 1)
         self.assertEqual(done.returncode, 1)
-        self.assertIn(str(least).encode(), done.stderr)
+        for word in (str(least), "--ram", "--ctx", "--kv"):
+            self.assertIn(word.encode(), done.stderr)
         self.assertEqual(done.stdout, b"")
 
     def test_bytes_read_are_what_the_kernel_counts(self):
