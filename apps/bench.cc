@@ -121,11 +121,10 @@ Status bench(BenchOptions& options) {
     nlohmann::json json{
         {"ceilings",
          {{"ram_read_gbs", ceilings.ram_read_gbs}, {"disk_read_gbs", ceilings.disk_read_gbs}}},
-        {"experts", experts_json(model->expert_statistics())},
-        {"memory", memory_json(*model)},
         {"threads", runtime->threads()},
         {"compute", runtime->compute().name()},
         {"reader", runtime->reader().info().name}};
+    add_use(json, *model);
     if (options.prompt != 0)
       json["prefill"] =
           phase_json(measured.prefill, measured.prefill_experts, measured.prefill_seconds);

@@ -155,8 +155,7 @@ nlohmann::json ChatSession::report() const {
   nlohmann::json json = turns_.empty() ? nlohmann::json::object() : turns_.back();
   json["turns"] = turns_;
   json["messages"] = nlohmann::json(conversation_.messages());
-  json["experts"] = experts_json(model_.expert_statistics());
-  json["memory"] = memory_json(model_);
+  add_use(json, model_);
   return json;
 }
 

@@ -50,10 +50,7 @@ class Report {
     const char* verdict = name_of(worst_ == Verdict::kSkipped ? Verdict::kOk : worst_);
     if (json_) {
       nlohmann::json json{{"model", model}, {"verdict", verdict}, {"steps", list_}};
-      if (loaded != nullptr) {
-        json["experts"] = experts_json(loaded->expert_statistics());
-        json["memory"] = memory_json(*loaded);
-      }
+      if (loaded != nullptr) add_use(json, *loaded);
       print_json(json);
     } else {
       fmt::print("{:<12}{}\n", "verdict", verdict);

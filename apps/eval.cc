@@ -101,14 +101,15 @@ class Evaluation {
 void print_result(const Evaluation& evaluation, const Model& model, bool json, bool partial) {
   const Score& score = evaluation.score();
   if (json) {
-    print_json({{"perplexity", score.perplexity()},
-                {"nll", score.mean()},
-                {"tokens", score.tokens},
-                {"partial", partial},
-                {"ctx", evaluation.window()},
-                {"tok_s", static_cast<double>(evaluation.tokens_seen()) / evaluation.seconds()},
-                {"experts", experts_json(model.expert_statistics())},
-                {"memory", memory_json(model)}});
+    nlohmann::json result{
+        {"perplexity", score.perplexity()},
+        {"nll", score.mean()},
+        {"tokens", score.tokens},
+        {"partial", partial},
+        {"ctx", evaluation.window()},
+        {"tok_s", static_cast<double>(evaluation.tokens_seen()) / evaluation.seconds()}};
+    add_use(result, model);
+    print_json(result);
   } else {
     fmt::print("perplexity {:.4f} over {} tokens (windows of {}{})\n", score.perplexity(),
                score.tokens, evaluation.window(),

@@ -41,11 +41,11 @@ Status logits(LogitsOptions& options) {
   SLUICE_TRY(written);
   SLUICE_TRY(writer.close());
   if (options.common.json) {
-    print_json({{"out", options.out},
-                {"rows", ids.size()},
-                {"columns", opened.model->description().vocabulary},
-                {"experts", experts_json(opened.model->expert_statistics())},
-                {"memory", memory_json(*opened.model)}});
+    nlohmann::json json{{"out", options.out},
+                        {"rows", ids.size()},
+                        {"columns", opened.model->description().vocabulary}};
+    add_use(json, *opened.model);
+    print_json(json);
   }
   if (options.common.stats) print_statistics(*opened.model);
   return {};

@@ -21,6 +21,18 @@ std::uint64_t peak_resident_bytes() {
   return memory.ok() ? memory->peak_resident : 0;
 }
 
+/// In bytes, but for the context.
+nlohmann::json memory_json(const Model& model) {
+  const MemoryPlan& plan = model.plan();
+  return {{"ram_budget", model.runtime().ram()},
+          {"peak_rss", peak_resident_bytes()},
+          {"dense", plan.dense},
+          {"kv", plan.kv},
+          {"scratch", plan.scratch},
+          {"expert_cache", plan.cache},
+          {"context", plan.context}};
+}
+
 }  // namespace
 
 nlohmann::json experts_json(const ExpertStatistics& statistics) {
@@ -34,15 +46,10 @@ nlohmann::json experts_json(const ExpertStatistics& statistics) {
           {"wait_ms", static_cast<double>(statistics.wait_nanoseconds) / 1e6}};
 }
 
-nlohmann::json memory_json(const Model& model) {
-  const MemoryPlan& plan = model.plan();
-  return {{"ram_budget", model.runtime().ram()},
-          {"peak_rss", peak_resident_bytes()},
-          {"dense", plan.dense},
-          {"kv", plan.kv},
-          {"scratch", plan.scratch},
-          {"expert_cache", plan.cache},
-          {"context", plan.context}};
+void add_use(nlohmann::json& json, const Model& model) {
+  json["experts"] = experts_json(model.expert_statistics());
+  json["dense"] = {{"bytes_read", model.dense_bytes_read()}};
+  json["memory"] = memory_json(model);
 }
 
 void print_statistic(const std::string& line) { fmt::print(stderr, "sluice: {}\n", line); }
@@ -56,6 +63,7 @@ void print_statistics(const Model& model) {
       statistics.requests, 100 * hit_rate(statistics), statistics.loads,
       format_size(statistics.bytes_read), statistics.expected, statistics.expected_rightly,
       static_cast<double>(statistics.wait_nanoseconds) / 1e6, reader.name));
+  print_statistic(fmt::format("dense weights: {} read", format_size(model.dense_bytes_read())));
   print_statistic(fmt::format("memory: peak {} of {}", format_size(peak_resident_bytes()),
                               format_size(model.runtime().ram())));
 }

@@ -10,8 +10,8 @@ namespace sluice::apps {
 
 /// {"requests","hits","loads","expected","expected_rightly","hit_rate","bytes_read","wait_ms"}
 nlohmann::json experts_json(const ExpertStatistics& statistics);
-/// {"ram_budget","peak_rss", …} in bytes
-nlohmann::json memory_json(const Model& model);
+/// Adds "experts", "dense" {"bytes_read"} and "memory" {"ram_budget","peak_rss", …}, in bytes.
+void add_use(nlohmann::json& json, const Model& model);
 /// A line on standard error, whatever --quiet says: --stats asked for it.
 void print_statistic(const std::string& line);
 /// The same in words, for --stats.

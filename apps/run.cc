@@ -95,8 +95,7 @@ Status run(RunOptions& options) {
   const Generation& generation = *completed;
   if (common.json) {
     nlohmann::json json = generation_json(generation);
-    json["experts"] = experts_json(model.expert_statistics());
-    json["memory"] = memory_json(model);
+    add_use(json, model);
     print_json(json);
   }
   warn_if_full(generation, model);

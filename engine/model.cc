@@ -153,8 +153,10 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
   if (options.max_rows != 0) model->plan_.rows = std::min(model->plan_.rows, options.max_rows);
 
   runtime.compute().limit_threads(model->plan_.threads);
+  const std::uint64_t read_before = runtime.reader().counters().bytes;
   SLUICE_ASSIGN(model->weights_, DenseWeights::load(model->checkpoint(), description,
                                                     runtime.reader(), files, options.cancel));
+  model->dense_bytes_read_ = runtime.reader().counters().bytes - read_before;
   SLUICE_TRY(model->weights_.repack(runtime.compute(), options.cancel));
   SLUICE_ASSIGN(model->store_, ExpertStore::create(
                                    model->outline_.catalogue, runtime.reader(),

@@ -73,6 +73,8 @@ class Model {
   const MemoryPlan& plan() const { return plan_; }
   Runtime& runtime() const { return runtime_; }
   ExpertStatistics expert_statistics() const { return store_->statistics(); }
+  /// To load the dense weights, sector padding included.
+  std::uint64_t dense_bytes_read() const { return dense_bytes_read_; }
   KvPool& kv_pool() { return *kv_; }
   std::size_t max_rows() const { return pass_->max_rows(); }
 
@@ -86,6 +88,7 @@ class Model {
   ModelOutline outline_;
   MemoryPlan plan_;
   DenseWeights weights_;
+  std::uint64_t dense_bytes_read_ = 0;
   std::unique_ptr<ExpertStore> store_;
   std::optional<KvPool> kv_;
   std::unique_ptr<ForwardPass> pass_;
