@@ -33,7 +33,9 @@ class Budget(unittest.TestCase):
         result = sluice_json("run", MODEL, "-p", "Once", "-n", 4, "--ctx", 256, "--ram", min_ram("--ctx", 256))
         experts = sluice_json("info", MODEL)["expert_bytes"]
         self.assertLessEqual(result["memory"]["expert_cache"], experts / 2)
-        self.assertEqual(result["experts"]["hits"] + result["experts"]["loads"], result["experts"]["requests"])
+        experts = result["experts"]
+        ahead = experts["hits"] + experts["loads"] - experts["requests"]  # read before it was asked for, or for nobody
+        self.assertTrue(0 <= ahead <= experts["expected"], experts)
         self.assertGreater(result["experts"]["bytes_read"], 0)
 
     def test_below_the_smallest_budget_is_refused_with_its_number(self):
