@@ -211,7 +211,7 @@ class ConfigTranslator {
   static Status refuse_other_layers_of_their_own(const json& layers) {
     for (const auto& [name, own] : layers.items()) {
       for (const auto& [key, value] : own.items()) {
-        const auto known = [&](const SettingRow& row) { return row.hf == key; };
+        const auto known = [&key = key](const SettingRow& row) { return row.hf == key; };
         if (std::any_of(kSettingsOfLayers.begin(), kSettingsOfLayers.end(), known)) continue;
         return Status(ErrorCode::kUnsupported,
                       "'per_layer_config' gives layer " + name + " a '" + key +
