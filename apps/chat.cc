@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <ctime>
 #include <optional>
 #include <utility>
 
@@ -11,7 +10,9 @@
 #include "apps/chat_session.h"
 #include "apps/conversation.h"
 #include "apps/dialogue.h"
+#include "apps/local_time.h"
 #include "apps/text_source.h"
+#include "base/cancellation.h"
 #include "text/chat_format.h"
 
 namespace sluice::apps {
@@ -74,10 +75,7 @@ Status render(const ChatOptions& options) {
                 open_checkpoint(options.answer.common.model, CheckpointParts::kTokenizerOnly));
   SLUICE_ASSIGN(const ChatFormat format, chat_format(options, checkpoint.tokenizer, {}));
   SLUICE_ASSIGN(const Conversation conversation, begin_conversation(options, options.render_file));
-  const std::time_t seconds = std::time(nullptr);
-  std::tm now{};
-  localtime_r(&seconds, &now);
-  SLUICE_ASSIGN(const std::string prompt, format.render(conversation.variables(), now));
+  SLUICE_ASSIGN(const std::string prompt, format.render(conversation.variables(), local_time()));
   if (!options.answer.common.json) {
     write_text(prompt);
     return {};
@@ -98,7 +96,7 @@ Status answer_once(ChatSession& chat, const ChatOptions& options) {
   }
   chat.conversation().add_user(text);
   SLUICE_TRY(chat.answer());
-  return chat.stopped() ? Status(ErrorCode::kCancelled, "stopped on request") : Status();
+  return chat.stopped() ? cancelled() : Status();
 }
 
 Status chat(ChatOptions& options) {

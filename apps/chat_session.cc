@@ -7,17 +7,11 @@
 #include <utility>
 
 #include "apps/cancel.h"
+#include "apps/local_time.h"
 #include "text/answer_splitter.h"
 
 namespace sluice::apps {
 namespace {
-
-std::tm local_time() {
-  const std::time_t seconds = std::time(nullptr);
-  std::tm time{};
-  localtime_r(&seconds, &time);
-  return time;
-}
 
 constexpr Tokenizer::EncodeOptions kAsWritten{.add_special = false, .parse_special = true};
 

@@ -3,15 +3,16 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <ctime>
 #include <map>
 #include <span>
 
 #include "apps/cancel.h"
 #include "apps/check_step.h"
+#include "apps/local_time.h"
 #include "apps/options.h"
 #include "apps/printable.h"
 #include "apps/score.h"
+#include "base/cancellation.h"
 #include "engine/generator.h"
 #include "engine/session.h"
 #include "text/chat_format.h"
@@ -232,14 +233,11 @@ Result<CheckStep> check_answer(Model& model) {
   const auto format =
       ChatFormat::create(tokenizer.data().chat_template, tokenizer.data(), kTemplateLimits);
   if (format.ok() && !tokenizer.data().chat_template.empty()) {
-    const std::time_t seconds = std::time(nullptr);
-    std::tm now{};
-    localtime_r(&seconds, &now);
     const nlohmann::ordered_json message = {{"role", "user"},
                                             {"content", "Tell me a story about a cat and a tree."}};
     const auto rendered = format->render(
         {{"messages", nlohmann::ordered_json::array({message})}, {"add_generation_prompt", true}},
-        now);
+        local_time());
     chats = rendered.ok();
     if (chats) prompt = *rendered;
   }
@@ -250,9 +248,7 @@ Result<CheckStep> check_answer(Model& model) {
   options.pass.cancel = &cancel_requested();
   const auto ids = tokenizer.encode(prompt, {.add_special = !chats});
   SLUICE_ASSIGN(const Generation answer, generate(session, ids, options, {}));
-  if (answer.reason == StopReason::kCancelled) {
-    return Status(ErrorCode::kCancelled, "stopped on request");
-  }
+  if (answer.reason == StopReason::kCancelled) return cancelled();
   std::map<TokenId, std::size_t> counts;
   std::size_t most = 0;
   for (const TokenId id : answer.tokens) most = std::max(most, ++counts[id]);

@@ -1,12 +1,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <ctime>
 #include <regex>
 #include <set>
 #include <string_view>
 
 #include "apps/check_step.h"
+#include "apps/local_time.h"
 #include "text/chat_format.h"
 
 namespace sluice::apps {
@@ -130,9 +130,7 @@ CheckStep check_template(const Tokenizer& tokenizer) {
   };
   const auto format = ChatFormat::create(source, tokenizer.data(), kTemplateLimits);
   if (!format.ok()) return fail(format.status().message());
-  const std::time_t seconds = std::time(nullptr);
-  std::tm now{};
-  localtime_r(&seconds, &now);
+  const std::tm now = local_time();
   const auto said = [](const char* role, const char* text) {
     return nlohmann::ordered_json{{"role", role}, {"content", text}};
   };

@@ -10,13 +10,12 @@
 
 #include "apps/cancel.h"
 #include "apps/text_source.h"
+#include "base/cancellation.h"
 
 namespace sluice::apps {
 namespace {
 
 constexpr std::string_view kSpaces = " \t\n";
-
-Status stopped() { return Status(ErrorCode::kCancelled, "stopped on request"); }
 
 }  // namespace
 
@@ -50,7 +49,7 @@ Status Dialogue::run() {
     }
     SLUICE_TRY(take(**line));
   }
-  return interrupts_ != 0 && !typed_ ? stopped() : Status();
+  return interrupts_ != 0 && !typed_ ? cancelled() : Status();
 }
 
 Status Dialogue::take(std::string_view line) {
@@ -71,7 +70,7 @@ Status Dialogue::answer() {
   }
   if (!chat_.stopped()) return {};
   ++interrupts_;
-  return forget_interrupt() && (typed_ || interrupts_ == 1) ? Status() : stopped();
+  return forget_interrupt() && (typed_ || interrupts_ == 1) ? Status() : cancelled();
 }
 
 Status Dialogue::command(std::string_view line) {

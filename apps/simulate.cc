@@ -16,9 +16,9 @@
 #include "apps/report.h"
 #include "apps/routing_trace_file.h"
 #include "apps/simulate_chart.h"
+#include "base/cancellation.h"
 #include "base/size.h"
 #include "cache/belady.h"
-#include "cache/extent_arena.h"
 #include "cache/trace_replay.h"
 
 namespace sluice::apps {
@@ -69,14 +69,9 @@ class Simulation {
       : options_(options), trace_(std::move(trace)) {}
 
   Status prepare() {
-    std::uint64_t all = 0;
-    for (std::size_t layer = 0; layer < trace_.experts.size(); ++layer) {
-      const std::uint64_t bytes = trace_.expert_bytes[layer];
-      all += trace_.experts[layer] * (options_.extents ? ExtentArena::rounded(bytes) : bytes);
-    }
-    all_ = all;
+    all_ = full_capacity(trace_, room());
     for (const std::string& text : options_.capacities) {
-      SLUICE_ASSIGN(const std::uint64_t capacity, parse_capacity(text, all));
+      SLUICE_ASSIGN(const std::uint64_t capacity, parse_capacity(text, all_));
       capacities_.push_back(capacity);
     }
     for (std::size_t policy = 0; policy < options_.policies.size(); ++policy) {
@@ -98,7 +93,7 @@ class Simulation {
         auto policy = make_policy(cell.policy);  // was made before
         cell.result = replay(trace_, std::move(policy).value(),
                              {.capacity = capacities_[cell.capacity],
-                              .room = options_.extents ? ReplayRoom::kExtents : ReplayRoom::kBytes,
+                              .room = room(),
                               .count_from = count_from_,
                               .cancelled = &cancel_requested()});
       }
@@ -113,7 +108,7 @@ class Simulation {
       }
       work();
     }
-    if (cancel_requested().load()) return {ErrorCode::kCancelled, "cancelled"};
+    SLUICE_TRY(check_cancelled(&cancel_requested()));
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
     const double touches = static_cast<double>(trace_.routed.size() * replays_.size());
     spdlog::info(
@@ -154,6 +149,8 @@ class Simulation {
   }
 
  private:
+  ReplayRoom room() const { return options_.extents ? ReplayRoom::kExtents : ReplayRoom::kBytes; }
+
   Result<std::unique_ptr<CachePolicy>> make_policy(std::size_t which) const {
     const std::string& name = options_.policies[which];
     const CacheShape shape(trace_.experts);

@@ -4,13 +4,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cmath>
-#include <cstdio>
-#include <cstring>
 #include <iterator>
-#include <memory>
 #include <numeric>
+
+#include "apps/output_file.h"
 
 namespace sluice::apps {
 namespace {
@@ -159,15 +157,9 @@ th, td {{ text-align: right; padding: .2em .8em; }} th:first-child, td:first-chi
 }
 
 Status write_chart(const std::string& path, const SimulatedCurves& curves) {
-  const std::string html = chart_html(curves);
-  const auto failed = [&path] {
-    return Status(ErrorCode::kIo, path + ": " + std::strerror(errno));
-  };
-  FILE* const file = std::fopen(path.c_str(), "wb");
-  if (file == nullptr) return failed();
-  const bool written = std::fwrite(html.data(), 1, html.size(), file) == html.size();
-  if (std::fclose(file) != 0 || !written) return failed();
-  return {};
+  SLUICE_ASSIGN(OutputFile file, OutputFile::create(path));
+  SLUICE_TRY(file.write(chart_html(curves)));
+  return file.close();
 }
 
 }  // namespace sluice::apps

@@ -54,11 +54,7 @@ void Arc::forget(CacheKey key) {
 std::optional<CacheKey> Arc::victim(const Evictable& evictable) {
   const Ring first = giving();
   for (const Ring ring : {first, first == kOnce ? kOften : kOnce}) {
-    for (std::uint32_t index = lists_.oldest(ring); index != KeyRings::kNone;
-         index = lists_.newer(index)) {
-      const CacheKey key = shape_.key(index);
-      if (evictable(key)) return key;
-    }
+    if (const auto key = lists_.oldest(ring, shape_, evictable)) return key;
   }
   return std::nullopt;
 }

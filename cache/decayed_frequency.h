@@ -9,7 +9,6 @@
 // d of a cycle away; the victim is the one with the largest 1/f + d. Among experts used alike that
 // is one of the layer just left, which is the last to come again: on a plain cycle the policy does
 // what the best one, which knows the future, would do.
-//
 
 #include "cache/layered_policy.h"
 

@@ -3,7 +3,10 @@
 // of them or in none; moving it is O(1) and allocates nothing.
 
 #include <cstdint>
+#include <optional>
 #include <vector>
+
+#include "cache/cache_policy.h"
 
 namespace sluice {
 
@@ -27,6 +30,16 @@ class KeyRings {
   std::uint32_t newer(std::uint32_t index) const {
     const std::uint32_t next = links_[index].newer;
     return next < keys_ ? next : kNone;
+  }
+
+  /// The oldest of a ring that may go; `shape` says which key an index is.
+  std::optional<CacheKey> oldest(std::uint32_t ring, const CacheShape& shape,
+                                 const CachePolicy::Evictable& evictable) const {
+    for (std::uint32_t index = oldest(ring); index != kNone; index = newer(index)) {
+      const CacheKey key = shape.key(index);
+      if (evictable(key)) return key;
+    }
+    return std::nullopt;
   }
 
   void remove(std::uint32_t index) {

@@ -29,7 +29,6 @@ class LayeredPolicy : public CachePolicy {
   virtual float distance_of(float worth, float ahead) const = 0;
 
   const CacheShape& shape() const { return shape_; }
-  bool resident(std::uint32_t index) const { return resident_[index] != 0; }
 
  private:
   static constexpr std::uint32_t kNone = ~std::uint32_t{0};

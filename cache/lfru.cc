@@ -40,12 +40,7 @@ std::optional<CacheKey> Lfru::victim(const Evictable& evictable) {
     const CacheKey key = shape_.key(std::get<2>(other));
     if (evictable(key)) return key;
   }
-  for (std::uint32_t index = safe_.oldest(0); index != KeyRings::kNone;
-       index = safe_.newer(index)) {
-    const CacheKey key = shape_.key(index);
-    if (evictable(key)) return key;
-  }
-  return std::nullopt;
+  return safe_.oldest(0, shape_, evictable);
 }
 
 double Lfru::distance(CacheKey key) const {

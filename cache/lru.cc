@@ -20,12 +20,7 @@ void Lru::admit(CacheKey key, std::uint64_t) { use(shape_.index(key)); }
 void Lru::forget(CacheKey key) { residents_.remove(shape_.index(key)); }
 
 std::optional<CacheKey> Lru::victim(const Evictable& evictable) {
-  for (std::uint32_t index = residents_.oldest(0); index != KeyRings::kNone;
-       index = residents_.newer(index)) {
-    const CacheKey key = shape_.key(index);
-    if (evictable(key)) return key;
-  }
-  return std::nullopt;
+  return residents_.oldest(0, shape_, evictable);
 }
 
 double Lru::distance(CacheKey key) const {

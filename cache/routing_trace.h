@@ -30,14 +30,6 @@ struct RoutingTrace {
   std::span<const RoutedExpert> wanted(const RoutingEvent& event) const {
     return std::span(routed).subspan(event.first, event.count);
   }
-  /// What holding every expert would take.
-  std::uint64_t total_bytes() const {
-    std::uint64_t sum = 0;
-    for (std::size_t layer = 0; layer < experts.size(); ++layer) {
-      sum += experts[layer] * expert_bytes[layer];
-    }
-    return sum;
-  }
 };
 
 }  // namespace sluice

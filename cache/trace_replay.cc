@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cache/expert_cache.h"
+#include "cache/extent_arena.h"
 
 namespace sluice {
 namespace {
@@ -117,6 +118,16 @@ ReplayResult replay_in(Room& room, const RoutingTrace& trace, const ReplayOption
 }
 
 }  // namespace
+
+std::uint64_t full_capacity(const RoutingTrace& trace, ReplayRoom room) {
+  std::uint64_t sum = 0;
+  for (std::size_t layer = 0; layer < trace.experts.size(); ++layer) {
+    const std::uint64_t bytes = trace.expert_bytes[layer];
+    sum +=
+        trace.experts[layer] * (room == ReplayRoom::kExtents ? ExtentArena::rounded(bytes) : bytes);
+  }
+  return sum;
+}
 
 ReplayResult replay(const RoutingTrace& trace, std::unique_ptr<CachePolicy> policy,
                     const ReplayOptions& options) {

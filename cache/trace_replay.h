@@ -45,6 +45,9 @@ struct ReplayResult {
   }
 };
 
+/// What holds every expert, in bytes.
+std::uint64_t full_capacity(const RoutingTrace& trace, ReplayRoom room);
+
 /// REQUIRES: `policy` is fresh and was made for the shape of `trace`.
 ReplayResult replay(const RoutingTrace& trace, std::unique_ptr<CachePolicy> policy,
                     const ReplayOptions& options);

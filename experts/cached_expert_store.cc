@@ -36,7 +36,6 @@ CachedExpertStore::CachedExpertStore(const ExpertCatalogue& catalogue, BlockRead
       prefetcher_(cache_, loader_, memory_.data(), catalogue.widest_layer()) {
   const std::size_t most = catalogue.widest_layer();
   keys_.reserve(most);
-  likely_.reserve(most);
   wants_.reserve(most);
   arrived_.reserve(most);
   handed_.reserve(most);
@@ -71,7 +70,7 @@ Status CachedExpertStore::open_visit(std::uint32_t layer, std::span<const std::u
     return Status(ErrorCode::kInvalidArgument,
                   "layer " + std::to_string(layer) + " has no routed experts");
   }
-  const auto turn = static_cast<std::uint32_t>(where - catalogue_.layers().data());
+  const std::uint32_t turn = turn_of(*where);
   keys_.clear();
   wants_.clear();
   Status status;
@@ -109,12 +108,12 @@ void CachedExpertStore::pin_present() {
     Want& want = wants_[index];
     const PinnedCopy pinned = cache_.pin(want.key);
     if (pinned.state == CopyState::kEmpty) continue;
-    const Guess guess = prefetcher_.claim(want.key);
+    const bool read_ahead = prefetcher_.claim(want.key);
     want.copy = pinned.copy;
     deferred_ -= 1;
     if (pinned.state == CopyState::kReady) {
       want.stage = Stage::kArrived;
-      want.returned = guess == Guess::kNone;
+      want.returned = !read_ahead;
       arrived_.push_back(index);
       statistics_.hits += 1;
     } else {
@@ -160,18 +159,13 @@ void CachedExpertStore::expect(std::uint32_t layer, std::span<const std::uint32_
                                Reach reach) {
   const ExpertLayer* where = catalogue_.find(layer);
   if (where == nullptr) return;
-  const auto turn = static_cast<std::uint32_t>(where - catalogue_.layers().data());
-  likely_.clear();
-  for (const std::uint32_t expert : likely) {
-    if (expert < where->experts) likely_.push_back({turn, static_cast<std::uint16_t>(expert), 0});
-  }
-  prefetcher_.expect(likely_);
+  prefetcher_.expect(turn_of(*where), likely);
   if (reach == Reach::kAll) return read_ahead();
   // Of one, two and three experts of 2.4 MB, two were as fast as three and read less in vain; all
   // of a row's, in the disk's idle moments, were a sixth slower than these two.
   const std::size_t most = in_flight_ / widest_;
   if (deferred_ == 0) prefetcher_.start(most - std::min(most, prefetcher_.under_way()));
-  prefetcher_.expect({});
+  prefetcher_.expect_nothing();
 }
 
 /// Where the visit's own reads leave the disk something to do.
@@ -340,7 +334,7 @@ void CachedExpertStore::end() {
 }
 
 void CachedExpertStore::settle() {
-  prefetcher_.expect({});
+  prefetcher_.expect_nothing();
   while (loader_.under_way() > 0) take_finished(/*wait=*/true);
 }
 
@@ -355,8 +349,8 @@ ExpertStatistics CachedExpertStore::statistics() const {
 bool CachedExpertStore::resident(ExpertId id) const {
   const ExpertLayer* layer = catalogue_.find(id.layer);
   if (layer == nullptr || id.expert >= layer->experts) return false;
-  const auto turn = static_cast<std::uint32_t>(layer - catalogue_.layers().data());
-  return cache_.state({turn, static_cast<std::uint16_t>(id.expert), 0}) == CopyState::kReady;
+  return cache_.state({turn_of(*layer), static_cast<std::uint16_t>(id.expert), 0}) ==
+         CopyState::kReady;
 }
 
 }  // namespace sluice

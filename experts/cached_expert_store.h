@@ -61,6 +61,9 @@ class CachedExpertStore final : public ExpertStore {
   static constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
   Status open_visit(std::uint32_t layer, std::span<const std::uint32_t> experts);
+  std::uint32_t turn_of(const ExpertLayer& layer) const {
+    return static_cast<std::uint32_t>(&layer - catalogue_.layers().data());
+  }
   void pin_present();
   Status load_deferred();
   void read_ahead();
@@ -104,7 +107,6 @@ class CachedExpertStore final : public ExpertStore {
   std::size_t next_deferred_ = 0;       // of wants_: nothing before it is deferred
   std::size_t deferred_ = 0;
   std::size_t loading_ = 0;
-  std::vector<CacheKey> likely_;         // what `expect` works on
   std::vector<std::uint32_t> handed_;    // by the last `ready`
   std::vector<std::uint32_t> starting_;  // what load_deferred found room for
   std::vector<FinishedLoad> finished_;

@@ -9,9 +9,13 @@ std::vector<Prefetcher::Load>::iterator Prefetcher::find(CacheKey key) {
                       [key](const Load& load) { return load.key == key; });
 }
 
-void Prefetcher::expect(std::span<const CacheKey> likely) {
-  likely_.assign(likely.begin(), likely.end());
+void Prefetcher::expect(std::uint32_t turn, std::span<const std::uint32_t> likely) {
+  likely_.clear();
   next_ = 0;
+  const std::uint32_t experts = cache_.shape().first(turn + 1) - cache_.shape().first(turn);
+  for (const std::uint32_t expert : likely) {
+    if (expert < experts) likely_.push_back({turn, static_cast<std::uint16_t>(expert), 0});
+  }
 }
 
 void Prefetcher::start(std::size_t most) {
@@ -43,15 +47,13 @@ void Prefetcher::start(std::size_t most) {
   }
 }
 
-Guess Prefetcher::claim(CacheKey key) {
+bool Prefetcher::claim(CacheKey key) {
   const auto load = find(key);
-  if (load == loads_.end()) return Guess::kNone;
-  const bool under_way = load->under_way;
+  if (load == loads_.end()) return false;
+  if (load->under_way) under_way_ -= 1;
   loads_.erase(load);
   claimed_ += 1;
-  if (!under_way) return Guess::kArrived;
-  under_way_ -= 1;
-  return Guess::kUnderWay;
+  return true;
 }
 
 bool Prefetcher::finish(const FinishedLoad& finished) {
@@ -71,7 +73,7 @@ bool Prefetcher::finish(const FinishedLoad& finished) {
 }
 
 void Prefetcher::close(std::uint32_t layer) {
-  expect({});
+  expect_nothing();
   std::erase_if(loads_,
                 [layer](const Load& load) { return !load.under_way && load.key.layer == layer; });
   for (Load& load : loads_) load.wrong |= load.key.layer == layer;

@@ -16,13 +16,6 @@
 
 namespace sluice {
 
-/// What became of an expert that a visit wants.
-enum class Guess : std::uint8_t {
-  kNone,      // nobody thought of it
-  kUnderWay,  // its load is the visit's from now on, with the one pin that goes with it
-  kArrived,   // its copy is in memory, unpinned
-};
-
 class Prefetcher {
  public:
   /// The cache, the loader and the memory that the cache hands out outlive it. With up to `most`
@@ -33,16 +26,19 @@ class Prefetcher {
     loads_.reserve(2 * most);
   }
 
-  /// What a coming layer will likely want, best first, instead of what was expected before. Loads
-  /// that are under way go on.
-  void expect(std::span<const CacheKey> likely);
+  /// What the layer of that turn will likely want, best first, instead of what was expected before;
+  /// ids that it does not have are passed over. Loads that are under way go on.
+  void expect(std::uint32_t turn, std::span<const std::uint32_t> likely);
+  /// Nothing more is expected.
+  void expect_nothing() { likely_.clear(); }
   /// Starts to load the first `most` of what is expected and not in memory; fewer where the cache
   /// makes no room.
   void start(std::size_t most);
   /// Whether `start` has something left to look at.
   bool expects() const { return next_ < likely_.size(); }
-  /// A visit wants the expert: from now on its load or copy is none of the prefetcher's.
-  Guess claim(CacheKey key);
+  /// A visit wants the expert: from now on its copy, or its load with the one pin that goes with
+  /// it, is the visit's. False: it was not the prefetcher's.
+  bool claim(CacheKey key);
   /// A load has finished. False: it is a visit's.
   bool finish(const FinishedLoad& load);
   /// The turn of this layer has come: what nobody claimed of it was a wrong guess, and nothing is

@@ -162,7 +162,7 @@ class LastThird : public RecordedTrace {
       return run(trace_, name, options).decode_hit_rate();
     };
     for (const unsigned percent : {10u, 20u, 30u, 40u, 50u, 70u}) {
-      options.capacity = trace_.total_bytes() * percent / 100;
+      options.capacity = full_capacity(trace_, ReplayRoom::kBytes) * percent / 100;
       const double chosen = rate("auto"), best = rate("belady"), lru = rate("lru");
       EXPECT_LE(chosen, best) << percent << " %";
       for (const std::string& name : cache_policy_names()) {
