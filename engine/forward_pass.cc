@@ -45,10 +45,21 @@ Status ForwardPass::run(std::span<const Row> rows, const PassOptions& options,
 }
 
 Status ForwardPass::run_layers(std::span<const Row> rows, const PassOptions& options) {
+  moe_.follow(options.script);
+  if (options.script != nullptr) options.script->begin(rows.size());
+  if (observer_ == nullptr) return run_layers(rows, options.observer, options.cancel);
+  if (options.observer == nullptr) return run_layers(rows, observer_, options.cancel);
+  RoutingObserverPair both(*observer_, *options.observer);
+  return run_layers(rows, &both, options.cancel);
+}
+
+Status ForwardPass::run_layers(std::span<const Row> rows, RoutingObserver* observer,
+                               const std::atomic<bool>* cancel) {
   SLUICE_TRY(embed(rows));
+  if (observer != nullptr) observer->begin(rows);
   for (std::uint32_t layer = 0; layer < model_.layers.size(); ++layer) {
-    SLUICE_TRY(check_cancelled(options.cancel));
-    SLUICE_TRY(run_layer(layer, rows, options.observer));
+    SLUICE_TRY(check_cancelled(cancel));
+    SLUICE_TRY(run_layer(layer, rows, observer));
   }
   return {};
 }

@@ -17,6 +17,8 @@
 #include "engine/model_description.h"
 #include "engine/moe_layer.h"
 #include "engine/rope_table.h"
+#include "engine/routing_observer.h"
+#include "engine/routing_script.h"
 #include "engine/scratch.h"
 #include "experts/expert_store.h"
 
@@ -29,6 +31,7 @@ using LogitsSink = std::function<void(std::size_t row, std::span<const float> lo
 struct PassOptions {
   RoutingObserver* observer = nullptr;
   const std::atomic<bool>* cancel = nullptr;  // looked at between layers: kCancelled when true
+  RoutingScript* script = nullptr;            // says where rows go, in the routers' place
 };
 
 /// Not thread-safe: one pass at a time.
@@ -41,7 +44,10 @@ class ForwardPass {
                                                      const ScratchShape& scratch);
 
   std::size_t max_rows() const { return scratch_.max_rows; }
-  /// REQUIRES: 0 < rows.size() <= max_rows(); every sequence has room for its rows' positions.
+  /// Sees every pass from now on, beside what the pass's options name; null: nobody does.
+  void observe(RoutingObserver* observer) { observer_ = observer; }
+  /// REQUIRES: 0 < rows.size() <= max_rows(); every sequence has room for its rows' positions; a
+  /// script fits the model.
   /// After an error the rows' positions hold no meaningful keys and values; earlier positions are
   /// intact, recurrent states are not.
   Status run(std::span<const Row> rows, const PassOptions& options, const LogitsSink& sink);
@@ -51,6 +57,8 @@ class ForwardPass {
               ExpertStore& store, KvType kv_type, std::size_t context, Scratch scratch);
 
   Status run_layers(std::span<const Row> rows, const PassOptions& options);
+  Status run_layers(std::span<const Row> rows, RoutingObserver* observer,
+                    const std::atomic<bool>* cancel);
   Status embed(std::span<const Row> rows);
   Status run_layer(std::uint32_t layer, std::span<const Row> rows, RoutingObserver* observer);
   Status feed_forward(std::uint32_t layer, std::size_t rows, RoutingObserver* observer);
@@ -72,6 +80,7 @@ class ForwardPass {
   AttentionLayer attention_;
   DeltaNetLayer delta_net_;
   MoeLayer moe_;
+  RoutingObserver* observer_ = nullptr;  // of every pass
 };
 
 }  // namespace sluice

@@ -73,11 +73,15 @@ class Model {
   const MemoryPlan& plan() const { return plan_; }
   Runtime& runtime() const { return runtime_; }
   ExpertStatistics expert_statistics() const { return store_->statistics(); }
+  /// What an expert takes of the cache. REQUIRES: there is such an expert.
+  std::size_t slot_bytes(ExpertId id) const { return store_->slot_bytes(id); }
   /// To load the dense weights, sector padding included.
   std::uint64_t dense_bytes_read() const { return dense_bytes_read_; }
   KvPool& kv_pool() { return *kv_; }
   std::size_t max_rows() const { return pass_->max_rows(); }
 
+  /// Sees every pass of every session from now on; null: nobody does. REQUIRES: no pass runs.
+  void observe_routing(RoutingObserver* observer) { pass_->observe(observer); }
   /// One forward pass; see ForwardPass::run.
   Status step(std::span<const Row> rows, const PassOptions& options, const LogitsSink& sink);
 

@@ -20,6 +20,7 @@ MoeLayer::MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore&
       store_(store),
       scratch_(scratch),
       router_(model.router),
+      top_k_(model.router.top_k),
       slot_of_(model.router.experts, kNotWanted),
       guess_(model.router.top_k),
       guess_weights_(model.router.top_k),
@@ -28,6 +29,11 @@ MoeLayer::MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore&
   wanted_.reserve(model.router.experts);
   first_place_.reserve(model.router.experts + 1);
   tasks_.reserve(model.router.experts + 1);
+}
+
+void MoeLayer::follow(RoutingScript* script) {
+  script_ = script;
+  top_k_ = script == nullptr ? model_.router.top_k : script->top_k();
 }
 
 void MoeLayer::route(std::uint32_t layer, const RouterWeights& weights, std::size_t rows,
@@ -89,30 +95,34 @@ void MoeLayer::choose(std::uint32_t layer, const RouterWeights& weights, std::si
                       RoutingObserver* observer) {
   const RouterDescription& router = model_.router;
   for (std::size_t row = 0; row < rows; ++row) {
-    std::uint32_t* const ids = scratch_.expert_ids + row * router.top_k;
-    float* const weight = scratch_.expert_weights + row * router.top_k;
-    router_.choose({scratch_.scores + row * router.experts, router.experts}, weights.selection_bias,
-                   ids, weight);
+    std::uint32_t* const ids = scratch_.expert_ids + row * top_k_;
+    float* const weight = scratch_.expert_weights + row * top_k_;
+    if (script_ == nullptr) {
+      router_.choose({scratch_.scores + row * router.experts, router.experts},
+                     weights.selection_bias, ids, weight);
+    } else {
+      script_->choose(layer, row, {ids, top_k_}, {weight, top_k_});
+    }
     if (weights.expert_scale == nullptr || router.weights_scale_input) continue;
-    for (std::size_t rank = 0; rank < router.top_k; ++rank) {
+    for (std::size_t rank = 0; rank < top_k_; ++rank) {
       weight[rank] *= weights.expert_scale[ids[rank]];
     }
   }
   if (observer != nullptr) {
     observer->routed({.layer = layer,
                       .rows = rows,
-                      .top_k = router.top_k,
+                      .top_k = top_k_,
                       .experts = router.experts,
                       .ids = scratch_.expert_ids,
                       .weights = scratch_.expert_weights,
-                      .scores = scratch_.scores});
+                      .scores = script_ == nullptr ? scratch_.scores : nullptr});
   }
 }
 
 /// A counting sort of (row, rank) by expert: each expert's rows lie together, and each pair knows
 /// where its output will be.
 void MoeLayer::group_by_expert(std::size_t rows) {
-  const std::size_t pairs = rows * model_.router.top_k;
+  const std::size_t pairs = rows * top_k_;
   wanted_.clear();
   first_place_.assign(1, 0);
   for (std::size_t pair = 0; pair < pairs; ++pair) {
@@ -129,7 +139,7 @@ void MoeLayer::group_by_expert(std::size_t rows) {
   // Filling advances each start to the next expert's; shifting back afterwards restores them.
   for (std::size_t pair = 0; pair < pairs; ++pair) {
     const std::uint32_t place = first_place_[slot_of_[scratch_.expert_ids[pair]]]++;
-    scratch_.grouped_rows[place] = static_cast<std::uint32_t>(pair / model_.router.top_k);
+    scratch_.grouped_rows[place] = static_cast<std::uint32_t>(pair / top_k_);
     scratch_.output_place[pair] = place;
   }
   for (std::size_t slot = wanted_.size(); slot > 0; --slot)
@@ -146,9 +156,14 @@ void MoeLayer::expect(std::uint32_t layer, const RouterWeights& weights, std::si
   multiply(weights, rows);
   likely_.clear();
   for (std::size_t row = 0; row < rows; ++row) {
-    router_.choose({scratch_.scores + row * router.experts, router.experts}, weights.selection_bias,
-                   guess_.data(), guess_weights_.data());
-    for (const std::uint32_t expert : guess_) {
+    const std::span guess(guess_.data(), top_k_);
+    if (script_ == nullptr) {
+      router_.choose({scratch_.scores + row * router.experts, router.experts},
+                     weights.selection_bias, guess.data(), guess_weights_.data());
+    } else {
+      script_->guess(layer, row, guess);
+    }
+    for (const std::uint32_t expert : guess) {
       if (guesses_[expert]++ == 0) likely_.push_back(expert);
     }
   }
@@ -158,7 +173,7 @@ void MoeLayer::expect(std::uint32_t layer, const RouterWeights& weights, std::si
     });
   }
   for (const std::uint32_t expert : likely_) guesses_[expert] = 0;
-  const bool many = rows * router.top_k >= router.experts;
+  const bool many = rows * top_k_ >= router.experts;
   store_.expect(layer, likely_, many ? Reach::kAll : Reach::kGap);
 }
 
@@ -196,9 +211,9 @@ Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights,
 /// Each pair's own input: the row times the expert's weight, which its output then has no more.
 void MoeLayer::scale_inputs(std::size_t rows) {
   const std::size_t hidden = model_.hidden;
-  const std::size_t pairs = rows * model_.router.top_k;
+  const std::size_t pairs = rows * top_k_;
   for (std::size_t pair = 0; pair < pairs; ++pair) {
-    const float* from = scratch_.normed.values + pair / model_.router.top_k * hidden;
+    const float* from = scratch_.normed.values + pair / top_k_ * hidden;
     float* const to = scratch_.expert_input.values + scratch_.output_place[pair] * hidden;
     for (std::size_t i = 0; i < hidden; ++i) to[i] = from[i] * scratch_.expert_weights[pair];
   }
@@ -226,7 +241,6 @@ FfnTask MoeLayer::expert_task(std::uint32_t wanted, const ExpertBiases& biases) 
 }
 
 void MoeLayer::combine(const LayerWeights& weights, std::size_t rows) {
-  const std::size_t top_k = model_.router.top_k;
   const std::size_t hidden = model_.hidden;
   const bool gated = weights.shared_gate.format != nullptr;
   if (gated) {
@@ -240,8 +254,8 @@ void MoeLayer::combine(const LayerWeights& weights, std::size_t rows) {
     const auto add = [&](float weight, const float* values) {
       for (std::size_t i = 0; i < hidden; ++i) out[i] += weight * values[i];
     };
-    for (std::size_t rank = 0; rank < top_k; ++rank) {
-      const std::size_t pair = row * top_k + rank;
+    for (std::size_t rank = 0; rank < top_k_; ++rank) {
+      const std::size_t pair = row * top_k_ + rank;
       float weight = scratch_.expert_weights[pair];
       if (model_.router.weights_scale_input) {  // the input has had it
         const float* const scales = weights.router.expert_scale;

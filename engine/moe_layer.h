@@ -11,6 +11,8 @@
 #include "engine/dense_weights.h"
 #include "engine/model_description.h"
 #include "engine/router.h"
+#include "engine/routing_observer.h"
+#include "engine/routing_script.h"
 #include "engine/scratch.h"
 #include "experts/expert_store.h"
 
@@ -22,6 +24,9 @@ class MoeLayer {
  public:
   MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore& store, Scratch& scratch);
 
+  /// From now on `script` says where rows go and what is likely to come; null: the routers do.
+  /// REQUIRES: it gives a row at most the model's top_k experts.
+  void follow(RoutingScript* script);
   /// Chooses the experts of rows [0, rows), for the next `run`, from what the model's router reads:
   /// the residual, or scratch.normed.
   void route(std::uint32_t layer, const RouterWeights& weights, std::size_t rows,
@@ -53,6 +58,8 @@ class MoeLayer {
   ExpertStore& store_;
   Scratch& scratch_;
   Router router_;
+  RoutingScript* script_ = nullptr;
+  std::size_t top_k_;  // the model's, or fewer where a script says so
   std::vector<std::uint32_t>
       wanted_;  // experts of this visit, in the order in which rows first ask for them
   std::vector<std::uint32_t>

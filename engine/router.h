@@ -39,25 +39,6 @@ struct RouterDescription {
   RouterInput input = RouterInput::kFfnNorm;
 };
 
-/// The choice for all rows of a pass in one layer; `ids` and `weights` are in rank order, best
-/// first.
-struct Routing {
-  std::uint32_t layer = 0;
-  std::size_t rows = 0;
-  std::size_t top_k = 0;
-  std::size_t experts = 0;
-  const std::uint32_t* ids = nullptr;  // [rows, top_k]
-  const float* weights = nullptr;      // [rows, top_k]
-  const float* scores = nullptr;       // [rows, experts]: of every expert, after softmax or sigmoid
-};
-
-/// Sees every routing decision; for traces, predictors and tests. Called on the computing thread.
-class RoutingObserver {
- public:
-  virtual ~RoutingObserver() = default;
-  virtual void routed(const Routing& routing) = 0;
-};
-
 /// Makes the choice. Not thread-safe; allocates nothing after construction.
 class Router {
  public:

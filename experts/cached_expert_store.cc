@@ -353,4 +353,9 @@ bool CachedExpertStore::resident(ExpertId id) const {
          CopyState::kReady;
 }
 
+std::size_t CachedExpertStore::slot_bytes(ExpertId id) const {
+  const std::uint32_t turn = turn_of(*catalogue_.find(id.layer));
+  return loader_.slot_bytes({turn, static_cast<std::uint16_t>(id.expert), 0});
+}
+
 }  // namespace sluice

@@ -56,6 +56,7 @@ class CachedExpertStore final : public ExpertStore {
   void settle() override;
   ExpertStatistics statistics() const override;
   bool resident(ExpertId id) const override;
+  std::size_t slot_bytes(ExpertId id) const override;
 
  private:
   static constexpr std::uint32_t kNone = ~std::uint32_t{0};

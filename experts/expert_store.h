@@ -126,6 +126,9 @@ class ExpertStore {
 
   virtual ExpertStatistics statistics() const = 0;
   virtual bool resident(ExpertId id) const = 0;
+  /// What a copy takes of the cache before it is rounded to its granularity. REQUIRES: there is
+  /// such an expert.
+  virtual std::size_t slot_bytes(ExpertId id) const = 0;
 };
 
 }  // namespace sluice

@@ -1,0 +1,54 @@
+#pragma once
+// What routers chose in a pass, for those who look on: traces, predictors, tests.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "engine/row.h"
+
+namespace sluice {
+
+/// The choice for all rows of a pass in one layer; `ids` and `weights` are in rank order, best
+/// first.
+struct Routing {
+  std::uint32_t layer = 0;
+  std::size_t rows = 0;
+  std::size_t top_k = 0;
+  std::size_t experts = 0;
+  const std::uint32_t* ids = nullptr;  // [rows, top_k]
+  const float* weights = nullptr;      // [rows, top_k]
+  const float* scores = nullptr;  // [rows, experts]: of every expert, after softmax or sigmoid;
+                                  // null where a script chose
+};
+
+/// Sees every routing decision. Called on the computing thread.
+class RoutingObserver {
+ public:
+  virtual ~RoutingObserver() = default;
+  /// A pass over these rows begins. Its layers' choices follow: all, or, of a pass that fails, the
+  /// first ones.
+  virtual void begin(std::span<const Row>) {}
+  virtual void routed(const Routing& routing) = 0;
+};
+
+/// Lets two look on at once.
+class RoutingObserverPair final : public RoutingObserver {
+ public:
+  RoutingObserverPair(RoutingObserver& first, RoutingObserver& second)
+      : first_(first), second_(second) {}
+  void begin(std::span<const Row> rows) override {
+    first_.begin(rows);
+    second_.begin(rows);
+  }
+  void routed(const Routing& routing) override {
+    first_.routed(routing);
+    second_.routed(routing);
+  }
+
+ private:
+  RoutingObserver& first_;
+  RoutingObserver& second_;
+};
+
+}  // namespace sluice
