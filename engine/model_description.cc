@@ -288,6 +288,14 @@ Result<ModelDescription> ModelDescription::from(const Checkpoint& checkpoint) {
                   fmt::format("{}: the architecture '{}' is not one that this version runs",
                               checkpoint.settings_file, checkpoint.architecture));
   }
+  constexpr std::string_view kCodes = "weights.unread_codes";
+  if (const std::string codes = settings.word(kCodes, ""); !codes.empty()) {
+    return Status(
+        ErrorCode::kUnsupported,
+        fmt::format("{}: the weights are quantised by a method that cannot be read ({}); take a "
+                    "GGUF of the model, or its original or FP8 checkpoint",
+                    checkpoint.source_of(kCodes), codes));
+  }
   model.name = settings.word("general.name", checkpoint.architecture);
   model.hidden = settings.required("embedding_length");
   model.layers.resize(settings.required("block_count", SettingReader::kMaxLayers));

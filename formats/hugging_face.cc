@@ -7,6 +7,7 @@
 #include "formats/coded_tensors.h"
 #include "formats/completion.h"
 #include "formats/hf_names.h"
+#include "formats/hf_quantisation.h"
 #include "formats/hf_settings.h"
 #include "formats/hf_tokenizer.h"
 #include "formats/json.h"
@@ -35,13 +36,15 @@ class FolderOpener {
       if (!architecture.ok()) return in_config(architecture.status());
       architecture_ = *architecture;
     }
+    SLUICE_TRY(find_quantisation(config));
     if (const Status status = translate_generation_config(generation, checkpoint_); !status.ok()) {
       return status.with_context(path("generation_config.json"));
     }
     SLUICE_ASSIGN(checkpoint_.tokenizer, read_hf_tokenizer(folder_.string(), config, generation));
     if (parts_ == CheckpointParts::kEverything) SLUICE_TRY(read_tensors(config));
-    if (const Status status =
-            complete_checkpoint(checkpoint_, Container::kHuggingFace, architecture_);
+    // Codes that are not read stay as they are named: there is nothing to arrange.
+    const Architecture* arranged = quantisation_.unread.empty() ? architecture_ : nullptr;
+    if (const Status status = complete_checkpoint(checkpoint_, Container::kHuggingFace, arranged);
         !status.ok()) {
       return in_config(status);
     }
@@ -81,13 +84,24 @@ class FolderOpener {
     return config;
   }
 
+  /// What cannot be read is refused by whoever wants to run the model; the rest is still told.
+  Status find_quantisation(const json& config) {
+    auto quantisation = read_quantisation(config);
+    if (!quantisation.ok()) return quantisation.status().with_context(path("config.json"));
+    quantisation_ = *std::move(quantisation);
+    if (quantisation_.unread.empty()) return {};
+    checkpoint_.settings["weights.unread_codes"] = quantisation_.unread;
+    checkpoint_.setting_names["weights.unread_codes"] = quantisation_.key;
+    return {};
+  }
+
   Status read_tensors(const json& config) {
     SLUICE_TRY(read_safetensors_folder(folder_.string(), checkpoint_.files,
                                        [&](SafetensorsTensor tensor) { return add(tensor); }));
-    SLUICE_ASSIGN(const ScaleBlock block, scale_block(config));
-    if (const Status status = collector_.finish(checkpoint_, block); !status.ok()) {
+    if (const Status status = collector_.finish(checkpoint_, quantisation_.block); !status.ok()) {
       return status.with_context(folder_.string());
     }
+    if (!quantisation_.unread.empty()) return {};  // the head may be there by another name
     auto tied = is_tied(config);
     if (!tied.ok()) return tied.status().with_context(path("config.json"));
     return settle_head(*tied);
@@ -113,26 +127,6 @@ class FolderOpener {
       SLUICE_ASSIGN(tied, json_value<bool>(text_config(config), "tie_word_embeddings"));
     }
     return tied;
-  }
-
-  /// quantization_config.weight_block_size, where there is one.
-  Result<ScaleBlock> scale_block(const json& config) const {
-    const json* quantization = json_member(config, "quantization_config");
-    if (quantization == nullptr) {
-      quantization = json_member(text_config(config), "quantization_config");
-    }
-    if (quantization == nullptr) return ScaleBlock();
-    auto sizes = json_integers(*quantization, "weight_block_size");
-    if (!sizes.ok()) return sizes.status().with_context(path("config.json"));
-    if (sizes->empty()) return ScaleBlock();
-    constexpr std::int64_t kMost = 1 << 24;
-    if (sizes->size() != 2 || (*sizes)[0] < 1 || (*sizes)[1] < 1 || (*sizes)[0] > kMost ||
-        (*sizes)[1] > kMost) {
-      return Status(ErrorCode::kCorrupt,
-                    path("config.json") + ": 'weight_block_size' is not a pair of extents");
-    }
-    return ScaleBlock(
-        {static_cast<std::uint64_t>((*sizes)[0]), static_cast<std::uint64_t>((*sizes)[1])});
   }
 
   Status add(SafetensorsTensor& tensor) {
@@ -168,6 +162,7 @@ class FolderOpener {
   CheckpointParts parts_;
   Checkpoint checkpoint_;
   const Architecture* architecture_ = nullptr;
+  Quantisation quantisation_;
   TensorCollector collector_;
 };
 
