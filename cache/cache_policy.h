@@ -57,8 +57,8 @@ class CachePolicy {
 
   /// The clock: this layer's turn begins.
   virtual void visit(std::uint32_t layer) = 0;
-  /// The router wants `key` in this visit, whether or not it is resident. `score`: the router's
-  /// probability, summed over the visit's rows; 1 where unknown.
+  /// The router wants `key` in this visit, whether or not it is resident. `score`: its
+  /// shares of the weights of the visit's rows, summed; 1 where unknown.
   virtual void touch(CacheKey key, float score) = 0;
   /// `key` has taken up `bytes` of the cache.
   virtual void admit(CacheKey key, std::uint64_t bytes) = 0;

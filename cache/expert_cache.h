@@ -41,7 +41,7 @@ class ExpertCache {
   ExpertCache(CacheShape shape, std::uint64_t capacity_bytes, std::unique_ptr<CachePolicy> policy);
 
   /// A layer's turn begins and `wanted` are what its router chose: the policy's clock and touches.
-  /// `scores`: of each, the router's probability summed over the visit's rows; none where unknown.
+  /// `scores`: of each, its shares of the rows' weights, summed; none where unknown.
   void visit(std::uint32_t layer, std::span<const CacheKey> wanted,
              std::span<const float> scores = {});
 

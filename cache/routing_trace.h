@@ -10,7 +10,7 @@ namespace sluice {
 
 struct RoutedExpert {
   std::uint16_t expert = 0;
-  float score = 1;  // the router's probability, summed over the visit's rows; 1 where unknown
+  float score = 1;  // its shares of the weights of the visit's rows, summed; 1 where unknown
 };
 
 /// One visit of a layer: all rows of a prefill's pass, or the one of a decode step.

@@ -27,6 +27,7 @@ MoeLayer::MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore&
       guesses_(model.router.experts) {
   likely_.reserve(model.router.experts);
   wanted_.reserve(model.router.experts);
+  wanted_scores_.reserve(model.router.experts);
   first_place_.reserve(model.router.experts + 1);
   tasks_.reserve(model.router.experts + 1);
 }
@@ -145,7 +146,23 @@ void MoeLayer::group_by_expert(std::size_t rows) {
   for (std::size_t slot = wanted_.size(); slot > 0; --slot)
     first_place_[slot] = first_place_[slot - 1];
   first_place_[0] = 0;
+  score_wanted(rows);
   for (const std::uint32_t expert : wanted_) slot_of_[expert] = kNotWanted;
+}
+
+/// How much of each row its experts make, whatever the scale of the model's weights: what recorded
+/// routings hold, so that the cache keeps the same experts in a replay.
+void MoeLayer::score_wanted(std::size_t rows) {
+  wanted_scores_.assign(wanted_.size(), 0.0f);
+  for (std::size_t row = 0; row < rows; ++row) {
+    const std::uint32_t* const ids = scratch_.expert_ids + row * top_k_;
+    const float* const weights = scratch_.expert_weights + row * top_k_;
+    float sum = 0;
+    for (std::size_t rank = 0; rank < top_k_; ++rank) sum += std::fabs(weights[rank]);
+    for (std::size_t rank = 0; rank < top_k_ && sum > 0; ++rank) {
+      wanted_scores_[slot_of_[ids[rank]]] += std::fabs(weights[rank]) / sum;
+    }
+  }
 }
 
 /// The next layer's router on what this layer's router read: neighbouring layers' inputs are alike
@@ -179,7 +196,7 @@ void MoeLayer::expect(std::uint32_t layer, const RouterWeights& weights, std::si
 
 Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights,
                                const RouterWeights* next, std::size_t rows) {
-  SLUICE_TRY(store_.begin(layer, wanted_));
+  SLUICE_TRY(store_.begin(layer, wanted_, wanted_scores_));
   if (next != nullptr && store_.misses_often()) expect(layer + 1, *next, rows);
   // The shared expert is always in memory: computed while the misses are on their way.
   if (weights.shared.present()) {

@@ -46,6 +46,7 @@ class MoeLayer {
   void choose(std::uint32_t layer, const RouterWeights& weights, std::size_t rows,
               RoutingObserver* observer);
   void group_by_expert(std::size_t rows);
+  void score_wanted(std::size_t rows);
   Status visit_experts(std::uint32_t layer, const LayerWeights& weights, const RouterWeights* next,
                        std::size_t rows);
   void expect(std::uint32_t layer, const RouterWeights& weights, std::size_t rows);
@@ -62,6 +63,7 @@ class MoeLayer {
   std::size_t top_k_;  // the model's, or fewer where a script says so
   std::vector<std::uint32_t>
       wanted_;  // experts of this visit, in the order in which rows first ask for them
+  std::vector<float> wanted_scores_;  // [wanted]: the rows' shares of weight, summed
   std::vector<std::uint32_t>
       first_place_;  // [wanted + 1]: where an expert's rows begin in scratch.grouped_rows
   std::vector<std::uint32_t> slot_of_;  // [experts]: index into wanted_, or kNotWanted

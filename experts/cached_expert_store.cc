@@ -54,17 +54,23 @@ CachedExpertStore::~CachedExpertStore() {
   if (memory_.size() > 0) reader_.forget_memory({memory_.data(), memory_.size()});
 }
 
-Status CachedExpertStore::begin(std::uint32_t layer, std::span<const std::uint32_t> experts) {
+Status CachedExpertStore::begin(std::uint32_t layer, std::span<const std::uint32_t> experts,
+                                std::span<const float> scores) {
   if (open_) return Status(ErrorCode::kInvalidArgument, "the last visit was not ended");
+  if (!scores.empty() && scores.size() != experts.size()) {
+    return Status(ErrorCode::kInvalidArgument, std::to_string(scores.size()) + " scores for " +
+                                                   std::to_string(experts.size()) + " experts");
+  }
   limit_in_flight(in_flight_);
-  SLUICE_TRY(open_visit(layer, experts));
+  SLUICE_TRY(open_visit(layer, experts, scores));
   pin_present();
   Status status = load_deferred();
   if (!status.ok()) end();
   return status;
 }
 
-Status CachedExpertStore::open_visit(std::uint32_t layer, std::span<const std::uint32_t> experts) {
+Status CachedExpertStore::open_visit(std::uint32_t layer, std::span<const std::uint32_t> experts,
+                                     std::span<const float> scores) {
   const ExpertLayer* where = catalogue_.find(layer);
   if (where == nullptr) {
     return Status(ErrorCode::kInvalidArgument,
@@ -97,7 +103,7 @@ Status CachedExpertStore::open_visit(std::uint32_t layer, std::span<const std::u
   next_deferred_ = 0;
   deferred_ = wants_.size();
   turn_ = turn;
-  cache_.visit(turn, keys_);
+  cache_.visit(turn, keys_, scores);
   statistics_.requests += wants_.size();
   return {};
 }

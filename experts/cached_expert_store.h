@@ -45,7 +45,8 @@ class CachedExpertStore final : public ExpertStore {
                     CacheShape shape, std::unique_ptr<CachePolicy> policy, bool sparse_hidden);
   ~CachedExpertStore() override;
 
-  Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts) override;
+  Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts,
+               std::span<const float> scores) override;
   bool misses_often() const override { return missing_share_ >= 0.1f; }
   void expect(std::uint32_t layer, std::span<const std::uint32_t> likely, Reach reach) override;
   Result<std::span<const std::uint32_t>> ready() override;
@@ -61,7 +62,8 @@ class CachedExpertStore final : public ExpertStore {
  private:
   static constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
-  Status open_visit(std::uint32_t layer, std::span<const std::uint32_t> experts);
+  Status open_visit(std::uint32_t layer, std::span<const std::uint32_t> experts,
+                    std::span<const float> scores);
   std::uint32_t turn_of(const ExpertLayer& layer) const {
     return static_cast<std::uint32_t>(&layer - catalogue_.layers().data());
   }

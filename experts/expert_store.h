@@ -4,7 +4,7 @@
 //
 // The story of one visit (a layer of one forward pass):
 //
-//     store.begin(layer, experts)          pins hits, submits all misses that find room in one
+//     store.begin(layer, experts, scores)  pins hits, submits all misses that find room in one
 //     submission
 //     store.expect(next layer, likely)     reads these while the disk has nothing else to do
 //     while (!(ready = store.ready()).empty())   first call: the hits, without waiting; later:
@@ -97,8 +97,11 @@ class ExpertStore {
   virtual ~ExpertStore() = default;
 
   /// REQUIRES: no visit is open; experts are distinct. An index below is an index into `experts`
-  /// (which is copied). After an error no visit is open.
-  virtual Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts) = 0;
+  /// (which is copied). `scores` `[experts]`: of each, the shares of the visit's rows' weights that
+  /// it has, summed; none where unknown: they tell the cache what is worth keeping. After an error
+  /// no visit is open.
+  virtual Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts,
+                       std::span<const float> scores = {}) = 0;
   /// Whether it is worth asking what a coming layer will want: of the last hundred visits or so,
   /// one in ten or more wanted what had to be read. Where nearly everything is in memory, guessing
   /// costs more than it saves.

@@ -207,6 +207,32 @@ TEST(ExpertStore, RefusesWrongVisits) {
   EXPECT_TRUE(bench.visit(0, {}).ok());
 }
 
+/// Two experts fit, and the policy is the one that knows nothing but scores.
+TEST(ExpertStore, ScoresReachThePolicy) {
+  const auto fake =
+      std::make_shared<test::FakeCheckpoint>(test::make_checkpoint({{0, 4}}, Placement::kStacked));
+  const auto catalogue = ExpertCatalogue::build(fake->checkpoint).value();
+  const std::vector<std::uint32_t> both{0, 1}, other{2};
+  for (const std::uint32_t weak : both) {
+    const test::MemoryReader unopened({}, {}, 1);
+    StoreBench bench(fake, 1, ExpertStore::minimum_capacity(catalogue, unopened, 1), "mrs");
+    std::vector<float> scores{0.9f, 0.9f};
+    scores[weak] = 0.1f;
+    for (const bool first : {true, false}) {
+      ASSERT_TRUE(first ? bench.store->begin(0, both, scores).ok()
+                        : bench.store->begin(0, other, std::vector{1.0f}).ok());
+      for (auto ready = bench.store->ready(); ready.ok() && !ready->empty();
+           ready = bench.store->ready()) {
+        ASSERT_TRUE(bench.store->release(*ready).ok());
+      }
+      bench.store->end();
+    }
+    EXPECT_FALSE(bench.store->resident({0, weak}));
+    EXPECT_TRUE(bench.store->resident({0, 1 - weak}));
+    EXPECT_EQ(bench.store->begin(0, both, std::vector{1.0f}).code(), ErrorCode::kInvalidArgument);
+  }
+}
+
 TEST(ExpertStore, AsksForReleaseRatherThanHang) {
   StoreBench bench({{0, 8}}, Placement::kStacked, 512, one_slot(Placement::kStacked) * 2);
   ASSERT_TRUE(bench.store->begin(0, test::all_experts(8)).ok());
