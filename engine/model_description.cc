@@ -153,7 +153,7 @@ void read_latent(SettingReader& settings, ModelDescription& model) {
     const std::uint32_t turning = attention.rope ? model.ropes[*attention.rope].rotary_dim : 0;
     if (attention.kv_heads != 1 || turning == 0 || turning >= attention.head_dim ||
         attention.qk_norm != QkNorm::kNone || attention.clamp || attention.value_norm ||
-        attention.output_gate || attention.value_is_key) {
+        attention.output_gate || attention.value_is_key || attention.temperature_scale != 0) {
       return settings.fail("latent attention of a kind that is not known", ErrorCode::kUnsupported);
     }
     latent.plain_dim = attention.head_dim - turning;
@@ -282,6 +282,12 @@ Result<ModelDescription> ModelDescription::from(const Checkpoint& checkpoint) {
   ModelDescription model;
   model.architecture = checkpoint.architecture;
   SettingReader settings(checkpoint);
+  if (const std::string key = settings.word("file.missing_key", ""); !key.empty()) {
+    return Status(ErrorCode::kCorrupt,
+                  fmt::format("{}: the key '{}' is missing, without which the architecture '{}' is "
+                              "not fully described; convert the model again",
+                              checkpoint.settings_file, key, checkpoint.architecture));
+  }
   // formats/ spells out the router of every architecture that it knows.
   if (checkpoint.settings.find("router.score") == checkpoint.settings.end()) {
     return Status(ErrorCode::kUnsupported,

@@ -14,7 +14,8 @@ constexpr auto kArchitectures = std::to_array<Architecture>({
      .pairs = kInterleavedInGguf,
      .rope_base = 1e6,
      .epsilon = 1e-5,
-     .windows = kWhereSet},
+     .windows = kWhereSet,
+     .dense_too = true},
     {.name = "qwen2moe",
      .hf_model_type = "qwen2_moe",
      .renormalise = false,
@@ -110,7 +111,8 @@ constexpr auto kArchitectures = std::to_array<Architecture>({
      .hf_model_type = "gemma4",
      .qk_norm = "head",
      .windows = kByLayer,
-     .window_period = 6},
+     .window_period = 6,
+     .dense_too = true},
     {.name = "smallthinker",
      .hf_model_type = "smallthinker",
      .router_score = "sigmoid",
@@ -163,6 +165,31 @@ constexpr auto kImplied = std::to_array<ImpliedSetting>({
     {"pangu-pro-moe", "router.groups", "one_each"},
 });
 
+constexpr auto kRequired = std::to_array<RequiredKey>({
+    {"", "attention.layer_norm_rms_epsilon"},
+    {"", "expert_count", true},
+    {"", "expert_used_count", true},
+    {"deepseek2", "attention.kv_lora_rank"},
+    {"gpt-oss", "attention.sliding_window"},
+    {"granitemoe", "logit_scale"},
+    {"qwen3next", "ssm.conv_kernel"},
+    {"qwen3next", "ssm.group_count"},
+    {"qwen3next", "ssm.inner_size"},
+    {"qwen3next", "ssm.state_size"},
+    {"qwen3next", "ssm.time_step_rank"},
+    {"qwen35moe", "ssm.conv_kernel"},
+    {"qwen35moe", "ssm.group_count"},
+    {"qwen35moe", "ssm.inner_size"},
+    {"qwen35moe", "ssm.state_size"},
+    {"qwen35moe", "ssm.time_step_rank"},
+    {"gemma4", "attention.key_length_swa"},
+    {"gemma4", "attention.sliding_window"},
+    {"gemma4", "attention.sliding_window_pattern"},
+    {"gemma4", "attention.value_length_swa"},
+    {"gemma4", "embedding_length_per_layer_input"},
+    {"bailingmoe2", "expert_gating_func"},
+});
+
 }  // namespace
 
 std::span<const Architecture> architectures() { return kArchitectures; }
@@ -184,5 +211,7 @@ const Architecture* find_architecture_of_model_type(std::string_view hf_model_ty
 }
 
 std::span<const ImpliedSetting> implied_settings() { return kImplied; }
+
+std::span<const RequiredKey> required_in_gguf() { return kRequired; }
 
 }  // namespace sluice

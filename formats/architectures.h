@@ -62,6 +62,7 @@ struct Architecture {
   bool window_period_starts_full = false;  // that layer is the first of each group, else the last
   FusedExperts fused = FusedExperts::kGateThenUp;
   bool hf_norms_are_offsets = false;  // a norm's weight is 1 + what the folder has
+  bool dense_too = false;             // GGUF has models of that name without experts
 };
 
 std::span<const Architecture> architectures();
@@ -77,5 +78,14 @@ struct ImpliedSetting {
   bool always = false;  // whatever the checkpoint seems to say
 };
 std::span<const ImpliedSetting> implied_settings();
+
+/// A key that a GGUF file of an architecture must have, since its absence would pass for another
+/// model: what llama.cpp requires, where the tensors do not say it better.
+struct RequiredKey {
+  std::string_view architecture;  // empty: any; with `of_experts`: any that always has experts
+  std::string_view key;
+  bool of_experts = false;
+};
+std::span<const RequiredKey> required_in_gguf();
 
 }  // namespace sluice

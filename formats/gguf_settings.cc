@@ -40,6 +40,11 @@ class GgufTranslator {
   Status run() {
     if (settings_.has("rope.scale_linear")) set("rope.scaling.type", std::string("linear"));
     for (const Rename& rename : kRenames) settings_.rename(rename.from, rename.to);
+    if (architecture_ != nullptr) find_missing_key();
+    // A factor without a type is linear.
+    if (settings_.real("rope.scaling.factor").value_or(0) != 0) {
+      set("rope.scaling.type", std::string("linear"));
+    }
     const std::string scaling = settings_.text("rope.scaling.type");
     if (scaling == "none" || scaling == "default") settings_.erase("rope.scaling.type");
     SLUICE_TRY(translate_gating());
@@ -55,6 +60,18 @@ class GgufTranslator {
 
  private:
   void set(std::string_view key, Setting value) { settings_.set(key, std::move(value)); }
+
+  /// Told by whoever wants to run the model: a file that has only a vocabulary lacks them all.
+  void find_missing_key() {
+    for (const RequiredKey& required : required_in_gguf()) {
+      const bool own =
+          required.architecture.empty() || required.architecture == architecture_->name;
+      if (!own || (required.of_experts && architecture_->dense_too)) continue;
+      if (settings_.has(required.key)) continue;
+      set("file.missing_key", std::string(architecture_->name) + "." + std::string(required.key));
+      return;
+    }
+  }
 
   Status translate_gating() {
     SLUICE_ASSIGN(const auto gate, settings_.checkpoint().integer("expert_gating_func"));
@@ -207,7 +224,7 @@ class GgufTranslator {
       settings_.erase(key);
     }
     const std::string type = settings_.text("rope.scaling.type");
-    if (type == "longrope" || (type.empty() && multiplier)) {
+    if (type == "longrope" || type == "linear" || (type.empty() && multiplier)) {
       if (multiplier) set("rope.attention_factor", *multiplier);
       settings_.copy("rope.attention_factor", "rope.attention_factor_long");
       return {};

@@ -27,6 +27,8 @@ constexpr auto kRules = std::to_array<SettingRule>({
     {"context_length", kInteger, 1, kLongest, "", "positions that the model was made for"},
     {"embedding_length", kInteger, 1, kWidth, "", "hidden width"},
     {"vocab_size", kInteger, 1, 1 << 28, "", "rows of the embedding"},
+    {"file.missing_key", kText, 0, 0, "",
+     "the file's own name for a setting that its architecture must have, and that it lacks"},
     {"weights.unread_codes", kText, 0, 0, "",
      "the method that quantised the weights, where nothing here reads what it writes"},
     {"embedding_scale", kReal, -kAny, kAny, "1", "multiplies the embeddings"},

@@ -81,6 +81,27 @@ TEST(ModelDescription, WhatLatentAttentionWouldPassOverIsRefused) {
                 {"attention.head_count_kv", std::int64_t{2}}});
 }
 
+TEST(ModelDescription, LatentAttentionHasNoTemperature) {
+  expect_alone({{"attention.kv_lora_rank", std::int64_t{16}},
+                {"attention.head_count_kv", std::int64_t{1}},
+                {"attention.key_length", std::int64_t{24}},
+                {"attention.qk_norm", std::string("none")},
+                {"rope.dimension_count", std::int64_t{8}}},
+               {{"attention.temperature_scale", 0.1}});
+}
+
+TEST(ModelDescription, AKeyThatTheFileLacksIsNamedBeforeTheArchitecture) {
+  auto checkpoint = open_checkpoint(test::bundled_model());
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().message();
+  checkpoint->settings.erase("router.score");
+  checkpoint->settings["file.missing_key"] = std::string("qwen3moe.expert_count");
+  const Status status = ModelDescription::from(*checkpoint).status();
+  EXPECT_EQ(status.code(), ErrorCode::kCorrupt);
+  EXPECT_NE(status.message().find("tales.gguf: the key 'qwen3moe.expert_count' is missing"),
+            std::string::npos)
+      << status.message();
+}
+
 TEST(ModelDescription, WhatSparsemixerWouldPassOverIsRefused) {
   expect_alone({{"router.score", std::string("sparsemixer")}, {"router.jitter", 0.01}},
                {{"router.selection_bias", true}, {"router.groups", std::string("best")}});
