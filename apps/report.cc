@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <numeric>
+#include <vector>
 
 #include "base/size.h"
 #include "base/system_memory.h"
@@ -13,6 +16,10 @@ namespace {
 double hit_rate(const ExpertStatistics& statistics) {
   if (statistics.requests == 0) return 0;
   return static_cast<double>(statistics.hits) / static_cast<double>(statistics.requests);
+}
+
+double milliseconds(const ExpertStatistics& statistics) {
+  return static_cast<double>(statistics.wait_nanoseconds) / 1e6;
 }
 
 /// 0 where the system does not tell.
@@ -33,6 +40,65 @@ nlohmann::json memory_json(const Model& model) {
           {"context", plan.context}};
 }
 
+nlohmann::json layers_json(const Model& model) {
+  nlohmann::json layers = nlohmann::json::array();
+  for (std::size_t i = 0; i < model.layer_statistics().size(); ++i) {
+    layers.push_back(experts_json(model.layer_statistics()[i]));
+    layers.back()["layer"] = model.catalogue().layers()[i].layer;
+  }
+  return layers;
+}
+
+/// "17 (12 ms), 3 (9 ms), 20 (2 ms)": the layers that waited longest; empty where none did.
+std::string longest_waits(const Model& model) {
+  constexpr std::size_t kNamed = 3;
+  const auto layers = model.layer_statistics();
+  std::vector<std::size_t> order(layers.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return layers[a].wait_nanoseconds > layers[b].wait_nanoseconds;
+  });
+  order.resize(std::min(order.size(), kNamed));
+  std::string text;
+  for (const std::size_t i : order) {
+    if (layers[i].wait_nanoseconds == 0) break;
+    text += fmt::format("{}{} ({:.0f} ms)", text.empty() ? "" : ", ",
+                        model.catalogue().layers()[i].layer, milliseconds(layers[i]));
+  }
+  return text;
+}
+
+/// A line for every layer or, of a deep model, for every few neighbours.
+void print_layers(const Model& model) {
+  constexpr std::size_t kMostLines = 16, kGroups = 8;
+  const auto statistics = model.layer_statistics();
+  const auto& layers = model.catalogue().layers();
+  const std::size_t lines = layers.size() <= kMostLines ? layers.size() : kGroups;
+  if (lines == 0) return;
+  print_statistic(
+      "by layer; what was read before it was asked for came in time, late (was still being read) "
+      "or in vain");
+  print_statistic(fmt::format("{:>9} {:>9} {:>10} {:>8} {:>8} {:>6} {:>8} {:>10}", "layer",
+                              "wanted", "in memory", "read", "in time", "late", "in vain",
+                              "waited"));
+  for (std::size_t line = 0; line < lines; ++line) {
+    const std::size_t first = line * layers.size() / lines;
+    const std::size_t last = (line + 1) * layers.size() / lines - 1;
+    ExpertStatistics sum;
+    for (std::size_t i = first; i <= last; ++i) sum += statistics[i];
+    const std::string name = first == last
+                                 ? fmt::format("{}", layers[first].layer)
+                                 : fmt::format("{}-{}", layers[first].layer, layers[last].layer);
+    print_statistic(fmt::format("{:>9} {:>9} {:>8.1f} % {:>8} {:>8} {:>6} {:>8} {:>7.0f} ms", name,
+                                sum.requests, 100 * hit_rate(sum), sum.loads,
+                                sum.expected_rightly - sum.late, sum.late, sum.wasted,
+                                milliseconds(sum)));
+  }
+  const std::string longest = longest_waits(model);
+  if (lines < layers.size() && !longest.empty())
+    print_statistic("the layers that waited longest: " + longest);
+}
+
 }  // namespace
 
 nlohmann::json experts_json(const ExpertStatistics& statistics) {
@@ -41,13 +107,16 @@ nlohmann::json experts_json(const ExpertStatistics& statistics) {
           {"loads", statistics.loads},
           {"expected", statistics.expected},
           {"expected_rightly", statistics.expected_rightly},
+          {"late", statistics.late},
+          {"wasted", statistics.wasted},
           {"hit_rate", hit_rate(statistics)},
           {"bytes_read", statistics.bytes_read},
-          {"wait_ms", static_cast<double>(statistics.wait_nanoseconds) / 1e6}};
+          {"wait_ms", milliseconds(statistics)}};
 }
 
 void add_use(nlohmann::json& json, const Model& model) {
   json["experts"] = experts_json(model.expert_statistics());
+  json["experts"]["layers"] = layers_json(model);
   json["dense"] = {{"bytes_read", model.dense_bytes_read()}};
   json["memory"] = memory_json(model);
 }
@@ -57,15 +126,16 @@ void print_statistic(const std::string& line) { fmt::print(stderr, "sluice: {}\n
 void print_statistics(const Model& model) {
   const ExpertStatistics statistics = model.expert_statistics();
   const ReaderInfo reader = model.runtime().reader().info();
-  print_statistic(fmt::format(
-      "experts: {} wanted, {:.1f} % in memory, {} read ({}; {} before they were asked "
-      "for, {} of these rightly), waited {:.0f} ms for {}",
-      statistics.requests, 100 * hit_rate(statistics), statistics.loads,
-      format_size(statistics.bytes_read), statistics.expected, statistics.expected_rightly,
-      static_cast<double>(statistics.wait_nanoseconds) / 1e6, reader.name));
+  print_statistic(
+      fmt::format("experts: {} wanted, {:.1f} % in memory, {} read ({}; {} before they were asked "
+                  "for, {} of these rightly), waited {:.0f} ms for {}",
+                  statistics.requests, 100 * hit_rate(statistics), statistics.loads,
+                  format_size(statistics.bytes_read), statistics.expected,
+                  statistics.expected_rightly, milliseconds(statistics), reader.name));
   print_statistic(fmt::format("dense weights: {} read", format_size(model.dense_bytes_read())));
   print_statistic(fmt::format("memory: peak {} of {}", format_size(peak_resident_bytes()),
                               format_size(model.runtime().ram())));
+  print_layers(model);
 }
 
 void print_json(const nlohmann::json& object) {

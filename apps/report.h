@@ -8,9 +8,11 @@
 
 namespace sluice::apps {
 
-/// {"requests","hits","loads","expected","expected_rightly","hit_rate","bytes_read","wait_ms"}
+/// {"requests","hits","loads","expected","expected_rightly","late","wasted","hit_rate",
+/// "bytes_read","wait_ms"}
 nlohmann::json experts_json(const ExpertStatistics& statistics);
-/// Adds "experts", "dense" {"bytes_read"} and "memory" {"ram_budget","peak_rss", …}, in bytes.
+/// Adds "experts", with "layers" that say the same of each under its number "layer", "dense"
+/// {"bytes_read"} and "memory" {"ram_budget","peak_rss", …}, in bytes.
 void add_use(nlohmann::json& json, const Model& model);
 /// A line on standard error, whatever --quiet says: --stats asked for it.
 void print_statistic(const std::string& line);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "engine/dense_weights.h"
@@ -75,6 +76,8 @@ class Model {
   ExpertStatistics expert_statistics() const { return store_->statistics(); }
   /// What an expert takes of the cache. REQUIRES: there is such an expert.
   std::size_t slot_bytes(ExpertId id) const { return store_->slot_bytes(id); }
+  /// [catalogue().layers()]; add up to expert_statistics().
+  std::span<const ExpertStatistics> layer_statistics() const { return store_->layer_statistics(); }
   /// To load the dense weights, sector padding included.
   std::uint64_t dense_bytes_read() const { return dense_bytes_read_; }
   KvPool& kv_pool() { return *kv_; }

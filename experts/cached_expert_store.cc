@@ -33,7 +33,8 @@ CachedExpertStore::CachedExpertStore(const ExpertCatalogue& catalogue, BlockRead
       in_flight_(std::max(kLeastInFlight, 2 * widest)),
       limit_(in_flight_),
       cache_(std::move(shape), capacity, std::move(policy)),
-      prefetcher_(cache_, loader_, memory_.data(), catalogue.widest_layer()) {
+      statistics_(catalogue.layers().size()),
+      prefetcher_(cache_, loader_, memory_.data(), catalogue.widest_layer(), statistics_) {
   const std::size_t most = catalogue.widest_layer();
   keys_.reserve(most);
   wants_.reserve(most);
@@ -62,6 +63,8 @@ Status CachedExpertStore::begin(std::uint32_t layer, std::span<const std::uint32
                                                    std::to_string(experts.size()) + " experts");
   }
   limit_in_flight(in_flight_);
+  loader_.reap(finished_, /*wait=*/false);  // what came in time is there
+  hand_over_finished();
   SLUICE_TRY(open_visit(layer, experts, scores));
   pin_present();
   Status status = load_deferred();
@@ -104,7 +107,7 @@ Status CachedExpertStore::open_visit(std::uint32_t layer, std::span<const std::u
   deferred_ = wants_.size();
   turn_ = turn;
   cache_.visit(turn, keys_, scores);
-  statistics_.requests += wants_.size();
+  statistics_[turn].requests += wants_.size();
   return {};
 }
 
@@ -121,7 +124,7 @@ void CachedExpertStore::pin_present() {
       want.stage = Stage::kArrived;
       want.returned = !read_ahead;
       arrived_.push_back(index);
-      statistics_.hits += 1;
+      statistics_[turn_].hits += 1;
     } else {
       cache_.unpin(want.key);  // the guess's: one of the two is enough
       want.stage = Stage::kLoading;
@@ -236,7 +239,7 @@ void CachedExpertStore::take_finished(bool wait) {
   loader_.reap(finished_, wait);
   if (wait) {
     const auto waited = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start);
-    statistics_.wait_nanoseconds += static_cast<std::uint64_t>(waited.count());
+    statistics_[turn_].wait_nanoseconds += static_cast<std::uint64_t>(waited.count());
   } else if (finished_.size() * widest_ >= limit_ && limit_ < kMostInFlight &&
              (finished_.size() < before || prefetcher_.expects())) {
     // All that the disk had been given came in while something was computed: it could have read
@@ -244,8 +247,15 @@ void CachedExpertStore::take_finished(bool wait) {
     limit_in_flight(2 * limit_);
     loader_.reap(finished_, false);
   }
+  hand_over_finished();
+}
+
+/// Of each load that has come in, or has failed: whose it was.
+void CachedExpertStore::hand_over_finished() {
   for (FinishedLoad& load : finished_) {
-    if (load.status.ok()) statistics_.loads += 1;
+    ExpertStatistics& statistics = statistics_[load.key.layer];
+    statistics.bytes_read += load.bytes;
+    if (load.status.ok()) statistics.loads += 1;
     if (prefetcher_.finish(load)) continue;
     const std::uint32_t index = want_of_[load.key.expert];
     loading_ -= 1;
@@ -342,14 +352,6 @@ void CachedExpertStore::end() {
 void CachedExpertStore::settle() {
   prefetcher_.expect_nothing();
   while (loader_.under_way() > 0) take_finished(/*wait=*/true);
-}
-
-ExpertStatistics CachedExpertStore::statistics() const {
-  ExpertStatistics statistics = statistics_;
-  statistics.expected = prefetcher_.started();
-  statistics.expected_rightly = prefetcher_.claimed();
-  statistics.bytes_read = loader_.bytes_read();
-  return statistics;
 }
 
 bool CachedExpertStore::resident(ExpertId id) const {

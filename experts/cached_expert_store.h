@@ -55,7 +55,7 @@ class CachedExpertStore final : public ExpertStore {
   Status release(std::span<const std::uint32_t> indices) override;
   void end() override;
   void settle() override;
-  ExpertStatistics statistics() const override;
+  std::span<const ExpertStatistics> layer_statistics() const override { return statistics_; }
   bool resident(ExpertId id) const override;
   std::size_t slot_bytes(ExpertId id) const override;
 
@@ -72,6 +72,7 @@ class CachedExpertStore final : public ExpertStore {
   void read_ahead();
   void limit_in_flight(std::size_t bytes);
   void take_finished(bool wait);
+  void hand_over_finished();
   std::size_t group_limit() const;
   void relay(std::span<const std::uint32_t> indices, Compute& compute);
   void repack(std::span<const std::uint32_t> indices, Compute& compute);
@@ -91,15 +92,16 @@ class CachedExpertStore final : public ExpertStore {
   const std::size_t in_flight_;  // bytes that the disk is given at a time, at first
   std::size_t limit_;            // the same by now
   ExpertCache cache_;
+  std::vector<ExpertStatistics> statistics_;  // [layers]
   Prefetcher prefetcher_;
   std::vector<CopyLayout> layouts_;  // [keys]; of another version than the copy's: as in the file
-  ExpertStatistics statistics_;
 
   float missing_share_ = 1;  // of visits, lately: wanted what no earlier visit had left in memory
 
+  std::uint32_t turn_ = 0;  // of the last visit
+
   // The open visit; everything is reserved for the widest layer.
   bool open_ = false;
-  std::uint32_t turn_ = 0;
   Status failure_;              // the first failed read
   std::vector<CacheKey> keys_;  // [wanted]
   std::vector<Want> wants_;     // [wanted], the caller's (router's) order

@@ -116,7 +116,7 @@ void ExpertLoader::add(CacheKey key, std::byte* slot) {
     free_loads_.pop_back();
   }
   const SlotLayout where = layout(key);
-  loads_[load] = {key, slot, where.read_count, {}};
+  loads_[load] = {key, slot, where.read_count, 0, {}};
   noted_loads_.push_back(load);
   for (std::size_t i = 0; i < where.read_count; ++i) {
     const SlotRead& read = where.reads[i];
@@ -171,7 +171,7 @@ void ExpertLoader::complete(ReadCompletion& completion, std::vector<FinishedLoad
   if (completion.status.ok()) {
     // A file's last sector is seldom whole.
     const std::uint64_t there = files_[read.file].size - read.offset;
-    bytes_read_ += std::min<std::uint64_t>(read.bytes, there);
+    load.bytes += std::min<std::uint64_t>(read.bytes, there);
   } else if (load.status.ok()) {
     load.status = completion.status.with_context(describe(load.key, read));
   }
@@ -182,7 +182,7 @@ void ExpertLoader::complete(ReadCompletion& completion, std::vector<FinishedLoad
 void ExpertLoader::finish(std::size_t load, std::vector<FinishedLoad>& finished) {
   Load& done = loads_[load];
   done.reads_left = 0;
-  finished.push_back({done.key, std::move(done.status)});
+  finished.push_back({done.key, done.bytes, std::move(done.status)});
   free_loads_.push_back(static_cast<std::uint32_t>(load));
   under_way_ -= 1;
 }

@@ -24,7 +24,8 @@ namespace sluice {
 /// A load that is over: all its reads are in, nothing writes into its slot any more.
 struct FinishedLoad {
   CacheKey key;
-  Status status;  // names layer, expert, file and offset
+  std::uint64_t bytes = 0;  // of its reads that succeeded, padding included
+  Status status;            // names layer, expert, file and offset
 };
 
 class ExpertLoader {
@@ -58,8 +59,6 @@ class ExpertLoader {
   void reap(std::vector<FinishedLoad>& finished, bool wait);
 
   std::size_t under_way() const { return under_way_; }
-  /// Of reads that succeeded, padding included.
-  std::uint64_t bytes_read() const { return bytes_read_; }
 
  private:
   struct File {
@@ -71,6 +70,7 @@ class ExpertLoader {
     CacheKey key;
     std::byte* slot = nullptr;
     std::size_t reads_left = 0;
+    std::uint64_t bytes = 0;  // of reads that succeeded
     Status status;
   };
   static constexpr std::size_t kReadsPerLoad = 8;  // six at the most; a tag is load · 8 + read
@@ -93,7 +93,6 @@ class ExpertLoader {
   std::vector<std::uint32_t> noted_loads_;
   std::vector<ReadCompletion> completions_;
   std::size_t under_way_ = 0;  // loads
-  std::uint64_t bytes_read_ = 0;
 };
 
 }  // namespace sluice

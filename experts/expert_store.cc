@@ -37,6 +37,8 @@ ExpertStatistics& ExpertStatistics::operator+=(const ExpertStatistics& other) {
   loads += other.loads;
   expected += other.expected;
   expected_rightly += other.expected_rightly;
+  late += other.late;
+  wasted += other.wasted;
   bytes_read += other.bytes_read;
   wait_nanoseconds += other.wait_nanoseconds;
   return *this;
@@ -48,8 +50,16 @@ ExpertStatistics ExpertStatistics::operator-(const ExpertStatistics& before) con
           .loads = loads - before.loads,
           .expected = expected - before.expected,
           .expected_rightly = expected_rightly - before.expected_rightly,
+          .late = late - before.late,
+          .wasted = wasted - before.wasted,
           .bytes_read = bytes_read - before.bytes_read,
           .wait_nanoseconds = wait_nanoseconds - before.wait_nanoseconds};
+}
+
+ExpertStatistics ExpertStore::statistics() const {
+  ExpertStatistics sum;
+  for (const ExpertStatistics& layer : layer_statistics()) sum += layer;
+  return sum;
 }
 
 std::size_t ExpertStore::minimum_capacity(const ExpertCatalogue& catalogue, const BlockReader&,

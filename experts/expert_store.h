@@ -45,14 +45,18 @@ struct ExpertWeights {
   WeightMatrix down;  // [hidden, ffn]
 };
 
+/// Of a layer, or of several: they add up.
 struct ExpertStatistics {
   std::uint64_t requests = 0;  // experts asked for, an expert wanted twice in one visit counts once
   std::uint64_t hits = 0;      // found in memory
   std::uint64_t loads = 0;     // read from disk
-  std::uint64_t expected = 0;  // loads begun before a router asked
-  std::uint64_t expected_rightly = 0;  // of these, asked for at the layer's next turn
+  std::uint64_t expected = 0;  // loads begun before a router asked: of these …
+  std::uint64_t expected_rightly = 0;  // … asked for at the layer's next turn,
+  std::uint64_t late = 0;              // … among them those that were still being read then,
+  std::uint64_t wasted = 0;            // … and not asked for. The rest's turn is still to come.
   std::uint64_t bytes_read = 0;        // from disk, sector padding included
-  std::uint64_t wait_nanoseconds = 0;  // the computing thread waited for the disk
+  std::uint64_t wait_nanoseconds = 0;  // the computing thread waited for the disk, in the layer's
+                                       // visit or before the next one's
 
   ExpertStatistics& operator+=(const ExpertStatistics& other);
   /// What happened since.
@@ -127,7 +131,10 @@ class ExpertStore {
   /// way. REQUIRES: no visit is open.
   virtual void settle() = 0;
 
-  virtual ExpertStatistics statistics() const = 0;
+  /// The sum over the layers.
+  ExpertStatistics statistics() const;
+  /// [the catalogue's layers]
+  virtual std::span<const ExpertStatistics> layer_statistics() const = 0;
   virtual bool resident(ExpertId id) const = 0;
   /// What a copy takes of the cache before it is rounded to its granularity. REQUIRES: there is
   /// such an expert.

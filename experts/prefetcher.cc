@@ -9,6 +9,12 @@ std::vector<Prefetcher::Load>::iterator Prefetcher::find(CacheKey key) {
                       [key](const Load& load) { return load.key == key; });
 }
 
+/// Nobody wanted it.
+void Prefetcher::drop(std::vector<Load>::iterator load) {
+  statistics_[load->key.layer].wasted += 1;
+  loads_.erase(load);
+}
+
 void Prefetcher::expect(std::uint32_t turn, std::span<const std::uint32_t> likely) {
   likely_.clear();
   next_ = 0;
@@ -29,7 +35,7 @@ void Prefetcher::start(std::size_t most) {
     }
     const auto copy = cache_.reserve(key, loader_.slot_bytes(key));
     if (!copy) break;
-    if (const auto load = find(key); load != loads_.end()) loads_.erase(load);  // came and went
+    if (const auto load = find(key); load != loads_.end()) drop(load);  // came and went
     loader_.add(key, memory_ + copy->extent.offset);
     loads_.push_back({key});
     count += 1;
@@ -37,7 +43,10 @@ void Prefetcher::start(std::size_t most) {
   if (count == 0) return;
   if (loader_.submit().ok()) {
     under_way_ += count;
-    started_ += count;
+    for (auto load = loads_.end() - static_cast<std::ptrdiff_t>(count); load != loads_.end();
+         ++load) {
+      statistics_[load->key.layer].expected += 1;
+    }
     return;
   }
   // Whoever really needs an expert will be told what is wrong with the reader.
@@ -50,9 +59,13 @@ void Prefetcher::start(std::size_t most) {
 bool Prefetcher::claim(CacheKey key) {
   const auto load = find(key);
   if (load == loads_.end()) return false;
-  if (load->under_way) under_way_ -= 1;
+  ExpertStatistics& statistics = statistics_[key.layer];
+  statistics.expected_rightly += 1;
+  if (load->under_way) {
+    statistics.late += 1;
+    under_way_ -= 1;
+  }
   loads_.erase(load);
-  claimed_ += 1;
   return true;
 }
 
@@ -68,14 +81,16 @@ bool Prefetcher::finish(const FinishedLoad& finished) {
     cache_.failed(load->key);
     load->wrong = true;
   }
-  if (load->wrong) loads_.erase(load);
+  if (load->wrong) drop(load);
   return true;
 }
 
 void Prefetcher::close(std::uint32_t layer) {
   expect_nothing();
-  std::erase_if(loads_,
-                [layer](const Load& load) { return !load.under_way && load.key.layer == layer; });
+  const auto in_vain = [layer](const Load& load) {
+    return !load.under_way && load.key.layer == layer;
+  };
+  statistics_[layer].wasted += std::erase_if(loads_, in_vain);
   for (Load& load : loads_) load.wrong |= load.key.layer == layer;
 }
 

@@ -13,15 +13,18 @@
 
 #include "cache/expert_cache.h"
 #include "experts/expert_loader.h"
+#include "experts/expert_store.h"
 
 namespace sluice {
 
 class Prefetcher {
  public:
-  /// The cache, the loader and the memory that the cache hands out outlive it. With up to `most`
+  /// The cache, the loader and the memory that the cache hands out outlive it, and `statistics`
+  /// [layers], where it counts what was expected, rightly, late and in vain. With up to `most`
   /// loads of two layers at a time it allocates nothing.
-  Prefetcher(ExpertCache& cache, ExpertLoader& loader, std::byte* memory, std::size_t most)
-      : cache_(cache), loader_(loader), memory_(memory) {
+  Prefetcher(ExpertCache& cache, ExpertLoader& loader, std::byte* memory, std::size_t most,
+             std::span<ExpertStatistics> statistics)
+      : cache_(cache), loader_(loader), memory_(memory), statistics_(statistics) {
     likely_.reserve(most);
     loads_.reserve(2 * most);
   }
@@ -47,10 +50,6 @@ class Prefetcher {
 
   /// Loads that no visit has claimed.
   std::size_t under_way() const { return under_way_; }
-  /// Loads so far.
-  std::uint64_t started() const { return started_; }
-  /// Of these, those that a visit claimed.
-  std::uint64_t claimed() const { return claimed_; }
 
  private:
   struct Load {
@@ -59,16 +58,16 @@ class Prefetcher {
     bool wrong = false;
   };
   std::vector<Load>::iterator find(CacheKey key);
+  void drop(std::vector<Load>::iterator load);
 
   ExpertCache& cache_;
   ExpertLoader& loader_;
   std::byte* const memory_;
+  const std::span<ExpertStatistics> statistics_;
   std::vector<CacheKey> likely_;  // best first
   std::size_t next_ = 0;          // of likely_: what `start` has not looked at
   std::vector<Load> loads_;
   std::size_t under_way_ = 0;
-  std::uint64_t started_ = 0;
-  std::uint64_t claimed_ = 0;
 };
 
 }  // namespace sluice

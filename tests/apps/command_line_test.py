@@ -121,6 +121,21 @@ class Verbs(unittest.TestCase):
         for key in ("requests", "hits", "loads", "bytes_read", "wait_ms"):
             self.assertIn(key, result["experts"])
 
+    def test_what_layers_say_of_their_experts_adds_up(self):
+        result = sluice_json("run", MODEL, "-p", "Once upon a time", "-n", 60, "--temp", 0, "--ctx", 256,
+                             "--ram", min_ram("--ctx", 256) + 2 * MIB)
+        layers = result["experts"]["layers"]
+        self.assertEqual([layer["layer"] for layer in layers], list(range(6)))
+        for key, total in result["experts"].items():
+            if key not in ("layers", "hit_rate"):
+                self.assertAlmostEqual(sum(layer[key] for layer in layers), total, msg=key)
+        for layer in layers:
+            self.assertEqual(layer["expected_rightly"] + layer["wasted"], layer["expected"], layer)
+            self.assertLessEqual(layer["late"], layer["expected_rightly"])
+            self.assertGreater(layer["hits"], 0)
+        self.assertEqual(layers[0]["expected"], 0)  # no layer before it guesses
+        self.assertGreater(result["experts"]["expected_rightly"], 0)
+
     def test_run_reads_its_prompt_from_anywhere_and_streams_the_same_text(self):
         wanted = sluice_json("run", MODEL, "-p", "A cat", "-n", 10, "--temp", 0)["text"]
         with tempfile.NamedTemporaryFile("w") as file:
