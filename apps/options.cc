@@ -66,6 +66,12 @@ void CommonOptions::add_to(CLI::App& app, bool runs_the_model) {
   app.add_option("--policy", policy, "Expert cache policy")
       ->check(CLI::IsMember(cache_policy_names()))
       ->capture_default_str();
+  app.add_option("--predict", predict, "What foretells the experts that are read ahead")
+      ->check(CLI::IsMember(GateForecast::kinds()))
+      ->capture_default_str();
+  app.add_option("--calibration", calibration,
+                 "What 'sluice calibrate' wrote (default: the file beside the model, if there is "
+                 "one; \"\": none)");
   app.add_option("--batch", batch, "Most rows in one pass (default: as the budget allows)")
       ->check(kUnsigned32);
   app.add_flag("--stats", stats, "Say at the end where time and bytes went (standard error)");
@@ -90,6 +96,8 @@ ModelOptions CommonOptions::model_options() const {
   options.compute_f32 = compute == "f32";
   options.max_rows = batch;
   options.policy = policy;
+  options.predict = predict;
+  options.calibration = calibration;
   options.cancel = &cancel_requested();
   return options;
 }
@@ -110,6 +118,9 @@ Result<OpenedModel> open_model(const CommonOptions& common, std::uint32_t sequen
                format_size(opened.model->catalogue().total_bytes()),
                opened.runtime->compute().name());
   warn_of_context(plan.context, opened.model->description());
+  if (const std::string& unused = opened.model->unused_calibration(); !unused.empty()) {
+    spdlog::warn("{}; going on without it", unused);
+  }
   return opened;
 }
 

@@ -7,6 +7,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -26,6 +27,8 @@ struct CommonOptions {
   std::string kv = "f16";
   std::string compute = "q8";
   std::string policy = "auto";
+  std::string predict = "auto";
+  std::optional<std::string> calibration;
   std::uint32_t batch = 0;  // rows in a pass
   bool json = false;
   bool stats = false;
@@ -66,6 +69,7 @@ Verb add_tokenize(CLI::App& root);
 Verb add_info(CLI::App& root);
 Verb add_bench(CLI::App& root);
 Verb add_simulate(CLI::App& root);
+Verb add_calibrate(CLI::App& root);
 
 /// For CLI11: a number that is not a number passes its range checks.
 inline const auto kFinite = CLI::Validator(

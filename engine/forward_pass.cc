@@ -16,15 +16,16 @@ Result<std::unique_ptr<ForwardPass>> ForwardPass::create(const ModelDescription&
                                                          const DenseWeights& weights,
                                                          Compute& compute, ExpertStore& store,
                                                          KvType kv_type, std::size_t context,
-                                                         const ScratchShape& shape) {
+                                                         const ScratchShape& shape,
+                                                         const ForecastOptions& forecast) {
   SLUICE_ASSIGN(Scratch scratch, Scratch::create(model, shape));
-  return std::unique_ptr<ForwardPass>(
-      new ForwardPass(model, weights, compute, store, kv_type, context, std::move(scratch)));
+  return std::unique_ptr<ForwardPass>(new ForwardPass(model, weights, compute, store, kv_type,
+                                                      context, std::move(scratch), forecast));
 }
 
 ForwardPass::ForwardPass(const ModelDescription& model, const DenseWeights& weights,
                          Compute& compute, ExpertStore& store, KvType kv_type, std::size_t context,
-                         Scratch scratch)
+                         Scratch scratch, const ForecastOptions& forecast)
     : model_(model),
       weights_(weights),
       compute_(compute),
@@ -32,7 +33,9 @@ ForwardPass::ForwardPass(const ModelDescription& model, const DenseWeights& weig
       scratch_(std::move(scratch)),
       attention_(model, compute, scratch_, kv_type),
       delta_net_(model, compute, scratch_),
-      moe_(model, compute, store, scratch_) {
+      forecast_(model, weights.layers(), compute, store, scratch_, forecast.kind,
+                forecast.corrections),
+      moe_(model, compute, store, scratch_, forecast_) {
   for (const RopeDescription& rope : model.ropes) ropes_.emplace_back(rope, context);
 }
 
@@ -46,6 +49,7 @@ Status ForwardPass::run(std::span<const Row> rows, const PassOptions& options,
 
 Status ForwardPass::run_layers(std::span<const Row> rows, const PassOptions& options) {
   moe_.follow(options.script);
+  forecast_.follow(options.script);
   if (options.script != nullptr) options.script->begin(rows.size());
   if (observer_ == nullptr) return run_layers(rows, options.observer, options.cancel);
   if (options.observer == nullptr) return run_layers(rows, observer_, options.cancel);
@@ -93,8 +97,10 @@ Status ForwardPass::run_layer(std::uint32_t layer, std::span<const Row> rows,
   const LayerDescription& description = model_.layers[layer];
   const LayerWeights& weights = weights_.layers()[layer];
   const std::size_t n = rows.size();
+  if (observer != nullptr) observer->entering(layer, n, scratch_.residual);
+  forecast_.entering(layer, n);
   if (description.sparse && model_.router.input == RouterInput::kLayerInput) {
-    moe_.route(layer, weights.router, n, observer);
+    moe_.route(layer, weights, n, observer);
     moe_.read_ahead(layer);
   }
   norm_input(weights.attention_norm, n);
@@ -128,9 +134,9 @@ Status ForwardPass::feed_forward(std::uint32_t layer, std::size_t rows, RoutingO
   if (description.sparse) {
     if (weights.pre_experts_norm.present()) norm_input(weights.pre_experts_norm, rows);
     if (model_.router.input != RouterInput::kLayerInput) {
-      moe_.route(layer, weights.router, rows, observer);
+      moe_.route(layer, weights, rows, observer);
     }
-    SLUICE_TRY(moe_.run(layer, weights, next_router(layer), rows));
+    SLUICE_TRY(moe_.run(layer, weights, rows));
     norm_output(weights.post_experts_norm, scratch_.block_output, rows);
     if (description.dense_ffn != 0) {
       for (std::size_t i = 0; i < rows * model_.hidden; ++i) {
@@ -140,14 +146,6 @@ Status ForwardPass::feed_forward(std::uint32_t layer, std::size_t rows, RoutingO
   }
   norm_output(weights.post_ffn_norm, scratch_.block_output, rows);
   return {};
-}
-
-const RouterWeights* ForwardPass::next_router(std::uint32_t layer) const {
-  // A router that reads the layer's input speaks early enough itself.
-  if (model_.router.input == RouterInput::kLayerInput) return nullptr;
-  const std::size_t next = layer + std::size_t{1};
-  if (next == model_.layers.size() || !model_.layers[next].sparse) return nullptr;
-  return &weights_.layers()[next].router;
 }
 
 void ForwardPass::add_to_residual(std::size_t rows) {

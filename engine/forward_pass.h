@@ -14,6 +14,7 @@
 #include "engine/attention_layer.h"
 #include "engine/delta_net_layer.h"
 #include "engine/dense_weights.h"
+#include "engine/gate_forecast.h"
 #include "engine/model_description.h"
 #include "engine/moe_layer.h"
 #include "engine/rope_table.h"
@@ -34,6 +35,11 @@ struct PassOptions {
   RoutingScript* script = nullptr;            // says where rows go, in the routers' place
 };
 
+struct ForecastOptions {
+  std::string_view kind = "auto";  // as GateForecast knows it
+  const GateCorrections& corrections;
+};
+
 /// Not thread-safe: one pass at a time.
 class ForwardPass {
  public:
@@ -41,7 +47,8 @@ class ForwardPass {
                                                      const DenseWeights& weights, Compute& compute,
                                                      ExpertStore& store, KvType kv_type,
                                                      std::size_t context,
-                                                     const ScratchShape& scratch);
+                                                     const ScratchShape& scratch,
+                                                     const ForecastOptions& forecast);
 
   std::size_t max_rows() const { return scratch_.max_rows; }
   /// Sees every pass from now on, beside what the pass's options name; null: nobody does.
@@ -54,7 +61,8 @@ class ForwardPass {
 
  private:
   ForwardPass(const ModelDescription& model, const DenseWeights& weights, Compute& compute,
-              ExpertStore& store, KvType kv_type, std::size_t context, Scratch scratch);
+              ExpertStore& store, KvType kv_type, std::size_t context, Scratch scratch,
+              const ForecastOptions& forecast);
 
   Status run_layers(std::span<const Row> rows, const PassOptions& options);
   Status run_layers(std::span<const Row> rows, RoutingObserver* observer,
@@ -62,8 +70,6 @@ class ForwardPass {
   Status embed(std::span<const Row> rows);
   Status run_layer(std::uint32_t layer, std::span<const Row> rows, RoutingObserver* observer);
   Status feed_forward(std::uint32_t layer, std::size_t rows, RoutingObserver* observer);
-  /// Of layer + 1; null where it has none, or needs not be asked before its time.
-  const RouterWeights* next_router(std::uint32_t layer) const;
   void add_to_residual(std::size_t rows);
   void norm(const NormWeights& weights, const float* x, float* out, std::size_t rows);
   void norm_input(const NormWeights& weights, std::size_t rows);
@@ -79,6 +85,7 @@ class ForwardPass {
   Scratch scratch_;
   AttentionLayer attention_;
   DeltaNetLayer delta_net_;
+  GateForecast forecast_;
   MoeLayer moe_;
   RoutingObserver* observer_ = nullptr;  // of every pass
 };

@@ -53,7 +53,7 @@ class Costs {
            request_.sequences;
   }
   std::uint64_t process(unsigned threads) const {
-    return kProcess + threads * kThread + request_.tokenizer_bytes;
+    return kProcess + threads * kThread + request_.tokenizer_bytes + request_.reserved;
   }
   std::uint64_t scratch(std::uint32_t rows, std::uint64_t context, unsigned threads) const {
     return Scratch::bytes(model_, {.rows = rows,

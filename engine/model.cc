@@ -1,10 +1,12 @@
 #include "engine/model.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <malloc.h>
 
 #include <algorithm>
 #include <charconv>
+#include <filesystem>
 
 #include "base/cancellation.h"
 
@@ -118,6 +120,7 @@ Result<MemoryPlan> ModelOutline::plan(std::uint64_t ram, Runtime& runtime,
   }
   return MemoryPlan::make(description, catalogue, runtime.compute(), runtime.reader(),
                           {.ram = ram,
+                           .reserved = options.reserved,
                            .context = options.context,
                            .sequences = options.sequences,
                            .kv_type = options.kv_type,
@@ -149,7 +152,7 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
   const ModelDescription& description = model->outline_.description;
   SLUICE_ASSIGN(const std::vector<FileIndex> files,
                 open_files(model->checkpoint(), runtime.reader()));
-  SLUICE_ASSIGN(model->plan_, model->outline_.plan(runtime.ram(), runtime, options));
+  SLUICE_TRY(model->make_plan(options));
   if (options.max_rows != 0) model->plan_.rows = std::min(model->plan_.rows, options.max_rows);
 
   runtime.compute().limit_threads(model->plan_.threads);
@@ -157,6 +160,7 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
   SLUICE_ASSIGN(model->weights_, DenseWeights::load(model->checkpoint(), description,
                                                     runtime.reader(), files, options.cancel));
   model->dense_bytes_read_ = runtime.reader().counters().bytes - read_before;
+  SLUICE_TRY(model->read_corrections(options));
   SLUICE_TRY(model->weights_.repack(runtime.compute(), options.cancel));
   SLUICE_ASSIGN(model->store_, ExpertStore::create(
                                    model->outline_.catalogue, runtime.reader(),
@@ -175,8 +179,51 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
                                      .eight_bit = !options.compute_f32,
                                      .attention_bytes = attention_bytes(
                                          description, options.kv_type, runtime.compute(),
-                                         plan.context, plan.threads)}));
+                                         plan.context, plan.threads)},
+                                    {options.predict, model->corrections_}));
   return model;
+}
+
+/// With room for corrections; where that is too much and nobody asked for them, without.
+Status Model::make_plan(const ModelOptions& options) {
+  const std::vector<std::string> kinds = GateForecast::kinds();
+  if (std::ranges::find(kinds, options.predict) == kinds.end()) {
+    return Status(ErrorCode::kInvalidArgument,
+                  fmt::format("unknown predictor \"{}\": there are {}", options.predict,
+                              fmt::join(kinds, ", ")));
+  }
+  ModelOptions wanted = options;
+  wanted.reserved += GateForecast::bytes(description(), options.predict);
+  const std::string path =
+      options.calibration.value_or(GateCorrections::default_path(checkpoint()));
+  std::error_code missing;
+  const std::uint64_t size = std::filesystem::file_size(path, missing);
+  if (options.predict != "off" && !path.empty() && (!missing || options.calibration)) {
+    ModelOptions more = wanted;
+    more.reserved += missing ? 0 : size;
+    auto plan = outline_.plan(runtime_.ram(), runtime_, more);
+    if (plan.ok() || options.calibration) {
+      SLUICE_ASSIGN(plan_, std::move(plan));
+      calibration_ = path;
+      return {};
+    }
+    unused_calibration_ = fmt::format("{}: the budget has no room for its {} bytes", path, size);
+  }
+  SLUICE_ASSIGN(plan_, outline_.plan(runtime_.ram(), runtime_, wanted));
+  return {};
+}
+
+Status Model::read_corrections(const ModelOptions& options) {
+  if (calibration_.empty()) return {};
+  auto read = GateCorrections::read(calibration_, description(), weights_.layers());
+  if (read.ok()) {
+    corrections_ = std::move(*read);
+  } else if (options.calibration) {
+    return read.status();
+  } else {
+    unused_calibration_ = read.status().message();
+  }
+  return {};
 }
 
 Status Model::step(std::span<const Row> rows, const PassOptions& options, const LogitsSink& sink) {

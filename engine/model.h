@@ -26,9 +26,13 @@ struct ModelOptions {
   std::uint32_t context = 0;    // positions of one sequence; 0: see MemoryRequest
   std::uint32_t sequences = 1;  // sessions that may be open at once
   KvType kv_type = KvType::kF16;
-  bool compute_f32 = false;     // quantised weights meet float32 activations instead of 8-bit ones
-  std::uint32_t max_rows = 0;   // of a pass; 0: as the budget allows
-  std::string policy = "auto";  // of the expert cache
+  bool compute_f32 = false;      // quantised weights meet float32 activations instead of 8-bit ones
+  std::uint32_t max_rows = 0;    // of a pass; 0: as the budget allows
+  std::string policy = "auto";   // of the expert cache
+  std::uint64_t reserved = 0;    // of the runtime's budget, for the caller's own use
+  std::string predict = "auto";  // what foretells experts, as GateForecast knows it
+  // Corrections of it. None: those beside the model, where there are any and they fit; empty: none.
+  std::optional<std::string> calibration = std::nullopt;
   // Looked at while weights are read and laid out: kCancelled when true. It need not outlive that.
   const std::atomic<bool>* cancel = nullptr;
 };
@@ -71,7 +75,11 @@ class Model {
   const Tokenizer* tokenizer() const { return outline_.tokenizer.get(); }
   /// Why tokenizer() is null: none is there, or which part of it is not understood.
   const std::string& no_tokenizer() const { return outline_.no_tokenizer; }
+  const DenseWeights& weights() const { return weights_; }
   const MemoryPlan& plan() const { return plan_; }
+  /// Why corrections that lie beside the model are not used; empty where they are, or none are
+  /// there.
+  const std::string& unused_calibration() const { return unused_calibration_; }
   Runtime& runtime() const { return runtime_; }
   ExpertStatistics expert_statistics() const { return store_->statistics(); }
   /// What an expert takes of the cache. REQUIRES: there is such an expert.
@@ -90,11 +98,16 @@ class Model {
 
  private:
   Model(Runtime& runtime, ModelOutline outline) : runtime_(runtime), outline_(std::move(outline)) {}
+  Status make_plan(const ModelOptions& options);
+  Status read_corrections(const ModelOptions& options);
 
   Runtime& runtime_;
   ModelOutline outline_;
   MemoryPlan plan_;
   DenseWeights weights_;
+  GateCorrections corrections_;
+  std::string calibration_;  // the file that they are of, or empty
+  std::string unused_calibration_;
   std::uint64_t dense_bytes_read_ = 0;
   std::unique_ptr<ExpertStore> store_;
   std::optional<KvPool> kv_;

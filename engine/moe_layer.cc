@@ -1,9 +1,9 @@
 #include "engine/moe_layer.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/canonical.h"
+#include "engine/router_gate.h"
 #include "engine/tasks.h"
 
 namespace sluice {
@@ -14,18 +14,15 @@ constexpr std::uint32_t kNotWanted = ~0u;
 }  // namespace
 
 MoeLayer::MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore& store,
-                   Scratch& scratch)
+                   Scratch& scratch, GateForecast& forecast)
     : model_(model),
       compute_(compute),
       store_(store),
       scratch_(scratch),
+      forecast_(forecast),
       router_(model.router),
       top_k_(model.router.top_k),
-      slot_of_(model.router.experts, kNotWanted),
-      guess_(model.router.top_k),
-      guess_weights_(model.router.top_k),
-      guesses_(model.router.experts) {
-  likely_.reserve(model.router.experts);
+      slot_of_(model.router.experts, kNotWanted) {
   wanted_.reserve(model.router.experts);
   wanted_scores_.reserve(model.router.experts);
   first_place_.reserve(model.router.experts + 1);
@@ -37,32 +34,19 @@ void MoeLayer::follow(RoutingScript* script) {
   top_k_ = script == nullptr ? model_.router.top_k : script->top_k();
 }
 
-void MoeLayer::route(std::uint32_t layer, const RouterWeights& weights, std::size_t rows,
+void MoeLayer::route(std::uint32_t layer, const LayerWeights& layer_weights, std::size_t rows,
                      RoutingObserver* observer) {
-  if (model_.router.input == RouterInput::kOwnNorm) norm_residual(weights, rows);
+  const RouterWeights& weights = layer_weights.router;
+  if (model_.router.input == RouterInput::kOwnNorm) {
+    make_router_input(model_, layer_weights, compute_, scratch_.residual, rows,
+                      scratch_.router_input.values);
+  }
   multiply(weights, rows);
   choose(layer, weights, rows, observer);
   group_by_expert(rows);
 }
 
-void MoeLayer::read_ahead(std::uint32_t layer) {
-  if (store_.misses_often()) store_.expect(layer, wanted_, Reach::kAll);
-}
-
-void MoeLayer::norm_residual(const RouterWeights& weights, std::size_t rows) {
-  const Activations& input = scratch_.router_input;
-  const std::size_t hidden = model_.hidden;
-  compute_.norm({.x = scratch_.residual,
-                 .x_stride = hidden,
-                 .weight = weights.input_scale,
-                 .epsilon = model_.norm_epsilon,
-                 .out = input.values,
-                 .out_stride = hidden,
-                 .rows = rows,
-                 .columns = hidden});
-  const float factor = 1.0f / std::sqrt(static_cast<float>(hidden));
-  for (std::size_t i = 0; i < rows * hidden; ++i) input.values[i] *= factor;
-}
+void MoeLayer::read_ahead(std::uint32_t layer) { forecast_.certain(layer, wanted_); }
 
 Activations MoeLayer::router_input() const {
   switch (model_.router.input) {
@@ -84,10 +68,9 @@ void MoeLayer::multiply(const RouterWeights& weights, std::size_t rows) {
   compute_.matmul({&scores, 1});
 }
 
-Status MoeLayer::run(std::uint32_t layer, const LayerWeights& weights, const RouterWeights* next,
-                     std::size_t rows) {
+Status MoeLayer::run(std::uint32_t layer, const LayerWeights& weights, std::size_t rows) {
   if (model_.router.weights_scale_input) scale_inputs(rows);
-  SLUICE_TRY(visit_experts(layer, weights, next, rows));
+  SLUICE_TRY(visit_experts(layer, weights, rows));
   combine(weights, rows);
   return {};
 }
@@ -116,7 +99,8 @@ void MoeLayer::choose(std::uint32_t layer, const RouterWeights& weights, std::si
                       .experts = router.experts,
                       .ids = scratch_.expert_ids,
                       .weights = scratch_.expert_weights,
-                      .scores = script_ == nullptr ? scratch_.scores : nullptr});
+                      .scores = script_ == nullptr ? scratch_.scores : nullptr,
+                      .input = router_input().values});
   }
 }
 
@@ -165,39 +149,9 @@ void MoeLayer::score_wanted(std::size_t rows) {
   }
 }
 
-/// The next layer's router on what this layer's router read: neighbouring layers' inputs are alike
-/// (Fate, 2025), so its choice mostly holds. Experts of several rows come in the order of how many
-/// chose them.
-void MoeLayer::expect(std::uint32_t layer, const RouterWeights& weights, std::size_t rows) {
-  const RouterDescription& router = model_.router;
-  multiply(weights, rows);
-  likely_.clear();
-  for (std::size_t row = 0; row < rows; ++row) {
-    const std::span guess(guess_.data(), top_k_);
-    if (script_ == nullptr) {
-      router_.choose({scratch_.scores + row * router.experts, router.experts},
-                     weights.selection_bias, guess.data(), guess_weights_.data());
-    } else {
-      script_->guess(layer, row, guess);
-    }
-    for (const std::uint32_t expert : guess) {
-      if (guesses_[expert]++ == 0) likely_.push_back(expert);
-    }
-  }
-  if (rows > 1) {
-    std::sort(likely_.begin(), likely_.end(), [this](std::uint32_t a, std::uint32_t b) {
-      return guesses_[a] != guesses_[b] ? guesses_[a] > guesses_[b] : a < b;
-    });
-  }
-  for (const std::uint32_t expert : likely_) guesses_[expert] = 0;
-  const bool many = rows * top_k_ >= router.experts;
-  store_.expect(layer, likely_, many ? Reach::kAll : Reach::kGap);
-}
-
-Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights,
-                               const RouterWeights* next, std::size_t rows) {
+Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows) {
   SLUICE_TRY(store_.begin(layer, wanted_, wanted_scores_));
-  if (next != nullptr && store_.misses_often()) expect(layer + 1, *next, rows);
+  forecast_.routed(layer, rows, router_input().values);
   // The shared expert is always in memory: computed while the misses are on their way.
   if (weights.shared.present()) {
     const FfnTask shared =

@@ -9,6 +9,7 @@
 #include "base/compute.h"
 #include "base/status.h"
 #include "engine/dense_weights.h"
+#include "engine/gate_forecast.h"
 #include "engine/model_description.h"
 #include "engine/router.h"
 #include "engine/routing_observer.h"
@@ -22,34 +23,30 @@ namespace sluice {
 /// pass.
 class MoeLayer {
  public:
-  MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore& store, Scratch& scratch);
+  MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore& store, Scratch& scratch,
+           GateForecast& forecast);
 
-  /// From now on `script` says where rows go and what is likely to come; null: the routers do.
+  /// From now on `script` says where rows go; null: the routers do.
   /// REQUIRES: it gives a row at most the model's top_k experts.
   void follow(RoutingScript* script);
   /// Chooses the experts of rows [0, rows), for the next `run`, from what the model's router reads:
   /// the residual, or scratch.normed.
-  void route(std::uint32_t layer, const RouterWeights& weights, std::size_t rows,
+  void route(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
              RoutingObserver* observer);
-  /// What was just routed will be asked for, after something else was computed: is read meanwhile.
+  /// What was just routed is asked for after attention: is read meanwhile.
   void read_ahead(std::uint32_t layer);
   /// scratch.block_output[r] = Σ over ranks of weight · expert(x) (+ the shared expert), x =
-  /// scratch.normed[r], for r in [0, rows). REQUIRES: the rows were routed. `next`: the router of
-  /// layer + 1, or null where none is to be asked what to read behind this layer's experts.
-  Status run(std::uint32_t layer, const LayerWeights& weights, const RouterWeights* next,
-             std::size_t rows);
+  /// scratch.normed[r], for r in [0, rows). REQUIRES: the rows were routed.
+  Status run(std::uint32_t layer, const LayerWeights& weights, std::size_t rows);
 
  private:
-  void norm_residual(const RouterWeights& weights, std::size_t rows);
   Activations router_input() const;
   void multiply(const RouterWeights& weights, std::size_t rows);
   void choose(std::uint32_t layer, const RouterWeights& weights, std::size_t rows,
               RoutingObserver* observer);
   void group_by_expert(std::size_t rows);
   void score_wanted(std::size_t rows);
-  Status visit_experts(std::uint32_t layer, const LayerWeights& weights, const RouterWeights* next,
-                       std::size_t rows);
-  void expect(std::uint32_t layer, const RouterWeights& weights, std::size_t rows);
+  Status visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows);
   void scale_inputs(std::size_t rows);
   FfnTask expert_task(std::uint32_t wanted, const ExpertBiases& biases) const;
   void combine(const LayerWeights& weights, std::size_t rows);
@@ -58,6 +55,7 @@ class MoeLayer {
   Compute& compute_;
   ExpertStore& store_;
   Scratch& scratch_;
+  GateForecast& forecast_;
   Router router_;
   RoutingScript* script_ = nullptr;
   std::size_t top_k_;  // the model's, or fewer where a script says so
@@ -68,11 +66,6 @@ class MoeLayer {
       first_place_;  // [wanted + 1]: where an expert's rows begin in scratch.grouped_rows
   std::vector<std::uint32_t> slot_of_;  // [experts]: index into wanted_, or kNotWanted
   std::vector<FfnTask> tasks_;
-  // What the next layer will likely want.
-  std::vector<std::uint32_t> guess_;    // [top_k], of a row
-  std::vector<float> guess_weights_;    // [top_k]
-  std::vector<std::uint32_t> guesses_;  // [experts]: rows that chose it
-  std::vector<std::uint32_t> likely_;   // [at most experts], best first
 };
 
 }  // namespace sluice

@@ -20,6 +20,7 @@ struct Routing {
   const float* weights = nullptr;      // [rows, top_k]
   const float* scores = nullptr;  // [rows, experts]: of every expert, after softmax or sigmoid;
                                   // null where a script chose
+  const float* input = nullptr;   // [rows, hidden]: what the router read
 };
 
 /// Sees every routing decision. Called on the computing thread.
@@ -29,6 +30,8 @@ class RoutingObserver {
   /// A pass over these rows begins. Its layers' choices follow: all, or, of a pass that fails, the
   /// first ones.
   virtual void begin(std::span<const Row>) {}
+  /// A layer begins with these residuals `[rows, hidden]`.
+  virtual void entering(std::uint32_t, std::size_t, const float*) {}
   virtual void routed(const Routing& routing) = 0;
 };
 
@@ -40,6 +43,10 @@ class RoutingObserverPair final : public RoutingObserver {
   void begin(std::span<const Row> rows) override {
     first_.begin(rows);
     second_.begin(rows);
+  }
+  void entering(std::uint32_t layer, std::size_t rows, const float* residual) override {
+    first_.entering(layer, rows, residual);
+    second_.entering(layer, rows, residual);
   }
   void routed(const Routing& routing) override {
     first_.routed(routing);

@@ -17,6 +17,8 @@ constexpr std::size_t kLeastInFlight = std::size_t{5} << 20;
 constexpr std::size_t kMostInFlight = std::size_t{64} << 20;
 /// Of one visit in the share of those that missed: it remembers about a hundred.
 constexpr float kVisitShare = 1.0f / 64;
+/// What is less probable is not read before it is asked for.
+constexpr float kLeastLikely = 0.7f;
 
 }  // namespace
 
@@ -164,12 +166,19 @@ Status CachedExpertStore::load_deferred() {
   return status;
 }
 
-void CachedExpertStore::expect(std::uint32_t layer, std::span<const std::uint32_t> likely,
+void CachedExpertStore::expect(std::uint32_t layer, std::span<const LikelyExpert> likely,
                                Reach reach) {
   const ExpertLayer* where = catalogue_.find(layer);
   if (where == nullptr) return;
-  prefetcher_.expect(turn_of(*where), likely);
-  if (reach == Reach::kAll) return read_ahead();
+  if (!open_) take_finished(/*wait=*/false);
+  if (reach == Reach::kAll) {
+    prefetcher_.expect(turn_of(*where), likely);
+    return read_ahead();
+  }
+  const auto doubtful = std::ranges::find_if(
+      likely, [](const LikelyExpert& expert) { return expert.wanted < kLeastLikely; });
+  prefetcher_.expect(turn_of(*where),
+                     likely.first(static_cast<std::size_t>(doubtful - likely.begin())));
   // Of one, two and three experts of 2.4 MB, two were as fast as three and read less in vain; all
   // of a row's, in the disk's idle moments, were a sixth slower than these two.
   const std::size_t most = in_flight_ / widest_;

@@ -48,7 +48,7 @@ class CachedExpertStore final : public ExpertStore {
   Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts,
                std::span<const float> scores) override;
   bool misses_often() const override { return missing_share_ >= 0.1f; }
-  void expect(std::uint32_t layer, std::span<const std::uint32_t> likely, Reach reach) override;
+  void expect(std::uint32_t layer, std::span<const LikelyExpert> likely, Reach reach) override;
   Result<std::span<const std::uint32_t>> ready() override;
   void prepare(std::span<const std::uint32_t> indices, Compute& compute) override;
   ExpertWeights weights(std::uint32_t index) const override;

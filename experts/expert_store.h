@@ -34,6 +34,7 @@
 #include "base/status.h"
 #include "base/types.h"
 #include "experts/expert_catalogue.h"
+#include "experts/likely_expert.h"
 #include "io/block_reader.h"
 
 namespace sluice {
@@ -113,7 +114,7 @@ class ExpertStore {
   /// `likely` `[count]`, best first: experts that the coming layer will probably want. Those that
   /// are not in memory are read, as many as `reach` says, until the next visit begins. Ids that the
   /// layer does not have are passed over.
-  virtual void expect(std::uint32_t layer, std::span<const std::uint32_t> likely, Reach reach) = 0;
+  virtual void expect(std::uint32_t layer, std::span<const LikelyExpert> likely, Reach reach) = 0;
   /// Indices that became ready since the last call; empty when all were handed out. Valid until the
   /// next call. A failed read is an error that names the expert, the file and the offset; the visit
   /// must then be ended.

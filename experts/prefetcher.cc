@@ -15,11 +15,11 @@ void Prefetcher::drop(std::vector<Load>::iterator load) {
   loads_.erase(load);
 }
 
-void Prefetcher::expect(std::uint32_t turn, std::span<const std::uint32_t> likely) {
+void Prefetcher::expect(std::uint32_t turn, std::span<const LikelyExpert> likely) {
   likely_.clear();
   next_ = 0;
   const std::uint32_t experts = cache_.shape().first(turn + 1) - cache_.shape().first(turn);
-  for (const std::uint32_t expert : likely) {
+  for (const auto& [expert, wanted] : likely) {
     if (expert < experts) likely_.push_back({turn, static_cast<std::uint16_t>(expert), 0});
   }
 }

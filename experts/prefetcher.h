@@ -14,6 +14,7 @@
 #include "cache/expert_cache.h"
 #include "experts/expert_loader.h"
 #include "experts/expert_store.h"
+#include "experts/likely_expert.h"
 
 namespace sluice {
 
@@ -31,7 +32,7 @@ class Prefetcher {
 
   /// What the layer of that turn will likely want, best first, instead of what was expected before;
   /// ids that it does not have are passed over. Loads that are under way go on.
-  void expect(std::uint32_t turn, std::span<const std::uint32_t> likely);
+  void expect(std::uint32_t turn, std::span<const LikelyExpert> likely);
   /// Nothing more is expected.
   void expect_nothing() { likely_.clear(); }
   /// Starts to load the first `most` of what is expected and not in memory; fewer where the cache

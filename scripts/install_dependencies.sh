@@ -6,7 +6,7 @@ packages=(
   # To build.
   g++ cmake ninja-build pkg-config ccache
   libtbb-dev liburing-dev nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev
-  libpcre2-dev libutf8proc-dev libxxhash-dev libzstd-dev zlib1g-dev
+  libpcre2-dev libutf8proc-dev libxxhash-dev libzstd-dev zlib1g-dev libeigen3-dev
   # To test and to measure.
   libgtest-dev libgmock-dev libbenchmark-dev libsimde-dev
   python3 python3-venv python3-numpy ca-certificates

@@ -198,7 +198,7 @@ TEST(Expectation, ThatFailsAfterItWasClaimedIsTheVisitsFailure) {
   bench.reader->fault_at = 0;
   const Experts none, likely = {5}, wanted = {5, 6};
   ASSERT_TRUE(bench.store->begin(0, none).ok());
-  bench.store->expect(1, likely, Reach::kAll);
+  bench.store->expect(1, bench.surely(likely), Reach::kAll);
   bench.store->end();
   ASSERT_EQ(bench.reader->under_way(), 1u);
   bench.reader->most_per_reap = 0;
@@ -216,7 +216,7 @@ TEST(Expectation, ThatTheReaderRefusesIsForgotten) {
   ASSERT_TRUE(bench.visit(0, {1}).ok());
   ASSERT_TRUE(bench.store->begin(0, Experts{1}).ok());
   bench.reader->refuse_submissions = true;
-  bench.store->expect(1, Experts{5, 6}, Reach::kGap);
+  bench.store->expect(1, bench.surely({5, 6}), Reach::kGap);
   bench.reader->refuse_submissions = false;
   bench.store->end();
   EXPECT_EQ(bench.store->statistics().expected, 0u);

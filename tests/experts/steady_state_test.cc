@@ -16,14 +16,18 @@ TEST(SteadyState, ADecodeStepAllocatesNothing) {
         512, 40 * 130000, policy);
     std::mt19937 random(8);
     std::array<std::uint32_t, 4> experts{};
+    std::array<LikelyExpert, 4> likely{};
     std::uint64_t counted = 0;
     for (int pass = 0; pass < 300; ++pass) {
       for (const ExpertLayer& layer : bench.catalogue.layers()) {
         const auto first = static_cast<std::uint32_t>(random());
-        for (std::uint32_t rank = 0; rank < 4; ++rank) experts[rank] = (first + rank * 5) % 32;
+        for (std::uint32_t rank = 0; rank < 4; ++rank) {
+          experts[rank] = (first + rank * 5) % 32;
+          likely[rank] = {experts[rank], 1};
+        }
         const std::uint64_t before = test::allocation_count();
         bool ok = bench.store->begin(layer.layer, experts).ok();
-        bench.store->expect((layer.layer + 1) % 3, experts,
+        bench.store->expect((layer.layer + 1) % 3, likely,
                             pass % 2 == 0 ? Reach::kGap : Reach::kAll);
         while (ok) {
           const auto ready = bench.store->ready();

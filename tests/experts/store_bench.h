@@ -73,12 +73,18 @@ struct StoreBench {
            same_bytes(weights.down, ranges[2], fake.files);
   }
 
+  static std::vector<LikelyExpert> surely(const std::vector<std::uint32_t>& experts) {
+    std::vector<LikelyExpert> likely;
+    for (const std::uint32_t expert : experts) likely.push_back({expert, 1});
+    return likely;
+  }
+
   Status begin(std::uint32_t layer, const std::vector<std::uint32_t>& experts,
                std::uint32_t next_layer, const std::vector<std::uint32_t>& likely,
                Reach reach = Reach::kGap) {
     std::erase_if(read_ahead, [layer](const auto& expected) { return expected.first == layer; });
     if (Status status = store->begin(layer, experts); !status.ok()) return status;
-    if (!likely.empty()) store->expect(next_layer, likely, reach);
+    if (!likely.empty()) store->expect(next_layer, surely(likely), reach);
     for (const std::uint32_t expert : likely) {
       if (!store->resident({next_layer, expert})) read_ahead.insert({next_layer, expert});
     }

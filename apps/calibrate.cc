@@ -1,0 +1,268 @@
+// sluice calibrate: fits what foretells a model's experts to a text, and says how right it is.
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "apps/cancel.h"
+#include "apps/options.h"
+#include "apps/output_file.h"
+#include "apps/recall_table.h"
+#include "apps/report.h"
+#include "apps/text_source.h"
+#include "base/cancellation.h"
+#include "engine/gate_corrections.h"
+#include "engine/gate_fit.h"
+#include "engine/gate_recall.h"
+#include "engine/session.h"
+#include "experts/counting_gates.h"
+#include "experts/gate_combiner.h"
+
+namespace sluice::apps {
+namespace {
+
+constexpr std::uint32_t kDefaultWindow = 512;
+constexpr std::uint32_t kFarthest = 2;  // layers ahead that are tested
+constexpr GateInput kInputs[] = {GateInput::kRouterInput, GateInput::kLayerInput};
+
+struct CalibrateOptions {
+  CommonOptions common;
+  std::string text;
+  std::string out;
+  std::uint32_t fit = 32768;
+  std::uint32_t test = 4096;
+  std::uint32_t ahead = 1;
+};
+
+/// Several that see the same passes.
+class Observers final : public RoutingObserver {
+ public:
+  explicit Observers(const std::vector<std::unique_ptr<GateFit>>& fits) : fits_(fits) {}
+  void routed(const Routing& routing) override {
+    for (const auto& fit : fits_) fit->routed(routing);
+  }
+  void entering(std::uint32_t layer, std::size_t rows, const float* layer_input) override {
+    for (const auto& fit : fits_) fit->entering(layer, rows, layer_input);
+  }
+
+ private:
+  const std::vector<std::unique_ptr<GateFit>>& fits_;
+};
+
+class Calibration {
+ public:
+  Calibration(Model& model, const CalibrateOptions& options, std::uint64_t memory)
+      : model_(model),
+        options_(options),
+        memory_(memory),
+        session_(model),
+        shape_{static_cast<std::uint32_t>(model.description().layers.size()),
+               model.description().router.experts, model.description().router.top_k},
+        gate_memory_(model.max_rows() * (shape_.experts + model.description().hidden)) {}
+
+  /// Cuts the text where fitting ends and testing begins. kInvalidArgument: it is too short.
+  Status take(TextSource text) {
+    const std::string path = text.path();
+    TokenSource source(std::move(text), *model_.tokenizer(), {});
+    const std::size_t most = std::size_t{options_.fit} + options_.test;
+    for (bool more = true; more && tokens_.size() < most;) {
+      SLUICE_ASSIGN(more, source.next(tokens_));
+    }
+    tokens_.resize(std::min(tokens_.size(), most));
+    if (tokens_.size() < 64) {
+      return Status(ErrorCode::kInvalidArgument,
+                    fmt::format("{}: {} tokens say too little: give a longer text, the more like "
+                                "what the model will read and write the better",
+                                path, tokens_.size()));
+    }
+    split_ = tokens_.size() - std::min<std::size_t>(options_.test, tokens_.size() / 4);
+    return {};
+  }
+
+  /// Fits in as many readings of the text as the memory makes necessary.
+  Result<std::vector<FittedGate>> fit() {
+    struct Unit {
+      GateInput input;
+      std::uint32_t ahead, layer;
+    };
+    std::vector<Unit> units;
+    for (const GateInput input : kInputs) {
+      for (std::uint32_t ahead = 1; ahead <= options_.ahead; ++ahead) {
+        for (std::uint32_t layer = 0; layer < shape_.layers; ++layer) {
+          if (model_.description().layers[layer].sparse) units.push_back({input, ahead, layer});
+        }
+      }
+    }
+    const std::size_t at_once = std::max<std::size_t>(
+        1, memory_ / GateFit::layer_bytes(model_.description(), model_.max_rows()));
+    std::vector<FittedGate> fitted;
+    for (std::size_t first = 0; first < units.size(); first += at_once) {
+      const std::size_t end = std::min(units.size(), first + at_once);
+      std::vector<std::unique_ptr<GateFit>> fits;
+      for (std::size_t i = first; i < end; ++i) {
+        if (i == first || units[i].input != units[i - 1].input ||
+            units[i].ahead != units[i - 1].ahead) {
+          fits.push_back(std::make_unique<GateFit>(model_.description(), layers(), compute(),
+                                                   gate_memory(), units[i].input, units[i].ahead));
+        }
+        fits.back()->add(units[i].layer);
+      }
+      Observers observers(fits);
+      SLUICE_TRY(read(std::span(tokens_).first(split_), model_.max_rows(), observers));
+      for (const auto& one : fits) {
+        SLUICE_TRY(check_cancelled(&cancel_requested()));
+        std::ranges::move(one->solve(), std::back_inserter(fitted));
+      }
+      spdlog::info("fitted {} of {} gates to {} tokens", end, units.size(), split_);
+    }
+    return fitted;
+  }
+
+  /// Token by token, as in decode.
+  Result<std::vector<Recall>> test(const GateCorrections& corrections) {
+    std::vector<std::unique_ptr<GatePredictor>> predictors;
+    std::vector<GateRecall::Entry> entries;
+    const auto add = [&](std::unique_ptr<GatePredictor> predictor, std::uint32_t ahead,
+                         bool corrected = false) {
+      std::string name(predictor->name());
+      if (corrected) name += ", corrected";
+      entries.push_back({predictor.get(), ahead, std::move(name)});
+      predictors.push_back(std::move(predictor));
+    };
+    for (std::uint32_t ahead = 1; ahead <= kFarthest; ++ahead) {
+      add(std::make_unique<PopularityGate>(shape_), ahead);
+      add(std::make_unique<LastChoiceGate>(shape_), ahead);
+      add(std::make_unique<AffinityGate>(shape_, ahead), ahead);
+      for (const bool corrected : {false, true}) {
+        if (corrected && ahead > options_.ahead) break;
+        for (const GateInput input : kInputs) {
+          add(gate(input, ahead, corrected ? &corrections : nullptr), ahead, corrected);
+        }
+      }
+      std::vector<std::unique_ptr<GatePredictor>> members;
+      members.push_back(std::make_unique<PopularityGate>(shape_));
+      members.push_back(std::make_unique<AffinityGate>(shape_, ahead));
+      for (const GateInput input : kInputs) members.push_back(gate(input, ahead, &corrections));
+      add(std::make_unique<GateCombiner>(shape_, std::move(members)), ahead);
+    }
+    GateRecall recall(shape_, std::move(entries));
+    SLUICE_TRY(read(std::span(tokens_).subspan(split_), 1, recall));
+    return recall.results();
+  }
+
+  const GateShape& shape() const { return shape_; }
+  std::size_t fitted_tokens() const { return split_; }
+  std::size_t tested_tokens() const { return tokens_.size() - split_; }
+
+ private:
+  const std::vector<LayerWeights>& layers() const { return model_.weights().layers(); }
+  Compute& compute() const { return model_.runtime().compute(); }
+  GateMemory gate_memory() {
+    return {gate_memory_.data(), gate_memory_.data() + model_.max_rows() * shape_.experts};
+  }
+  std::unique_ptr<RouterGate> gate(GateInput input, std::uint32_t ahead,
+                                   const GateCorrections* corrections) {
+    auto gate = std::make_unique<RouterGate>(model_.description(), layers(), compute(),
+                                             gate_memory(), input, ahead);
+    if (corrections != nullptr) corrections->apply(*gate);
+    return gate;
+  }
+
+  /// In windows of the context, at most `rows` in a pass.
+  Status read(std::span<const TokenId> tokens, std::size_t rows, RoutingObserver& observer) {
+    session_.truncate(0);
+    for (std::size_t first = 0; first < tokens.size();) {
+      if (session_.length() == session_.context()) session_.truncate(0);
+      const std::size_t room = session_.context() - session_.length();
+      const std::size_t count = std::min({rows, room, tokens.size() - first});
+      SLUICE_TRY(session_.eval(tokens.subspan(first, count), Session::Logits::kNone, {},
+                               {.observer = &observer, .cancel = &cancel_requested()}));
+      first += count;
+    }
+    return {};
+  }
+
+  Model& model_;
+  const CalibrateOptions& options_;
+  const std::uint64_t memory_;
+  Session session_;
+  const GateShape shape_;
+  std::vector<float> gate_memory_;
+  std::vector<TokenId> tokens_;
+  std::size_t split_ = 0;
+};
+
+Status calibrate(CalibrateOptions& options) {
+  if (options.common.context == 0) options.common.context = kDefaultWindow;
+  SLUICE_ASSIGN(TextSource text, TextSource::open(options.text));
+  SLUICE_ASSIGN(const std::unique_ptr<Runtime> runtime, options.common.create_runtime());
+  SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(options.common.model));
+  if (outline.tokenizer == nullptr) {
+    return Status(ErrorCode::kUnsupported, fmt::format("{}: a text cannot be read: {}",
+                                                       options.common.model, outline.no_tokenizer));
+  }
+  ModelOptions model_options = options.common.model_options();
+  model_options.calibration = "";  // is about to be written anew
+  SLUICE_ASSIGN(const MemoryPlan least, outline.plan(0, *runtime, model_options));
+  const std::uint64_t spare = runtime->ram() - std::min(runtime->ram(), least.minimum);
+  const std::uint64_t all = GateFit::layer_bytes(outline.description, least.rows) *
+                            outline.description.layers.size() * std::size(kInputs) * options.ahead;
+  model_options.reserved = std::min(all, spare / 2);
+  SLUICE_ASSIGN(const std::unique_ptr<Model> model,
+                load_model(*runtime, std::move(outline), model_options));
+
+  Calibration calibration(*model, options, model_options.reserved);
+  SLUICE_TRY(calibration.take(std::move(text)));
+  SLUICE_ASSIGN(const std::vector<FittedGate> fitted, calibration.fit());
+  const std::string path =
+      options.out.empty() ? GateCorrections::default_path(model->checkpoint()) : options.out;
+  SLUICE_ASSIGN(OutputFile file, OutputFile::create(path));
+  SLUICE_TRY(file.write(
+      GateCorrections::to_file(fitted, model->description(), model->weights().layers())));
+  SLUICE_TRY(file.close());
+  SLUICE_ASSIGN(const GateCorrections corrections,
+                GateCorrections::read(path, model->description(), model->weights().layers()));
+  SLUICE_ASSIGN(const std::vector<Recall> results, calibration.test(corrections));
+
+  if (options.common.json) {
+    nlohmann::json result{{"file", path},
+                          {"gates", corrections.count()},
+                          {"fitted_tokens", calibration.fitted_tokens()},
+                          {"tested_tokens", calibration.tested_tokens()},
+                          {"recall", recall_json(results, calibration.shape())}};
+    add_use(result, *model);
+    print_json(result);
+  } else {
+    print_recall(results, calibration.shape(), calibration.tested_tokens());
+    fmt::print("{}: {} corrections, fitted to {} tokens\n", path, corrections.count(),
+               calibration.fitted_tokens());
+  }
+  if (options.common.stats) print_statistics(*model);
+  return {};
+}
+
+}  // namespace
+
+Verb add_calibrate(CLI::App& root) {
+  auto options = std::make_shared<CalibrateOptions>();
+  CLI::App* app = root.add_subcommand(
+      "calibrate", "Fit what foretells a model's experts to a text, and say how right it is");
+  options->common.add_to(*app, true);
+  app->add_option("--text", options->text, "The text's file: of the kind that the model works on")
+      ->required();
+  app->add_option("--out", options->out,
+                  "Where the corrections go (default: beside the model, where they are found)");
+  app->add_option("--fit", options->fit, "Most tokens to fit to")
+      ->check(CLI::Range(48u, 1u << 24))
+      ->capture_default_str();
+  app->add_option("--test", options->test, "Most tokens, after those, to test on")
+      ->check(CLI::Range(16u, 1u << 24))
+      ->capture_default_str();
+  app->add_option("--ahead", options->ahead, "Layers that corrections look ahead")
+      ->check(CLI::Range(1u, kFarthest))
+      ->capture_default_str();
+  return {app, [options] { return calibrate(*options); }};
+}
+
+}  // namespace sluice::apps

@@ -1,0 +1,71 @@
+#pragma once
+// What the coming layers will want, asked of predictors at two moments of each layer and handed to
+// the store, which reads it while the disk has nothing else to do.
+//
+//     entering a layer    the residual is there: the layer's own router is asked before attention
+//     routed              the next layer's router is asked about what this one's has read
+//
+// For few rows the candidates of all that spoke are mixed, and each has a probability. Where many
+// rows are computed only the second moment counts, and an expert as often as rows want it. A router
+// that reads the layer's input needs no foretelling: it is certain before attention.
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/gate_corrections.h"
+#include "engine/router_gate.h"
+#include "engine/routing_script.h"
+#include "engine/scratch.h"
+#include "experts/expert_store.h"
+#include "experts/gate_combiner.h"
+
+namespace sluice {
+
+class GateForecast {
+ public:
+  /// What the constructor knows, "auto" first: what both moments say, one of them, what is counted,
+  /// or "off".
+  static std::vector<std::string> kinds();
+  /// Bytes that it allocates, but for little.
+  static std::uint64_t bytes(const ModelDescription& model, std::string_view kind);
+
+  /// Borrows everything but the name. REQUIRES: `kind` is one of kinds().
+  GateForecast(const ModelDescription& model, const std::vector<LayerWeights>& weights,
+               Compute& compute, ExpertStore& store, const Scratch& scratch, std::string_view kind,
+               const GateCorrections& corrections);
+
+  /// From now on `script` guesses; null: the predictors do.
+  void follow(RoutingScript* script);
+  /// The layer begins with scratch.residual; scratch.normed and scratch.scores are free.
+  void entering(std::uint32_t layer, std::size_t rows);
+  /// The layer will want these, after attention.
+  void certain(std::uint32_t layer, std::span<const std::uint32_t> experts);
+  /// The layer was routed by `router_input` to scratch.expert_ids, and its visit is open;
+  /// scratch.scores is free.
+  void routed(std::uint32_t layer, std::size_t rows, const float* router_input);
+
+ private:
+  bool speaks_of(std::size_t layer) const;
+  void expect_mixed(const GateEvidence& evidence, std::uint32_t target);
+  void expect_counted(const GateEvidence& evidence, std::uint32_t target);
+  void hand_on(std::uint32_t target, Reach reach);
+
+  const ModelDescription& model_;
+  ExpertStore& store_;
+  const Scratch& scratch_;
+  const bool off_;
+  bool before_ = false;  // entering a layer says something new
+  std::unique_ptr<GateCombiner> predictors_;  // of few rows; null where nothing is to be foretold
+  std::unique_ptr<GatePredictor> counted_;    // of many rows
+  RoutingScript* script_ = nullptr;
+  std::unique_ptr<GateCombiner> scripted_;           // in the place of predictors_, …
+  std::unique_ptr<GatePredictor> scripted_counted_;  // … of counted_
+  std::size_t top_k_;
+  std::vector<std::uint32_t> candidates_;  // of a row
+  std::vector<float> wanted_;         // [experts]: by so many rows; of few, how probably by one
+  std::vector<LikelyExpert> likely_;  // best first
+};
+
+}  // namespace sluice

@@ -1,0 +1,80 @@
+#pragma once
+// Predictors that ask a layer's own router early, about what is known of its input by then.
+// Neighbouring layers' inputs are alike, since a residual changes slowly: across layers the next
+// routers read what this layer's router reads (Fate, 2025); before attention a router reads the
+// residual that its layer begins with, normalised as the router's input will be, and misses nothing
+// but what attention adds (Pre-gated MoE, 2024). A correction, fitted to a text, stands in for the
+// router's matrix.
+
+#include <vector>
+
+#include "base/compute.h"
+#include "engine/layer_weights.h"
+#include "engine/model_description.h"
+#include "engine/router.h"
+#include "experts/gate_predictor.h"
+
+namespace sluice {
+
+/// Memory that gates share: only the one that predicted last may rank.
+struct GateMemory {
+  float* scores = nullptr;  // [rows, experts]
+  float* input = nullptr;   // [rows, hidden]
+};
+
+/// From which numbers a router is asked early.
+enum class GateInput : std::uint8_t { kLayerInput, kRouterInput };
+
+/// A matrix fitted to give a router's outputs from an earlier input.
+struct GateCorrection {
+  WeightMatrix matrix;          // [experts, hidden]
+  const float* bias = nullptr;  // [experts]
+  bool present() const { return bias != nullptr; }
+};
+
+class RouterGate final : public GatePredictor {
+ public:
+  /// Of the router `ahead` routers away: 1 is the next one to be asked. All are borrowed.
+  RouterGate(const ModelDescription& model, const std::vector<LayerWeights>& weights,
+             Compute& compute, const GateMemory& memory, GateInput input, std::uint32_t ahead);
+
+  std::string_view name() const override;
+  bool predict(const GateEvidence& evidence, std::uint32_t target) override;
+  void rank(std::size_t row, std::span<std::uint32_t> likely) override;
+  void learn(const GateEvidence&) override {}
+
+  /// What `predict` of that target multiplies: `[rows, hidden]`, or null where it would say no. May
+  /// lie in the shared memory.
+  const float* features(const GateEvidence& evidence, std::uint32_t target);
+  /// The router's outputs as predicted, `[rows, experts]`.
+  const float* outputs() const { return memory_.scores; }
+  void correct(std::uint32_t target, const GateCorrection& correction) {
+    corrections_[target] = correction;
+  }
+  GateInput input() const { return input_; }
+  std::uint32_t ahead() const { return ahead_; }
+
+ private:
+  bool speaks(const GateEvidence& evidence, std::uint32_t target) const;
+
+  const ModelDescription& model_;
+  const std::vector<LayerWeights>& weights_;
+  Compute& compute_;
+  const GateMemory memory_;
+  const GateInput input_;
+  const std::uint32_t ahead_;
+  std::vector<GateCorrection> corrections_;  // [layers]
+  Router router_;
+  std::uint32_t target_ = 0;
+  std::vector<float> scores_;          // [experts]
+  std::vector<std::uint32_t> chosen_;  // [top_k]
+  std::vector<float> chosen_weights_;  // [top_k]
+};
+
+/// What the router of a layer would read if the residual were these rows `[rows, hidden]`: they
+/// themselves, or `out` with what was made of them.
+const float* make_router_input(const ModelDescription& model, const LayerWeights& weights,
+                               Compute& compute, const float* residual, std::size_t rows,
+                               float* out);
+
+}  // namespace sluice
