@@ -60,6 +60,7 @@ struct Architecture {
   WindowRule windows = WindowRule::kNever;
   std::int64_t window_period = 0;  // every so many layers one sees all, and the others a window
   bool window_period_starts_full = false;  // that layer is the first of each group, else the last
+  bool last_layer_sees_all = false;        // whatever config.json says
   FusedExperts fused = FusedExperts::kGateThenUp;
   bool hf_norms_are_offsets = false;  // a norm's weight is 1 + what the folder has
   bool dense_too = false;             // GGUF has models of that name without experts

@@ -94,6 +94,7 @@ class LayerTranslator {
     if (!flags) {
       SLUICE_ASSIGN(flags, windowed_by_rule(rule));
     }
+    if (architecture_->last_layer_sees_all && !flags->empty()) flags->back() = 0;
     set_window(*window, std::move(*flags));
     return {};
   }

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "formats/hf_defaults.h"
 #include "formats/hf_layers.h"
 #include "formats/hf_rope.h"
 #include "formats/hf_setting_rows.h"
@@ -163,21 +164,29 @@ class ConfigTranslator {
     return {};
   }
 
-  /// Layers that see everything may have longer heads, and fewer keys.
+  /// Layers that see everything may have longer heads, and fewer keys where these are values, too.
   Status translate_heads_by_layer() {
+    if (json_member(config_, "per_layer_config") != nullptr) return {};  // says it itself
     SLUICE_ASSIGN(const auto windowed,
                   settings_.checkpoint().integers("attention.sliding_window_layers"));
-    if (!windowed) return {};
+    const bool all_windowed = !windowed && settings_.has("attention.sliding_window");
+    if (all_windowed) return {};
     const auto mix = [&](std::string_view hf, std::string_view key) -> Status {
       SLUICE_ASSIGN(const auto global, json_value<std::int64_t>(config_, hf));
       const auto local = settings_.integer(key);
       if (!global || !local) return {};
+      if (!windowed) {
+        settings_.replace(key, *global);
+        return {};
+      }
       std::vector<std::int64_t> values;
       for (const std::int64_t flag : *windowed) values.push_back(flag != 0 ? *local : *global);
       settings_.set_by_layer(key, std::move(values));
       return {};
     };
     SLUICE_TRY(mix("global_head_dim", "attention.key_length"));
+    SLUICE_ASSIGN(const auto shared, json_value<bool>(config_, "attention_k_eq_v"));
+    if (!shared.value_or(false)) return {};
     return mix("num_global_key_value_heads", "attention.head_count_kv");
   }
 
@@ -274,13 +283,14 @@ Result<const Architecture*> translate_config(const json& config, Checkpoint& che
     return Status(ErrorCode::kCorrupt, "'model_type' is missing");
   }
   const Architecture* architecture = find_architecture_of_model_type(*model_type);
+  const json whole = architecture != nullptr ? with_defaults(text, *architecture) : text;
   checkpoint.architecture = architecture != nullptr ? std::string(architecture->name) : *model_type;
   for (const SettingRow& row : kSettings) {
-    if (json_member(text, row.hf) == nullptr) continue;
+    if (json_member(whole, row.hf) == nullptr) continue;
     checkpoint.setting_names.try_emplace(std::string(row.setting), row.hf);
   }
   checkpoint.setting_names.try_emplace("rope.freq_base", "rope_theta");
-  SLUICE_TRY(ConfigTranslator(text, architecture, checkpoint).run());
+  SLUICE_TRY(ConfigTranslator(whole, architecture, checkpoint).run());
   return architecture;
 }
 

@@ -24,7 +24,7 @@ using ::testing::HasSubstr;
 
 constexpr const char* kCommon =
     R"("num_hidden_layers":1,"hidden_size":4,"num_attention_heads":2,"max_position_embeddings":64,)"
-    R"("num_local_experts":3,"num_experts_per_tok":2,"intermediate_size":2)";
+    R"("num_local_experts":3,"num_experts_per_tok":2,"intermediate_size":2,"n_group":1)";
 
 std::vector<std::byte> read(const Checkpoint& checkpoint, const FileRange& range) {
   std::ifstream stream(checkpoint.files[range.file], std::ios::binary);
@@ -276,7 +276,9 @@ TEST_F(FolderTest, LayersThatPredictAheadAreLeftOut) {
   EXPECT_EQ(checkpoint.tensors.size(), 1u);
   EXPECT_NE(checkpoint.find("blk.0.attn_norm.weight"), nullptr);
   // Without such layers, one beyond the count is somebody's mistake, to be noticed.
-  EXPECT_NE(good("glm4_moe", R"("head_dim":4)").find("blk.1.attn_norm.weight"), nullptr);
+  EXPECT_NE(good("glm4_moe", R"("head_dim":4,"num_nextn_predict_layers":0)")
+                .find("blk.1.attn_norm.weight"),
+            nullptr);
 }
 
 TEST_F(FolderTest, GateAndUpInBothFormsAreRefused) {
