@@ -9,6 +9,7 @@
 #include "cache/lru.h"
 #include "cache/mixed_frequency.h"
 #include "cache/mrs.h"
+#include "cache/path_frequency.h"
 
 namespace sluice {
 
@@ -39,7 +40,7 @@ struct NamedPolicy {
 };
 
 constexpr NamedPolicy kPolicies[] = {
-    {"auto", make<MixedFrequency>},
+    {"auto", make<PathFrequency>},
     {"arc", make<Arc>},
     {"decayed", make<DecayedFrequency>},
     {"edgemoe", make<EdgeMoe>},
@@ -51,6 +52,7 @@ constexpr NamedPolicy kPolicies[] = {
     {"lru", make<Lru>},
     {"mixed", make<MixedFrequency>},
     {"mrs", make<Mrs>},
+    {"paths", make<PathFrequency>},
 };
 
 }  // namespace

@@ -64,6 +64,9 @@ class CachePolicy {
   virtual void admit(CacheKey key, std::uint64_t bytes) = 0;
   /// `key` has left the cache.
   virtual void forget(CacheKey key) = 0;
+  /// A predictor expects, with this probability, that the next turn of `key`'s layer wants it, be
+  /// it resident or not: until then it is no good victim. Policies that do not weigh it ignore it.
+  virtual void expect(CacheKey, float) {}
   /// The resident key to give up first among those that `evictable` allows; none if it allows none.
   /// The key stays resident until `forget`.
   virtual std::optional<CacheKey> victim(const Evictable& evictable) = 0;
@@ -75,7 +78,7 @@ class CachePolicy {
 /// The names that make_cache_policy knows, "auto" first.
 std::vector<std::string> cache_policy_names();
 
-/// "auto" is the one that measured best, "mixed". kInvalidArgument lists the names.
+/// "auto" is the one that measured best, "paths". kInvalidArgument lists the names.
 Result<std::unique_ptr<CachePolicy>> make_cache_policy(std::string_view name,
                                                        const CacheShape& shape);
 

@@ -1,14 +1,32 @@
 #include "cache/layered_policy.h"
 
+#include <algorithm>
+
 namespace sluice {
+namespace {
+
+// However certain a forecast is, something is left to tell its experts apart.
+constexpr float kCertain = 0.999f;
+
+}  // namespace
 
 LayeredPolicy::LayeredPolicy(const CacheShape& shape)
-    : shape_(shape), layers_(shape.layers()), resident_(shape.size()) {}
+    : shape_(shape), layers_(shape.layers()), resident_(shape.size()), expected_(shape.size()) {}
 
 void LayeredPolicy::visit(std::uint32_t layer) {
   current_ = layer;
   layers_[layer].known = false;
+  if (layers_[layer].expected) {
+    layers_[layer].expected = false;
+    std::fill(expected_.begin() + shape_.first(layer), expected_.begin() + shape_.first(layer + 1),
+              0.0f);
+  }
   on_visit(layer);
+}
+
+void LayeredPolicy::expect(CacheKey key, float probability) {
+  expected_[shape_.index(key)] = probability;
+  layers_[key.layer].expected = true;
 }
 
 void LayeredPolicy::touch(CacheKey key, float score) {
@@ -52,6 +70,26 @@ void LayeredPolicy::find_coldest(std::uint32_t layer, const Evictable& evictable
   }
 }
 
+float LayeredPolicy::raised(std::uint32_t layer, std::uint32_t index, float worth) const {
+  const float probability = std::max(expected_[index], foreseen(layer, index));
+  return worth / (1 - std::min(probability, kCertain));
+}
+
+/// The least worthy of the layer. Forecasts only raise, so it is the one without them unless there
+/// is one for that.
+LayeredPolicy::Candidate LayeredPolicy::find_candidate(std::uint32_t layer,
+                                                       const Evictable& evictable) const {
+  const Layer& state = layers_[layer];
+  Candidate best{state.coldest, raised(layer, state.coldest, state.worth)};
+  if (best.worth <= state.worth) return best;
+  for (std::uint32_t i = shape_.first(layer); i < shape_.first(layer + 1); ++i) {
+    if (resident_[i] == 0) continue;
+    const float here = raised(layer, i, worth(layer, i));
+    if (here < best.worth && evictable(shape_.key(i))) best = {i, here};
+  }
+  return best;
+}
+
 std::optional<CacheKey> LayeredPolicy::victim(const Evictable& evictable) {
   std::uint32_t best = kNone;
   float farthest = -1;
@@ -61,10 +99,11 @@ std::optional<CacheKey> LayeredPolicy::victim(const Evictable& evictable) {
         state.known && (state.coldest == kNone || evictable(shape_.key(state.coldest)));
     if (!holds) find_coldest(layer, evictable);
     if (state.coldest == kNone) continue;
-    const float distance = distance_of(state.worth, ahead(layer));
+    const Candidate candidate = find_candidate(layer, evictable);
+    const float distance = distance_of(candidate.worth, ahead(layer));
     if (distance > farthest) {
       farthest = distance;
-      best = state.coldest;
+      best = candidate.index;
     }
   }
   if (best == kNone) return std::nullopt;
@@ -72,7 +111,8 @@ std::optional<CacheKey> LayeredPolicy::victim(const Evictable& evictable) {
 }
 
 double LayeredPolicy::distance(CacheKey key) const {
-  return distance_of(worth(key.layer, shape_.index(key)), ahead(key.layer));
+  const std::uint32_t index = shape_.index(key);
+  return distance_of(raised(key.layer, index, worth(key.layer, index)), ahead(key.layer));
 }
 
 }  // namespace sluice

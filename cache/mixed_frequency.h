@@ -1,5 +1,5 @@
 #pragma once
-// The default policy: as DecayedFrequency, give up the expert whose next use is expected to be
+// As DecayedFrequency, give up the expert whose next use is expected to be
 // farthest away, after 1/f of its layer's turns, but with the share f from four counts instead of
 // two, and with the router's probabilities as evidence.
 //
@@ -15,7 +15,7 @@
 
 namespace sluice {
 
-class MixedFrequency final : public LayeredPolicy {
+class MixedFrequency : public LayeredPolicy {
  public:
   explicit MixedFrequency(const CacheShape& shape);
   std::string_view name() const override { return "mixed"; }

@@ -9,7 +9,7 @@ import argparse
 import json
 import subprocess
 
-POLICIES = "lru,lfu,lfru,arc,mrs,edgemoe,decayed,mixed,auto,belady"
+POLICIES = "lru,lfu,lfru,arc,mrs,edgemoe,decayed,mixed,paths,auto,belady"
 
 
 def simulate(arguments):

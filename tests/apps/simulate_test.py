@@ -134,7 +134,7 @@ class Simulate(unittest.TestCase):
 
     def test_belady_is_the_bound_and_counting_may_begin_later(self):
         path = self.packed(draw_steps(120))
-        policies = ["auto", "arc", "decayed", "edgemoe", "lfru", "lfu", "lru", "mixed", "mrs"]
+        policies = ["auto", "arc", "decayed", "edgemoe", "lfru", "lfu", "lru", "mixed", "mrs", "paths"]
         rows = sluice_json("simulate", path, "--policy", ",".join([*policies, "belady"]), "--capacity", "20%,40%", "--count-from", 40)
         self.assertEqual({row["requests"] for row in rows}, {80 * LAYERS * TOP_K})
         best = {row["capacity"]: row["hits"] for row in rows if row["policy"] == "belady"}

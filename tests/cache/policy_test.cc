@@ -19,7 +19,7 @@ std::unique_ptr<CachePolicy> make(std::string_view name, const CacheShape& shape
 
 TEST(CachePolicy, IsMadeByName) {
   const CacheShape shape({4});
-  EXPECT_EQ(make("auto", shape)->name(), "mixed");
+  EXPECT_EQ(make("auto", shape)->name(), "paths");
   EXPECT_EQ(make("decayed", shape)->name(), "decayed");
   EXPECT_EQ(make("lfu", shape)->name(), "lfu");
   EXPECT_EQ(make("lru", shape)->name(), "lru");
@@ -38,7 +38,7 @@ TEST(CachePolicy, GivesUpOnlyWhatItMay) {
     for (int step = 0; step < 20000; ++step) {
       const auto index = static_cast<std::uint32_t>(random() % shape.size());
       const CacheKey key = shape.key(index);
-      switch (random() % 6) {
+      switch (random() % 7) {
         case 0:
           policy->visit(key.layer);
           break;
@@ -52,6 +52,9 @@ TEST(CachePolicy, GivesUpOnlyWhatItMay) {
           if (!pinned.insert(index).second) pinned.erase(index);
           break;
         case 4:
+          policy->expect(key, static_cast<float>(random() % 101) / 100);
+          break;
+        case 5:
           if (resident.erase(index) != 0) policy->forget(key);
           break;
         default: {
@@ -104,6 +107,51 @@ TEST(DecayedFrequency, AmongEqualsTheLayerJustLeftGoesFirst) {
   policy->touch({1, 0, 0}, 1);
   EXPECT_EQ(policy->victim([](CacheKey key) { return key.layer != 1; })->layer, 0u);
   EXPECT_EQ(policy->victim(any)->layer, 1u);
+}
+
+TEST(LayeredPolicy, WhatIsExpectedStaysUntilItsTurn) {
+  const CacheShape shape({2, 2});
+  const auto policy = make("decayed", shape);
+  const auto any = [](CacheKey) { return true; };
+  for (std::uint16_t expert = 0; expert < 2; ++expert) policy->admit({1, expert, 0}, 1);
+  policy->visit(0);
+  policy->visit(1);
+  policy->touch({1, 1, 0}, 1);
+  policy->visit(0);
+  EXPECT_EQ(policy->victim(any)->expert, 0);
+  policy->expect({1, 0, 0}, 0.9f);
+  EXPECT_EQ(policy->victim(any)->expert, 1);
+  policy->visit(1);  // the turn that was meant
+  EXPECT_EQ(policy->victim(any)->expert, 0);
+}
+
+/// Sentences of eight words in random order; a word has experts of its own in every layer, of 64.
+TEST(PathFrequency, KnowsWhatFollows) {
+  constexpr std::uint32_t kLayers = 12, kSentence = 8, kWords = 5 * kSentence;
+  RoutingTrace trace = test::empty_trace(kLayers, 64);
+  std::mt19937 random(4);
+  std::vector<std::vector<std::uint16_t>> wants(std::size_t{kWords} * kLayers);
+  for (auto& want : wants) {
+    std::set<std::uint16_t> drawn;
+    while (drawn.size() < 4) drawn.insert(static_cast<std::uint16_t>(random() % 64));
+    want.assign(drawn.begin(), drawn.end());
+  }
+  std::size_t word = 0;
+  for (int step = 0; step < 600; ++step) {
+    word = step % kSentence == 0 ? random() % kWords / kSentence * kSentence : word + 1;
+    for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
+      test::append(trace, layer, true, wants[word * kLayers + layer]);
+    }
+  }
+  const CacheShape shape(trace.experts);
+  const auto rate = [&](std::unique_ptr<CachePolicy> policy) {
+    return replay(trace, std::move(policy), {.capacity = 200 * 4096, .count_from = 200 * kLayers})
+        .decode_hit_rate();
+  };
+  // Frequency has nothing to go by: all words are as frequent.
+  const double without = rate(make("mixed", shape));
+  const double best = rate(std::make_unique<Belady>(shape, trace));
+  EXPECT_GT(rate(make("paths", shape)) - without, 0.1 * (best - without));
 }
 
 TEST(DecayedFrequency, ANewcomerKeepsItsHistory) {

@@ -176,7 +176,7 @@ class LastThird : public RecordedTrace {
 
 TEST_F(LastThird, Qwen3) {
   if (!read("qwen3-30b-a3b.route.csv.gz")) GTEST_SKIP() << "needs SLUICE_TEST_DATA";
-  expect_best(85, {0.3, 0.35, 0.15, 0.2});
+  expect_best(85, {0.34, 0.36, 0.15, 0.24});
 }
 
 /// 1,200 tokens of it, the cache warm from 800 before them: all of it takes a minute.
@@ -192,7 +192,7 @@ TEST_F(LastThird, GptOss20b) {
   trace_.routed.erase(trace_.routed.begin(),
                       trace_.routed.begin() + static_cast<std::ptrdiff_t>(gone));
   for (RoutingEvent& event : trace_.events) event.first -= gone;
-  expect_best(37808 - 37000, {0.35, 0.35, 0.25, 0.25});
+  expect_best(37808 - 37000, {0.55, 0.5, 0.5, 0.45});
 }
 
 }  // namespace
