@@ -44,6 +44,11 @@ void ExpertCache::visit(std::uint32_t layer, std::span<const CacheKey> wanted,
   }
 }
 
+void ExpertCache::expect(CacheKey key, float probability) {
+  const std::lock_guard lock(mutex_);
+  policy_->expect(key, probability);
+}
+
 PinnedCopy ExpertCache::pin(CacheKey key) {
   const std::lock_guard lock(mutex_);
   Entry& pinned = entry(key);

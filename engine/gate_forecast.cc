@@ -16,7 +16,7 @@ struct Kind {
   bool across, before, affinity, popularity;
 };
 constexpr Kind kKinds[] = {
-    {"auto", true, false, false, false},
+    {"auto", true, true, false, false},
     {"across-layers", true, false, false, false},
     {"before-attention", false, true, false, false},
     {"affinity", false, false, true, false},

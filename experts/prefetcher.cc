@@ -15,12 +15,15 @@ void Prefetcher::drop(std::vector<Load>::iterator load) {
   loads_.erase(load);
 }
 
-void Prefetcher::expect(std::uint32_t turn, std::span<const LikelyExpert> likely) {
+void Prefetcher::expect(std::uint32_t turn, std::span<const LikelyExpert> likely, float least) {
   likely_.clear();
   next_ = 0;
   const std::uint32_t experts = cache_.shape().first(turn + 1) - cache_.shape().first(turn);
   for (const auto& [expert, wanted] : likely) {
-    if (expert < experts) likely_.push_back({turn, static_cast<std::uint16_t>(expert), 0});
+    if (expert >= experts) continue;
+    const CacheKey key{turn, static_cast<std::uint16_t>(expert), 0};
+    cache_.expect(key, std::min(wanted, 1.0f));
+    if (wanted >= least) likely_.push_back(key);
   }
 }
 

@@ -30,9 +30,10 @@ class Prefetcher {
     loads_.reserve(2 * most);
   }
 
-  /// What the layer of that turn will likely want, best first, instead of what was expected before;
-  /// ids that it does not have are passed over. Loads that are under way go on.
-  void expect(std::uint32_t turn, std::span<const LikelyExpert> likely);
+  /// What the layer of that turn will likely want, best first, instead of what was expected before:
+  /// the cache keeps all of it, and what is at least so likely is loaded by `start`. Ids that the
+  /// layer does not have are passed over. Loads that are under way go on.
+  void expect(std::uint32_t turn, std::span<const LikelyExpert> likely, float least);
   /// Nothing more is expected.
   void expect_nothing() { likely_.clear(); }
   /// Starts to load the first `most` of what is expected and not in memory; fewer where the cache

@@ -236,6 +236,24 @@ TEST(Expectation, AWrongOneIsGivenUpFirst) {
   EXPECT_FALSE(bench.store->resident({1, 5}));
 }
 
+TEST(Expectation, IsKeptUntilItsTurnWhileOthersGo) {
+  const auto resident_after = [](bool expects) {
+    StoreBench bench = make_bench(6);
+    EXPECT_TRUE(bench.visit(1, {5, 6, 7}).ok());
+    for (int pass = 0; pass < 20; ++pass) {  // layer 1's have become the coldest
+      EXPECT_TRUE(bench.visit(0, {1, 2, 3}).ok());
+      EXPECT_TRUE(bench.visit(1, {}).ok());
+    }
+    EXPECT_TRUE(bench.visit(0, {1, 2, 3}, 1, expects ? Experts{5, 6, 7} : Experts{}).ok());
+    for (std::uint32_t other = 10; other < 16; ++other) EXPECT_TRUE(bench.visit(0, {other}).ok());
+    int resident = 0;
+    for (const std::uint32_t expert : {5u, 6u, 7u}) resident += bench.store->resident({1, expert});
+    return resident;
+  };
+  EXPECT_EQ(resident_after(true), 3);
+  EXPECT_LT(resident_after(false), 3);
+}
+
 /// Right and wrong guesses, late and early ones, failing and delayed reads, ends in mid-visit.
 TEST(Expectation, NeverChangesWhatAVisitGets) {
   for (unsigned seed = 0; seed < 120; ++seed) {
