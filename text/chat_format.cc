@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "text/chat_request.h"
+
 namespace sluice {
 namespace {
 
@@ -30,7 +32,7 @@ std::string special_token_text(const TokenizerData& tokenizer, TokenId id) {
 Result<ChatFormat> ChatFormat::create(std::string_view source, const TokenizerData& tokenizer,
                                       const ChatTemplateLimits& limits) {
   SLUICE_ASSIGN(ChatTemplate parsed, ChatTemplate::parse(source));
-  ChatFormat format(std::move(parsed), limits);
+  ChatFormat format(source, std::move(parsed), limits);
   const std::pair<const char*, std::optional<TokenId>> tokens[] = {
       {"bos_token", tokenizer.bos},
       {"eos_token", tokenizer.eos},
@@ -39,26 +41,16 @@ Result<ChatFormat> ChatFormat::create(std::string_view source, const TokenizerDa
   for (const auto& [name, id] : tokens) {
     if (id) format.tokens_.emplace_back(name, special_token_text(tokenizer, *id));
   }
-  const auto mentions = [&](std::string_view word) {
-    return source.find(word) != std::string_view::npos;
-  };
-  format.thinking_ = !mentions("reasoning_content") &&
-                     (mentions(".thinking") || mentions("'thinking'") || mentions("\"thinking\""));
   return format;
 }
 
 Result<std::string> ChatFormat::render(Json variables, const std::tm& now) const {
-  if (!variables.is_object()) {
-    return Status(ErrorCode::kInvalidArgument, "a chat template's variables are an object");
+  SLUICE_ASSIGN(ChatRequest request, prepare_chat(std::move(variables), source_));
+  for (const auto& [name, text] : tokens_) {
+    if (!request.variables.contains(name)) request.variables[name] = text;
   }
-  const auto add = [&](const char* name, const Json& value) {
-    if (!variables.contains(name)) variables[name] = value;
-  };
-  add("tools", nullptr);
-  add("documents", nullptr);
-  add("add_generation_prompt", false);
-  for (const auto& [name, text] : tokens_) add(name.c_str(), text);
-  return template_.render(variables, now, limits_);
+  SLUICE_ASSIGN(std::string text, template_.render(request.variables, now, limits_));
+  return request.finish(std::move(text));
 }
 
 /// What stands between the first mark and the second, or the end.
@@ -83,9 +75,9 @@ std::string ChatFormat::turn_end(const std::tm& now) const {
   return end.substr(std::min(end.find_first_not_of(" \t"), end.size()));
 }
 
-Json ChatFormat::answer(const std::string& text, const std::string& reasoning) const {
+Json ChatFormat::answer(const std::string& text, const std::string& reasoning) {
   Json answer = message("assistant", text);
-  if (!reasoning.empty()) answer[thinking_ ? "thinking" : "reasoning_content"] = reasoning;
+  if (!reasoning.empty()) answer["reasoning_content"] = reasoning;
   return answer;
 }
 

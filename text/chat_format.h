@@ -23,28 +23,28 @@ class ChatFormat {
   static Result<ChatFormat> create(std::string_view source, const TokenizerData& tokenizer,
                                    const ChatTemplateLimits& limits = {});
 
-  /// The prompt for `variables`, an object with "messages". What Transformers gives to every
-  /// template is added where it is missing: "tools" and "documents" (null), "add_generation_prompt"
-  /// (false), "bos_token" and its like. Errors are those of ChatTemplate::render.
+  /// The prompt for `variables`, an object with "messages", as Transformers makes it
+  /// (chat_request.h); "bos_token" and its like are added where they are missing. Errors are those
+  /// of prepare_chat and ChatTemplate::render.
   Result<std::string> render(nlohmann::ordered_json variables, const std::tm& now) const;
 
   /// What the template writes between an assistant's words and the next message: how a turn ends.
   /// White space around it is left out, but for newlines before it. Empty where it cannot be told.
   std::string turn_end(const std::tm& now) const;
 
-  /// The assistant's message, with the keys under which templates look for its reasoning.
-  nlohmann::ordered_json answer(const std::string& text, const std::string& reasoning) const;
+  /// The assistant's message.
+  static nlohmann::ordered_json answer(const std::string& text, const std::string& reasoning);
 
  private:
-  ChatFormat(ChatTemplate parsed, const ChatTemplateLimits& limits)
-      : template_(std::move(parsed)), limits_(limits) {}
+  ChatFormat(std::string_view source, ChatTemplate parsed, const ChatTemplateLimits& limits)
+      : source_(source), template_(std::move(parsed)), limits_(limits) {}
 
   std::string between(const nlohmann::ordered_json& messages, const std::tm& now) const;
 
+  std::string source_;
   ChatTemplate template_;
   ChatTemplateLimits limits_;
   std::vector<std::pair<std::string, std::string>> tokens_;  // "bos_token" and its text …
-  bool thinking_ = false;  // reasoning is under "thinking", not "reasoning_content"
 };
 
 /// The text of an id as templates and users write it.

@@ -4,9 +4,9 @@
 // without escaping, raise_exception, strftime_now). Templates are strangers' programs: size, time,
 // memory and recursion are bounded, and they can reach nothing but their variables.
 //
-// What differs from jinja2: integers have 64 bits, there is no inheritance, inclusion or recursive
-// loop, and a few filters that make no sense for chats (urlize, xmlattr …) are not there. All of
-// these are errors, never other text.
+// What differs from jinja2: integers have 64 bits, there is no inheritance (a block stands where it
+// is written) and no inclusion, characters have no names (\N{…}), and a few filters that make no
+// sense for chats (urlize, xmlattr …) are not there. All of these are errors, never other text.
 //
 // A template is immutable: any number of threads may render it at the same time.
 

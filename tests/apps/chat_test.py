@@ -29,7 +29,7 @@ import chat_template_oracle as oracle
 oracle.ENVIRONMENT.globals["strftime_now"] = datetime.datetime.now().strftime
 for line in sys.stdin:
     case = json.loads(line)
-    print(json.dumps(oracle.render(open(case["template"], encoding="utf-8").read(), case["variables"])))
+    print(json.dumps(oracle.apply(open(case["template"], encoding="utf-8").read(), case["variables"])))
 """
 
 
@@ -80,14 +80,13 @@ class Render(Folder):
                 if i % 4 != 3:  # else absent, which Transformers takes for false
                     given["add_generation_prompt"] = i % 4 != 2
                 files.append(self.file(f"{len(files)}.json", given))
-                defaults = {"tools": None, "documents": None, "add_generation_prompt": False, **special}
-                cases.append({"template": str(template), "variables": {**defaults, **given}})
+                cases.append({"template": str(template), "variables": {**special, **given}})
         rendered = 0
         for case, file, wanted in zip(cases, files, jinja2(cases)):
             done = sluice("chat", model, "--template", case["template"], "--render", file)
             if "error" in wanted:
                 self.assertEqual((done.returncode, done.stdout), (1, b""), wanted)
-                self.assertIn(b"chat template, line", done.stderr)
+                self.assertTrue(done.stderr)
             else:
                 self.assertEqual(done.returncode, 0, done.stderr)
                 self.assertEqual(done.stdout.decode(), wanted["text"], (case, file))

@@ -2,6 +2,7 @@
 """Renders templates with jinja2, set up as Hugging Face Transformers does for chat templates.
 
 usage: chat_template_oracle.py render CASES OUT      lines {"template", "variables"} -> lines {"text"} or {"error"}
+       chat_template_oracle.py apply CASES OUT       the same with all that apply_chat_template does around a template
        chat_template_oracle.py random SEED COUNT OUT  lines {"template", "variables", "text" or "error"} of random expressions
 """
 
@@ -11,6 +12,7 @@ import json
 import random
 import re
 import sys
+import types
 import warnings
 
 import jinja2.ext
@@ -42,12 +44,33 @@ def tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=Fa
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
+class Namespace(jinja2.utils.Namespace):
+    """Transformers keeps names with an underscore out."""
+
+    def __init__(*args, **kwargs):
+        self, args = args[0], args[1:]
+        attributes = dict(*args, **kwargs)
+        for name in attributes:
+            Namespace.check(name)
+        jinja2.utils.Namespace.__init__(self, attributes)
+
+    def __setitem__(self, name, value):
+        Namespace.check(name)
+        jinja2.utils.Namespace.__setitem__(self, name, value)
+
+    @staticmethod
+    def check(name):
+        if isinstance(name, str) and name.startswith("_"):
+            raise jinja2.exceptions.SecurityError(name)
+
+
 def make_environment():
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols])
     environment.filters["tojson"] = tojson
     environment.globals["raise_exception"] = raise_exception
     environment.globals["strftime_now"] = NOW.strftime
+    environment.globals["namespace"] = Namespace
     return environment
 
 
@@ -64,6 +87,78 @@ def render(template, variables):
         text = compiled(template).render(**variables)
         text.encode("utf-8")
         return {"text": text}
+    except Exception as error:  # whatever a template can bring about
+        return {"error": f"{type(error).__name__}: {error}"[:300]}
+
+
+REASONING = ("reasoning_content", "thinking", "reasoning")
+TAG = "CONTINUE_FINAL_MESSAGE_TAG "
+
+
+def with_reasoning(message):
+    reasoning = next((message[key] for key in REASONING if message.get(key) is not None), None)
+    return message if reasoning is None else {"thinking": reasoning, **message, "reasoning_content": reasoning}
+
+
+def around_template(messages, template, continue_final_message=False, **variables):
+    """What Transformers 5 does in render_jinja_template, for one conversation."""
+    for given in (variables["tools"], variables["documents"], messages):
+        if not all(isinstance(one, dict) for one in given or []):
+            raise TypeError("not a list of dicts")
+    messages = [with_reasoning(message) for message in messages]
+    if not continue_final_message:
+        return compiled(template).render(messages=messages, **variables)
+    field = continue_final_message if isinstance(continue_final_message, str) else "content"
+    last = messages[-1]
+    final = last.get(field)
+    if final is None:
+        raise ValueError(f"no {field} to continue")
+    fields = [name for name in REASONING if last.get(name) == final] if field in REASONING else [field]
+    if not any(name in template for name in fields):
+        raise ValueError(f"the template does not read {field}")
+    if isinstance(final, list):
+        block = next(block for block in reversed(final) if "text" in block)
+        final = block["text"]
+        block["text"] = final + TAG
+    else:
+        for name in fields:
+            last[name] = last[name] + TAG
+    text = compiled(template).render(messages=messages, **variables)
+    if final.strip() not in text or TAG.strip() not in text:
+        raise ValueError("the final message is not in the text")
+    at = text.rindex(TAG.strip())
+    return text[:at] if text[at:at + len(TAG)] == TAG else text[:at].rstrip()
+
+
+def around_template_of_transformers():
+    """The function itself, where the package is installed; it needs no PyTorch."""
+    try:
+        from transformers.utils import chat_template_utils
+    except ImportError:
+        return None
+    chat_template_utils.datetime = types.SimpleNamespace(now=lambda: NOW)
+
+    def render(messages, template, **variables):
+        return chat_template_utils.render_jinja_template([messages], chat_template=template, **variables)[0][0]
+    return render
+
+
+NO_VARIABLES = ("chat_template", "max_length", "padding", "return_assistant_tokens_mask", "return_dict", "return_tensors",
+                "sanitize_control_tokens", "tokenize", "tokenizer_kwargs", "truncation")
+AROUND_TEMPLATE = around_template
+
+
+def apply(template, variables):
+    """apply_chat_template(**variables, tokenize=False)"""
+    variables = {"tools": None, "documents": None, "add_generation_prompt": False, **variables}
+    try:
+        messages = [{key: value for key, value in message.items() if value is not None} for message in variables.pop("messages")]
+        if not messages:
+            raise ValueError("an empty conversation")
+        if variables.get("continue_final_message") and variables["add_generation_prompt"]:
+            raise ValueError("continue_final_message and add_generation_prompt are not compatible")
+        variables = {key: value for key, value in variables.items() if key not in NO_VARIABLES}
+        return {"text": AROUND_TEMPLATE(messages, template, **variables)}
     except Exception as error:  # whatever a template can bring about
         return {"error": f"{type(error).__name__}: {error}"[:300]}
 
@@ -229,9 +324,13 @@ def random_cases(seed, count):
 
 def main():
     warnings.simplefilter("ignore")  # of what random templates compile to
-    if sys.argv[1] == "render":
+    if sys.argv[1] in ("render", "apply"):
+        global AROUND_TEMPLATE
+        if sys.argv[1] == "apply":
+            AROUND_TEMPLATE = around_template_of_transformers() or around_template
+        oracle = {"render": render, "apply": apply}[sys.argv[1]]
         with open(sys.argv[2], encoding="utf-8") as cases:
-            results = [render(case["template"], case["variables"]) for case in map(json.loads, cases)]
+            results = [oracle(case["template"], case["variables"]) for case in map(json.loads, cases)]
     else:
         results = random_cases(int(sys.argv[2]), int(sys.argv[3]))
     with open(sys.argv[-1], "w", encoding="utf-8") as out:

@@ -59,8 +59,8 @@ inline std::vector<Json> run_template_oracle(const std::string& arguments,
   return lines;
 }
 
-/// Adds what jinja2 makes of every case.
-inline void ask_oracle(std::vector<OracleCase>& cases) {
+/// Adds what jinja2 makes of every case ("render"), or apply_chat_template ("apply").
+inline void ask_oracle(std::vector<OracleCase>& cases, const std::string& how = "render") {
   const ScratchFolder folder;
   const std::string in = (folder.path() / "cases.jsonl").string();
   {
@@ -69,14 +69,13 @@ inline void ask_oracle(std::vector<OracleCase>& cases) {
       file << Json{{"template", one.source}, {"variables", one.variables}}.dump() << '\n';
     }
   }
-  const auto answers = run_template_oracle("render '" + in + "'", folder);
+  const auto answers = run_template_oracle(how + " '" + in + "'", folder);
   ASSERT_EQ(answers.size(), cases.size());
   for (std::size_t i = 0; i < cases.size(); ++i) cases[i].expected = answers[i];
 }
 
 /// Byte-equal, or an error on both sides.
-inline testing::AssertionResult agrees(const OracleCase& one) {
-  const auto ours = render(one.source, one.variables);
+inline testing::AssertionResult same(const OracleCase& one, const Result<std::string>& ours) {
   const bool theirs = one.expected.contains("text");
   if (ours.ok() == theirs &&
       (!theirs || *ours == one.expected["text"].get_ref<const std::string&>())) {
@@ -86,6 +85,9 @@ inline testing::AssertionResult agrees(const OracleCase& one) {
          << one.source.substr(0, 600)
          << "\n  ours:   " << (ours.ok() ? Json(*ours).dump() : "error: " + ours.status().message())
          << "\n  theirs: " << one.expected.dump();
+}
+inline testing::AssertionResult agrees(const OracleCase& one) {
+  return same(one, render(one.source, one.variables));
 }
 
 }  // namespace sluice::test

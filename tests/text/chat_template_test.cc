@@ -12,6 +12,10 @@ Json snippet_variables() {
   return {{"s", "some Text"},
           {"l", {3, 1, 2}},
           {"d", {{"b", 1}, {"a", "x"}, {"_under", "u"}, {"items", 5}, {"é", {{"k", nullptr}}}}},
+          {"tree",
+           {{{"n", "a"},
+             {"sub", {{{"n", "b"}, {"sub", Json::array()}}, {{"n", "c"}, {"sub", Json::array()}}}}},
+            {{"n", "d"}, {"sub", {{{"n", "e"}, {"sub", {{{"n", "f"}}}}}}}}}},
           {"ds", {{{"n", "x"}, {"v", 3}}, {{"n", "Y"}, {"v", 1}}, {{"n", "x"}, {"v", 1}}}}};
 }
 
@@ -72,8 +76,10 @@ TEST(ChatTemplate, ErrorsNameTheLineAndTheReason) {
   EXPECT_EQ(error_of("\n{{ x | nope }}"), "line 2: No filter named 'nope'.");
   EXPECT_EQ(error_of("{% frobnicate %}"), "line 1: Encountered unknown tag 'frobnicate'.");
   EXPECT_EQ(error_of("{% include 'x' %}"), "line 1: the tag 'include' is not supported");
-  EXPECT_EQ(error_of("{% for i in l recursive %}{% endfor %}"),
-            "line 1: recursive loops are not supported");
+  EXPECT_EQ(error_of("{% block b required %}{% endblock %}"),
+            "line 1: required blocks are not supported");
+  EXPECT_EQ(error_of("{{ 'a \\N{BULLET}' }}"), "line 1: a string names a character with \\N");
+  EXPECT_EQ(error_of("{{ cycler(1) }}"), "chat template, line 1: a cycler cannot be written");
   EXPECT_EQ(error_of("{{ s.upper }}"),
             "chat template, line 1: the function 'upper' cannot be written");
   EXPECT_EQ(error_of("{{ l|map('string') }}"),

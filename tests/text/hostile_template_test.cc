@@ -95,6 +95,18 @@ TEST(HostileTemplate, TextsAndListsWithoutEnd) {
   expect_refused("{% macro m(n) %}{{ 'x' * 1000000 }}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}");
 }
 
+TEST(HostileTemplate, RecursiveLoops) {
+  expect_refused("{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}");
+  expect_refused("{% for i in [1, 2] recursive %}{{ loop([i]) }}{{ loop([i, i]) }}{% endfor %}");
+  expect_refused("{% for i in [[]] recursive %}{{ loop([i, [i]]) ~ loop([i]) }}{% endfor %}");
+  expect_refused(
+      "{% set ns = namespace() %}{% for i in [1] recursive %}{% set ns.l = loop %}{% endfor %}{% "
+      "macro m() %}{{ ns.l([m()]) }}{% endmacro %}{{ m() }}");
+  expect_refused(
+      "{% for i in range(9) recursive %}{% filter upper %}{{ loop(range(9)) }}{% endfilter %}{% "
+      "endfor %}");
+}
+
 TEST(HostileTemplate, RecursiveMacros) {
   expect_refused("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}");
   expect_refused("{% macro m(x) %}{{ m([x]) }}{% endmacro %}{{ m(1) }}");

@@ -76,6 +76,63 @@ inline constexpr const char* kStatementSnippets[] = {
     "{% for x in [1, 2] %}{{ x }}{% endfor %}{{ x }}",
     "{% for i in l if loop.first %}{% endfor %}",
     "{% for i in range(3) %}{% for i in range(2) %}{{ i }}{% endfor %}{{ i }}{% endfor %}",
+    // Loops that call themselves.
+    "{% for i in tree recursive %}[{{ i.n }}{{ loop(i.sub) }}]{% endfor %}",
+    "{% for i in tree recursive %}{{ loop.depth }}{{ loop.depth0 }}{{ loop.index }}{{ i.n }}{% if "
+    "i.sub %}({{ loop(i.sub)|upper }}){% endif %}{% if not loop.last %},{% endif %}{% endfor %}",
+    "{% for i in tree recursive %}{{ i.n }}{{ loop(i.sub) }}{% else %}-{% endfor %}",
+    "{% for i in tree if i.n != 'b' recursive %}{{ i.n }}{{ loop(i.sub) }}{{ loop.length }}{% "
+    "endfor %}",
+    "{% for i in tree recursive %}{% set q = loop(i.sub) %}{{ i.n }}<{{ q }}>{{ q is string }}{% "
+    "endfor %}{{ q }}|",
+    "{% set c = namespace(n=0) %}{% for i in tree recursive %}{% set c.n = c.n + 1 %}{{ c.n }}{{ "
+    "loop(i.sub) }}{% endfor %}{{ c.n }}",
+    "{% for i in tree recursive %}{% for j in l %}{{ j }}{% endfor %}{{ loop(i.sub) }}{% endfor %}",
+    "{% for i in tree recursive %}{% for j in l %}{{ loop(l) }}{% endfor %}{% endfor %}",
+    "{% for i in tree recursive %}{% set up = loop %}{% for j in [1] %}{{ i.n }}{{ up(i.sub) "
+    "}}{{ loop.depth }}{% endfor %}{% endfor %}",
+    "{% for i in tree recursive %}{{ i.n }}{% if i.n == 'b' %}{% break %}{% endif %}{{ loop(i.sub) "
+    "}}{% endfor %}",
+    "{% for i in tree recursive %}{{ i.n }}{{ loop(iterable=i.sub) }}{% endfor %}",
+    "{% for i in tree recursive %}{{ loop(i.missing) }}{{ i.n }}{% endfor %}",
+    "{% for i in tree recursive %}{{ loop() }}{% endfor %}",
+    "{% for i in tree recursive %}{{ loop(1, 2) }}{% endfor %}",
+    "{% for i in tree recursive %}{{ loop(5) }}{% endfor %}",
+    "{% for i in tree recursive if i %}{% endfor %}",
+    "{% for i in l %}{{ loop(l) }}{% endfor %}",
+    "{% for i in l %}{{ loop is callable }}{% endfor %}",
+    "{% macro m(x) %}{% for i in x recursive %}{{ i.n }}{{ loop(i.sub) }}{% endfor %}{% endmacro "
+    "%}{{ m(tree) }}",
+    "{% set keep = namespace() %}{% for i in tree recursive %}{% set keep.loop = loop %}{{ i.n "
+    "}}{% "
+    "endfor %}{{ keep.loop(tree) }}",
+    "{% for k, v in d.items() recursive %}{{ k }}{% endfor %}",
+    "{% for i in [[1, [2]], 3] recursive %}{% if i is iterable %}({{ loop(i) }}){% else %}{{ i "
+    "}}{% "
+    "endif %}{% endfor %}",
+    // Blocks, where they stand.
+    "a{% block b %}x{{ s }}{% endblock %}c",
+    "{% block b %}x{% endblock b %}",
+    "{% block b %}x{% endblock c %}",
+    "{% block b %}x{% endblock %}{% block b %}y{% endblock %}",
+    "{% block a %}1{% block b %}2{% endblock %}3{% endblock %}",
+    "{% set q = 1 %}{% block b %}{{ q }}{% set q = 2 %}{{ q }}{% endblock %}{{ q }}",
+    "{% set q = 1 %}{% block b %}{% set q = 2 %}{{ q }}{% endblock %}{{ q }}",
+    "{% if 1 %}{% set q = 1 %}{% endif %}{% block b %}{{ q }}{% endblock %}",
+    "{% for i in l %}{% block b %}{{ i }}{{ s }}{% endblock %}{% endfor %}|",
+    "{% for i in l %}{% block b scoped %}{{ i }}{{ loop.index }}{% endblock %}{% endfor %}",
+    "{% for i in l %}{% block b %}{{ loop }}{% endblock %}{% endfor %}|",
+    "{% for i in l %}{% block b %}{% break %}{% endblock %}{% endfor %}",
+    "{% macro m(a) %}{% block b %}{{ a }}{{ s }}{% endblock %}{% endmacro %}{{ m(1) }}|",
+    "{% macro m(a) %}x{{ a }}{% endmacro %}{% block b %}{{ m(1) }}{% endblock %}",
+    "{% block b %}{% macro m() %}x{% endmacro %}{{ m() }}{% endblock %}{{ m is defined }}",
+    "{% with w=1 %}{% block b %}{{ w }}|{% endblock %}{% endwith %}",
+    "{% with w=1 %}{% block b scoped %}{{ w }}|{% endblock %}{% endwith %}",
+    "{% block %}{% endblock %}",
+    "{% block 'b' %}{% endblock %}",
+    "{% block a-b %}{% endblock %}",
+    "{% block b %}",
+    "  {% block b %}\n x\n  {% endblock %}\n y",
     // set, namespaces, with, scopes.
     "{% set a = 1 %}{{ a }}",
     "{% set a, b = 1, 2 %}{{ a }}{{ b }}",
@@ -103,6 +160,9 @@ inline constexpr const char* kStatementSnippets[] = {
     "{% set s = s ~ '!' %}{{ s }}",
     "{% set _ = 1 %}{{ _ }}",
     "{% set ns = namespace(_a=1) %}{{ ns._a }}|",
+    "{% set ns = namespace({'_a': 1}) %}x",
+    "{% set ns = namespace() %}{% set ns._a = 1 %}x",
+    "{% set ns = namespace(self=1) %}{{ ns.self }}",
     "{% print 1, 2 %}",
     "{% set a = namespace(x=1) %}{% set b = a %}{% set b.x = 2 %}{{ a.x }}",
     "{{ ns.x }}{% set ns = 1 %}",
@@ -160,6 +220,22 @@ inline constexpr const char* kStatementSnippets[] = {
     "{{ strftime_now('%Y-%m-%d %H:%M:%S %d %b %B %a %A %j %y %I %p %% %e %-d %Z|%z') }}",
     "{{ strftime_now('Tag: %d. é') }}",
     "{% set j = joiner(' ') %}{{ j() }}a{{ j() }}b{{ j() }}c",
+    "{% set c = cycler('a', 'b', 'c') %}{{ c.current }}{{ c.next() }}{{ c.next() }}{{ c.current "
+    "}}{{ "
+    "c.next() }}{{ c.next() }}{{ c.pos }}{{ c['current'] }}{{ c.items }}",
+    "{% set c = cycler(1, 2) %}{{ c.next() }}{{ c.reset() }}{{ c.next() }}{{ c.next() }}",
+    "{% set c = cycler('x') %}{% for i in l %}{{ c.next() }}{% endfor %}",
+    "{% set c = cycler(*l) %}{% for i in range(5) %}{{ c.next() }}{% endfor %}",
+    "{% set c = cycler('a', 'b') %}{% macro m() %}{{ c.next() }}{% endmacro %}{{ m() }}{{ m() }}{{ "
+    "m() "
+    "}}",
+    "{{ cycler() }}",
+    "{{ cycler(a=1) }}",
+    "{% set c = cycler(1) %}{% set c.pos = 3 %}",
+    "{% set c = cycler(1) %}{{ c.next(2) }}",
+    "{% set c = cycler(1) %}{% for i in c %}{% endfor %}",
+    "{{ cycler(1).nope }}|",
+    "{% set j = joiner() %}{{ j() }}a{{ j() }}b",
     "{{ range(2)|list + [3] }}",
     "{{ dict(a=1).a }}",
     "{% macro m() %}{% endmacro %}{{ m }}",

@@ -2,6 +2,7 @@
 #include "text/jinja/filters.h"
 #include "text/jinja/formatting.h"
 #include "text/jinja/interpreter.h"
+#include "text/jinja/loop.h"
 
 namespace sluice::jinja {
 
@@ -138,13 +139,14 @@ Value Interpreter::evaluate_call(const Expression& expression, const Value* call
   const Value called = evaluate(*expression.children[0]);
   if (state_.failed()) return {};
   if (called.is(Kind::kUndefined)) return state_.fail_undefined(called);
-  if (!called.is(Kind::kCallable))
+  if (!called.is(Kind::kCallable) && !called.is(Kind::kLoop))
     return state_.fail("'" + std::string(type_name(called)) + "' object is not callable");
   Arguments arguments = evaluate_arguments(expression.call);
   if (caller != nullptr) arguments.named.emplace_back("caller", *caller);
   if (state_.failed()) return {};
   state_.set_line(expression.line);
-  return called.callable().call(state_, arguments);
+  return called.is(Kind::kLoop) ? called.loop().call(state_, arguments)
+                                : called.callable().call(state_, arguments);
 }
 
 Value Interpreter::evaluate_filter(const Expression& expression, const Value* input) {

@@ -52,9 +52,43 @@ Value dict(RenderState& state, const Arguments& arguments) {
 Value make_namespace(RenderState& state, const Arguments& arguments) {
   std::vector<std::pair<std::string, Value>> members;
   for (auto& [key, value] : entries_of(state, arguments)) {
-    if (key.is(Kind::kText)) members.emplace_back(key.text(), std::move(value));
+    if (!key.is(Kind::kText)) continue;
+    if (!check_namespace_name(state, key.text())) return {};
+    members.emplace_back(key.text(), std::move(value));
   }
   return state.space(std::move(members));
+}
+
+/// Gives its items in turn: `current`, `next()`, `reset()`.
+Value cycler(RenderState& state, const Arguments& arguments) {
+  if (!arguments.named.empty()) return state.fail("cycler takes no keyword arguments");
+  if (arguments.positional.empty()) return state.fail("at least one item has to be provided");
+  const Value items = state.tuple(arguments.positional);
+  const Value made = state.space({{"items", items}});
+  if (state.failed()) return {};
+  const auto go = [made, items](std::size_t to) {
+    made.space().set("pos", Value::integer(static_cast<std::int64_t>(to)));
+    made.space().set("current", items.items()[to]);
+  };
+  const auto method = [&](std::string_view name, const std::function<Value()>& act) {
+    const auto call = [name, act](RenderState& call_state, const Arguments& given) {
+      const Parameters none(call_state, name, given, {});
+      return call_state.failed() ? Value() : act();
+    };
+    made.space().set(name, state.callable(std::string(name), call, items));
+  };
+  go(0);
+  method("next", [made, items, go] {
+    const auto at = static_cast<std::size_t>(made.space().find("pos")->integer());
+    go((at + 1) % items.items().size());
+    return items.items()[at];
+  });
+  method("reset", [go] {
+    go(0);
+    return Value::none();
+  });
+  made.space().is_object = true;
+  return made;
 }
 
 /// Writes its separator every time but the first.
@@ -112,6 +146,7 @@ struct NamedFunction {
   Value (*function)(RenderState&, const Arguments&);
 };
 constexpr NamedFunction kFunctions[] = {
+    {"cycler", cycler},
     {"dict", dict},
     {"joiner", joiner},
     {"namespace", make_namespace},
@@ -121,6 +156,13 @@ constexpr NamedFunction kFunctions[] = {
 };
 
 }  // namespace
+
+bool check_namespace_name(RenderState& state, std::string_view name) {
+  if (!name.starts_with('_')) return true;
+  state.fail("Chat templates cannot store underscore-prefixed attributes on a namespace: rename '" +
+             std::string(name.substr(0, 80)) + "'");
+  return false;
+}
 
 std::optional<Value> find_global(RenderState& state, std::string_view name) {
   for (const NamedFunction& entry : kFunctions) {

@@ -52,7 +52,7 @@ Interpreter::Interpreter(RenderState& state, std::vector<std::pair<std::string, 
 std::string Interpreter::run(const Body& template_body) {
   std::string out;
   out_ = &out;
-  scope_ = open_scope(template_body, scope_);
+  scope_ = template_scope_ = open_scope(template_body, scope_);
   execute(template_body);
   return out;
 }
@@ -107,6 +107,12 @@ Interpreter::Flow Interpreter::execute(const Statement& statement) {
     case StatementKind::kScope:
       state_.append(*out_, capture(statement.body));
       break;
+    case StatementKind::kBlock: {
+      const Restored<std::shared_ptr<Scope>> outer(scope_);
+      scope_ = open_scope(statement.body, statement.scoped ? outer.before() : template_scope_);
+      execute(statement.body);
+      break;
+    }
     case StatementKind::kBreak:
       return Flow::kBreak;
     case StatementKind::kContinue:
@@ -126,7 +132,10 @@ Interpreter::Flow Interpreter::execute_if(const Statement& statement) {
 
 void Interpreter::execute_for(const Statement& statement) {
   const Value iterated = evaluate(*statement.expression);
-  if (state_.failed()) return;
+  if (!state_.failed()) run_loop(statement, iterated, 0);
+}
+
+void Interpreter::run_loop(const Statement& statement, const Value& iterated, int depth) {
   const Restored<std::shared_ptr<Scope>> outer(scope_);
   std::function<bool(const Value&)> accepts;
   if (statement.condition != nullptr) {
@@ -141,6 +150,15 @@ void Interpreter::execute_for(const Statement& statement) {
       !(iterated.is(Kind::kStream) && iterated.stream().form == Stream::Form::kGenerator);
   const auto loop =
       std::make_shared<Loop>(state_.iterate(iterated), length_known, std::move(accepts));
+  if (statement.recursive) {
+    empty_at_end(outer.before());
+    const auto recursion = [this, &statement, outside = outer.before(), depth](const Value& items) {
+      const RenderState::Level level(state_);
+      if (!level.ok) return Value();
+      return state_.text(capture(outside, [&] { run_loop(statement, items, depth + 1); }));
+    };
+    loop->make_recursive(recursion, depth);
+  }
   bool any = false;
   while (!state_.failed() && loop->advance(state_)) {
     any = true;
@@ -163,16 +181,26 @@ std::shared_ptr<Scope> Interpreter::open_scope(const Body& body, std::shared_ptr
 }
 
 std::string Interpreter::capture(const Body& body) {
-  const Restored<std::shared_ptr<Scope>> scope(scope_);
+  return capture(open_scope(body, scope_), [&] { execute(body); });
+}
+
+std::string Interpreter::capture(std::shared_ptr<Scope> scope, const std::function<void()>& write) {
+  const Restored<std::shared_ptr<Scope>> outer(scope_);
   const Restored<std::string*> out(out_);
   std::string captured;
   // What is being written outside counts as held meanwhile.
   if (!state_.can_hold(out_->size())) return captured;
   const Metered outside(state_.meter(), out_->size());
   out_ = &captured;
-  scope_ = open_scope(body, scope.before());
-  execute(body);
+  scope_ = std::move(scope);
+  write();
   return captured;
+}
+
+void Interpreter::empty_at_end(const std::shared_ptr<Scope>& scope) {
+  if (scope->is_emptied_at_end) return;
+  scope->is_emptied_at_end = true;
+  state_.empty_at_end([scope] { scope->variables.clear(); });
 }
 
 void Interpreter::execute_call_block(const Statement& statement) {
@@ -198,9 +226,9 @@ void Interpreter::assign(const Target& target, const Value& value) {
     scope_->set(target.name, value);
   } else {
     const Value* space = scope_->find(target.name);
-    if (space == nullptr || !space->is(Kind::kNamespace)) {
+    if (space == nullptr || !space->is(Kind::kNamespace) || space->space().is_object) {
       state_.fail("cannot assign attribute on non-namespace object");
-    } else {
+    } else if (check_namespace_name(state_, target.attribute)) {
       state_.spend(1 + space->space().members.size() / 8);
       space->space().set(target.attribute, value);
     }

@@ -1,6 +1,7 @@
 #pragma once
 // Walks the syntax tree of a template and writes what it says.
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -40,12 +41,18 @@ class Interpreter {
   Flow execute(const Statement& statement);
   Flow execute_if(const Statement& statement);
   void execute_for(const Statement& statement);
+  /// Around the loop are `depth` calls of it.
+  void run_loop(const Statement& statement, const Value& iterated, int depth);
   void execute_call_block(const Statement& statement);
   void execute_with(const Statement& statement);
   /// A scope for the body's names.
   std::shared_ptr<Scope> open_scope(const Body& body, std::shared_ptr<Scope> outer);
   /// What the body writes, in a scope of its own.
   std::string capture(const Body& body);
+  /// What `write` writes within `scope`.
+  std::string capture(std::shared_ptr<Scope> scope, const std::function<void()>& write);
+  /// For what is known to the scope and knows it.
+  void empty_at_end(const std::shared_ptr<Scope>& scope);
   void assign(const Target& target, const Value& value);
   void assign_parts(const Target& target, const Value& value);
 
@@ -74,10 +81,13 @@ class Interpreter {
 
   RenderState& state_;
   std::shared_ptr<Scope> scope_;
+  std::shared_ptr<Scope> template_scope_;
   std::string* out_ = nullptr;
 };
 
 /// Functions that every template can call, or nothing.
 std::optional<Value> find_global(RenderState& state, std::string_view name);
+/// Transformers lets no name that begins with "_" into a namespace; fails for one.
+bool check_namespace_name(RenderState& state, std::string_view name);
 
 }  // namespace sluice::jinja

@@ -1,6 +1,7 @@
 #include "text/jinja/loop.h"
 
 #include "text/jinja/operators.h"
+#include "text/jinja/parameters.h"
 
 namespace sluice::jinja {
 
@@ -55,8 +56,8 @@ std::optional<Value> Loop::attribute(RenderState& state, const Value& self, std:
   if (name == "length") return Value::integer(length(state));
   if (name == "revindex") return Value::integer(length(state) - index0_);
   if (name == "revindex0") return Value::integer(length(state) - index0_ - 1);
-  if (name == "depth") return Value::integer(1);
-  if (name == "depth0") return Value::integer(0);
+  if (name == "depth") return Value::integer(depth_ + 1);
+  if (name == "depth0") return Value::integer(depth_);
   if (name == "previtem") return before_ ? *before_ : Value::undefined("there is no previous item");
   if (name == "nextitem") {
     const auto& next = peek(state);
@@ -81,6 +82,15 @@ std::optional<Value> Loop::attribute(RenderState& state, const Value& self, std:
     });
   }
   return {};
+}
+
+Value Loop::call(RenderState& state, const Arguments& arguments) const {
+  const Parameters parameters(state, "loop", arguments, {"iterable"}, 1);
+  if (state.failed()) return {};
+  if (!recursion_) {
+    return state.fail("The loop must have the 'recursive' marker to be called recursively.");
+  }
+  return recursion_(*parameters.get(0));
 }
 
 std::string Loop::description(RenderState& state) {

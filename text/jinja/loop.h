@@ -21,6 +21,15 @@ class Loop {
         length_known_(length_known && !accepts),
         accepts_(std::move(accepts)) {}
 
+  /// Of a recursive loop: what calling it with other items writes, and how many loops of it are
+  /// around this one.
+  using Recursion = std::function<Value(const Value& items)>;
+  void make_recursive(Recursion recursion, int depth) {
+    recursion_ = std::move(recursion);
+    depth_ = depth;
+  }
+  Value call(RenderState& state, const Arguments& arguments) const;
+
   /// Goes to the next item, which is then current(); false at the end.
   bool advance(RenderState& state);
   const Value& current() const { return *current_; }
@@ -41,6 +50,8 @@ class Loop {
   std::size_t next_ = 0;
   bool length_known_;
   std::function<bool(const Value&)> accepts_;
+  Recursion recursion_;  // stays after the end
+  int depth_ = 0;
   std::int64_t index0_ = -1;
   std::optional<Value> before_, current_, after_;
   bool peeked_ = false;

@@ -13,11 +13,7 @@ const Value* find_named(const Arguments& arguments, std::string_view name) {
 }  // namespace
 
 Value Interpreter::make_macro(const MacroSyntax& macro) {
-  // The macro knows the scope that knows the macro.
-  if (!scope_->is_emptied_at_end) {
-    scope_->is_emptied_at_end = true;
-    state_.empty_at_end([scope = scope_] { scope->variables.clear(); });
-  }
+  empty_at_end(scope_);
   return state_.macro(macro.name,
                       [this, &macro, outer = scope_](RenderState&, const Arguments& arguments) {
                         return call_macro(macro, outer, arguments);

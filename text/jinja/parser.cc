@@ -144,11 +144,13 @@ void Parser::statement(Body& body) {
     const int loops = std::exchange(loops_, 0);
     made->body = body_until({"endgeneration"});
     loops_ = loops;
+  } else if (name == "block") {
+    block_statement(*made);
   } else if (name == "break" || name == "continue") {
     made->kind = name == "break" ? StatementKind::kBreak : StatementKind::kContinue;
     if (loops_ == 0) fail("'" + name + "' outside of a loop");
-  } else if (name == "block" || name == "extends" || name == "include" || name == "import" ||
-             name == "from" || name == "autoescape") {
+  } else if (name == "extends" || name == "include" || name == "import" || name == "from" ||
+             name == "autoescape") {
     fail("the tag '" + name + "' is not supported", ErrorCode::kUnsupported);
   } else {
     fail("Encountered unknown tag '" + name + "'.");
@@ -177,7 +179,7 @@ void Parser::for_statement(Statement& made) {
   expect_name("in");
   made.expression = tuple(false, false, "recursive");
   if (skip_name("if")) made.condition = expression();
-  if (is_name("recursive")) fail("recursive loops are not supported", ErrorCode::kUnsupported);
+  made.recursive = skip_name("recursive");
   const int conditionals = std::exchange(conditionals_, 0);
   made.body = body_until({"endfor", "else"});
   --loops_;
@@ -267,6 +269,27 @@ void Parser::with_statement(Statement& made) {
     made.bindings.emplace_back(std::move(bound), expression());
   }
   made.body = body_until({"endwith"});
+}
+
+/// Without inheritance a block stands where it is written. It is compiled apart from what is around
+/// it: neither a loop's break nor a macro's caller reaches into it.
+void Parser::block_statement(Statement& made) {
+  made.kind = StatementKind::kBlock;
+  const std::string name = expect_any_name();
+  if (std::find(blocks_.begin(), blocks_.end(), name) != blocks_.end()) {
+    fail("block '" + name + "' defined twice");
+  }
+  blocks_.push_back(name);
+  made.scoped = skip_name("scoped");
+  if (is_name("required")) fail("required blocks are not supported", ErrorCode::kUnsupported);
+  const int loops = std::exchange(loops_, 0);
+  const int conditionals = std::exchange(conditionals_, 0);
+  const auto macros = std::exchange(macros_, {});
+  made.body = body_until({"endblock"});
+  macros_ = macros;
+  loops_ = loops;
+  conditionals_ = conditionals;
+  skip_name(name);
 }
 
 Target Parser::single_target(bool with_namespace) {

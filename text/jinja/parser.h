@@ -58,6 +58,7 @@ class Parser {
   void macro_statement(Statement& statement);
   void call_statement(Statement& statement);
   void with_statement(Statement& statement);
+  void block_statement(Statement& statement);
   void print_statement(Body& body);
   void signature(MacroSyntax& macro);
   void macro_body(MacroSyntax& macro, std::string_view end);
@@ -105,6 +106,7 @@ class Parser {
   int conditionals_ = 0;  // around this place
   std::vector<Status> unknown_;
   std::vector<MacroSyntax*> macros_;
+  std::vector<std::string> blocks_;  // their names so far
 };
 
 }  // namespace sluice::jinja

@@ -69,6 +69,10 @@ void append_dict(RenderState& state, std::string& out, const Dict& dict) {
 }
 
 void append_space(RenderState& state, std::string& out, const Namespace& space) {
+  if (space.is_object) {
+    state.fail("a cycler cannot be written");
+    return;
+  }
   state.append(out, "<Namespace {");
   bool first = true;
   for (const auto& [name, value] : space.members) {

@@ -76,6 +76,8 @@ class ScopeNames {
       case StatementKind::kWith:
         for (const auto& [target, value] : statement.bindings) read(value);
         break;
+      case StatementKind::kBlock:  // a world of its own
+        break;
       default:
         read(statement.expression);  // of a loop only what it walks over
     }
@@ -130,6 +132,11 @@ void analyze_scopes_in(Statement& statement, const ScopeNames& outer) {
     case StatementKind::kScope:
       analyze_scope(statement.body, names);
       break;
+    case StatementKind::kBlock: {
+      ScopeNames own(nullptr);
+      analyze_scope(statement.body, own);
+      break;
+    }
     default:
       break;
   }

@@ -95,6 +95,7 @@ enum class StatementKind {
   kFilterBlock,  // body through the filters in expression
   kWith,         // bindings, body
   kScope,        // body in a scope of its own
+  kBlock,        // body, which sees the template's names alone unless it is scoped
   kBreak,
   kContinue,
 };
@@ -108,6 +109,8 @@ struct Statement {
   Target target;
   Body body;
   Body otherwise;
+  bool recursive = false;  // a loop whose `loop` can be called
+  bool scoped = false;     // a block that sees what is around it
   std::vector<std::pair<ExpressionPtr, Body>> branches;
   std::vector<std::pair<Target, ExpressionPtr>> bindings;
   std::unique_ptr<MacroSyntax> macro;

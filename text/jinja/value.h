@@ -157,6 +157,7 @@ struct Dict {
 struct Namespace {
   std::vector<std::pair<std::string, Value>> members;
   Metered metered;
+  bool is_object = false;  // what jinja2 has a class of its own for: only its methods change it
 
   const Value* find(std::string_view name) const;
   void set(std::string_view name, Value value);
