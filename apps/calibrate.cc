@@ -206,18 +206,28 @@ Status calibrate(CalibrateOptions& options) {
   model_options.calibration = "";  // is about to be written anew
   SLUICE_ASSIGN(const MemoryPlan least, outline.plan(0, *runtime, model_options));
   const std::uint64_t spare = runtime->ram() - std::min(runtime->ram(), least.minimum);
-  const std::uint64_t all = GateFit::layer_bytes(outline.description, least.rows) *
-                            outline.description.layers.size() * std::size(kInputs) * options.ahead;
-  model_options.reserved = std::min(all, spare / 2);
+  // The sums of as many gates as half of what is spare has room for; beside them what is fitted,
+  // and then its file twice, in float16.
+  const ModelDescription& description = outline.description;
+  const std::uint64_t gates =
+      description.layers.size() * std::size(kInputs) * std::uint64_t{options.ahead};
+  const std::uint64_t fitted_bytes =
+      gates * description.router.experts * (std::uint64_t{description.hidden} + 1) * sizeof(float);
+  const std::uint64_t beside = 2 * fitted_bytes + GateFit::solving_bytes(description);
+  const std::uint64_t one = GateFit::layer_bytes(description, least.rows);
+  const std::uint64_t sums =
+      std::max(one, std::min(one * gates, (spare - std::min(spare, beside)) / 2));
+  model_options.reserved = sums + beside;
   SLUICE_ASSIGN(const std::unique_ptr<Model> model,
                 load_model(*runtime, std::move(outline), model_options));
 
-  Calibration calibration(*model, options, model_options.reserved);
+  Calibration calibration(*model, options, sums);
   SLUICE_TRY(calibration.take(std::move(text)));
-  SLUICE_ASSIGN(const std::vector<FittedGate> fitted, calibration.fit());
+  // Before the long work: a place that cannot be written to is heard of now.
   const std::string path =
       options.out.empty() ? GateCorrections::default_path(model->checkpoint()) : options.out;
   SLUICE_ASSIGN(OutputFile file, OutputFile::create(path));
+  SLUICE_ASSIGN(const std::vector<FittedGate> fitted, calibration.fit());
   SLUICE_TRY(file.write(
       GateCorrections::to_file(fitted, model->description(), model->weights().layers())));
   SLUICE_TRY(file.close());

@@ -55,7 +55,6 @@ class Writer {
                      {"data_offsets", {data_.size(), data_.size() + bytes.size()}}};
     data_ += bytes;
   }
-  std::string_view data() const { return data_; }
   std::string file() const {
     std::string header = header_.dump();
     header.append((64 - (header.size() + 8) % 64) % 64, ' ');  // data begins on a cache line
@@ -95,10 +94,14 @@ std::string GateCorrections::to_file(std::span<const FittedGate> fitted,
     writer.add(name + ".bias", "F32", {model.router.experts},
                {bias, gate.bias.size() * sizeof(float)});
   }
-  const std::array<std::int64_t, 2> sums{checksum_of_routers(weights), checksum(writer.data())};
+  std::array<std::int64_t, 2> sums{checksum_of_routers(weights), 0};
   writer.add(std::string(kChecksums), "I64", {sums.size()},
              {reinterpret_cast<const char*>(sums.data()), sizeof sums});
-  return writer.file();
+  std::string file = writer.file();
+  const std::size_t before = file.size() - sizeof sums;
+  sums[1] = checksum({file.data(), before});
+  std::memcpy(file.data() + before, sums.data(), sizeof sums);
+  return file;
 }
 
 std::uint64_t GateCorrections::most_bytes(const ModelDescription& model) {
@@ -111,29 +114,34 @@ std::uint64_t GateCorrections::most_bytes(const ModelDescription& model) {
 Result<GateCorrections> GateCorrections::read(const std::string& path,
                                               const ModelDescription& model,
                                               const std::vector<LayerWeights>& weights) {
-  const auto refuse = [&path](ErrorCode code, std::string_view why) {
-    return Status(code, fmt::format("{}: {}: make it again with 'sluice calibrate', or remove it",
-                                    path, why));
+  const auto with_remedy = [](ErrorCode code, std::string_view why) {
+    return Status(code,
+                  fmt::format("{}: make it again with 'sluice calibrate', or remove it", why));
   };
+  const auto refuse = [&](ErrorCode code, std::string_view why) {
+    return with_remedy(code, fmt::format("{}: {}", path, why));
+  };
+  GateCorrections corrections;
+  std::size_t size = 0;
+  auto whole = read_whole_file(path, most_bytes(model), &size);
+  if (whole.status().code() == ErrorCode::kNotFound) return whole.status();
+  if (!whole.ok()) return with_remedy(whole.status().code(), whole.status().message());
+  corrections.memory_ = std::move(*whole);
+
   std::map<std::string, TensorInfo> tensors;
   FileRange sums;
   const Status listed = read_safetensors(path, 0, [&](SafetensorsTensor tensor) -> Status {
-    std::string name = tensor.info.name;
-    if (name == kChecksums) {
+    if (tensor.info.name == kChecksums) {
       sums = tensor.info.ranges[0];
-      return {};
+    } else if (!tensor.foreign) {
+      std::string name = tensor.info.name;
+      tensors.emplace(std::move(name), std::move(tensor.info));
     }
-    tensors.emplace(std::move(name), std::move(tensor.info));
     return {};
   });
-  if (listed.code() == ErrorCode::kNotFound) return listed;
-  if (!listed.ok()) return refuse(ErrorCode::kCorrupt, listed.message());
+  if (!listed.ok()) return with_remedy(ErrorCode::kCorrupt, listed.message());
 
-  GateCorrections corrections;
-  std::size_t size = 0;
-  SLUICE_ASSIGN(corrections.memory_, read_whole_file(path, most_bytes(model), &size));
   const std::byte* const file = corrections.memory_.data();
-  if (sums.offset + sums.bytes > size) return refuse(ErrorCode::kCorrupt, "has changed");
   const auto take = [&](const std::string& name, TensorType type,
                         const std::vector<std::uint64_t>& shape) -> const TensorInfo* {
     const auto found = tensors.find(name);
@@ -145,18 +153,17 @@ Result<GateCorrections> GateCorrections::read(const std::string& path,
     return &found->second;
   };
 
-  if (sums.bytes != 2 * sizeof(std::int64_t))
-    return refuse(ErrorCode::kCorrupt, "is no calibration");
   std::array<std::int64_t, 2> expected{};
+  if (sums.bytes != sizeof expected || sums.offset + sums.bytes != size) {
+    return refuse(ErrorCode::kCorrupt, "is no calibration");
+  }
   std::memcpy(expected.data(), file + sums.offset, sizeof expected);
+  if (expected[1] != checksum({reinterpret_cast<const char*>(file), sums.offset})) {
+    return refuse(ErrorCode::kCorrupt, "is damaged");
+  }
   if (expected[0] != checksum_of_routers(weights)) {
     return refuse(ErrorCode::kInvalidArgument, "was made for another model");
   }
-  // The checksums are the last tensor; the others begin where the header ends.
-  std::uint64_t first = sums.offset;
-  for (const auto& [name, tensor] : tensors) first = std::min(first, tensor.ranges[0].offset);
-  const std::string_view data(reinterpret_cast<const char*>(file) + first, sums.offset - first);
-  if (expected[1] != checksum(data)) return refuse(ErrorCode::kCorrupt, "is damaged");
 
   const std::uint64_t experts = model.router.experts, hidden = model.hidden;
   for (const GateInput input : {GateInput::kLayerInput, GateInput::kRouterInput}) {

@@ -3,8 +3,8 @@
 //
 // The file is one of safetensors: for each correction "gates.before_attention.1.7.weight" (how far
 // it looks, whose router it foretells) F16 [experts, hidden] and "….bias" F32 [experts], and
-// "checksums" I64 [2]: of the routers that they were fitted to, and of all the other tensors. A
-// file of another model, or one that came to harm, is told by these.
+// at the file's end "checksums" I64 [2]: of the routers that they were fitted to, and of all the
+// file's bytes before. A file of another model, or one that came to harm, is told by these.
 
 #include <span>
 #include <string>

@@ -59,6 +59,11 @@ std::uint64_t GateFit::layer_bytes(const ModelDescription& model, std::size_t ro
   return (hidden + rows) * (hidden + model.router.experts) * sizeof(float);
 }
 
+std::uint64_t GateFit::solving_bytes(const ModelDescription& model) {
+  const std::uint64_t hidden = model.hidden;
+  return hidden * (hidden + 2 * model.router.experts) * sizeof(float);
+}
+
 void GateFit::entering(std::uint32_t layer, std::size_t rows, const float* layer_input) {
   foretell({.layer = layer, .rows = rows, .layer_input = layer_input}, layer + gate_.ahead() - 1);
 }
@@ -119,7 +124,7 @@ std::vector<FittedGate> GateFit::solve() const {
     xx.selfadjointView<Eigen::Lower>().rankUpdate(mean_x, -rows);
     xx.diagonal().array() += ridge;
     const Eigen::MatrixXf xy = sums.xy - rows * mean_x * mean_y.transpose();
-    const Eigen::LLT<Eigen::MatrixXf> decomposed(xx);
+    const Eigen::LLT<Eigen::Ref<Eigen::MatrixXf>> decomposed(xx);  // in its place
     if (decomposed.info() != Eigen::Success) continue;
     const Eigen::MatrixXf difference = decomposed.solve(xy);  // [hidden, experts]
     const Eigen::VectorXf bias = mean_y - difference.transpose() * mean_x;

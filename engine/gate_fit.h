@@ -21,9 +21,10 @@ class GateFit final : public RoutingObserver {
   ~GateFit() override;
   /// A layer whose router is to be foretold.
   void add(std::uint32_t layer);
-  /// Bytes that it holds for a layer, with passes of so many rows; solving takes hidden² floats
-  /// more.
+  /// Bytes that it holds for a layer, with passes of so many rows.
   static std::uint64_t layer_bytes(const ModelDescription& model, std::size_t rows);
+  /// What solving takes for a while, besides what it gives.
+  static std::uint64_t solving_bytes(const ModelDescription& model);
 
   void entering(std::uint32_t layer, std::size_t rows, const float* layer_input) override;
   void routed(const Routing& routing) override;

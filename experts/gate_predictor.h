@@ -43,7 +43,7 @@ class GatePredictor {
 };
 
 /// The indices of the highest scores, best first, as many as `best` has room for; of equal ones the
-/// lower first.
+/// lower first. What is no number comes last.
 void rank_scores(std::span<const float> scores, std::span<std::uint32_t> best);
 
 }  // namespace sluice

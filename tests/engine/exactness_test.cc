@@ -3,8 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <filesystem>
+
 #include "base/canonical.h"
+#include "tests/engine/fitted_gates.h"
 #include "tests/engine/fixture.h"
+#include "tests/formats/temporary_folder.h"
 
 namespace sluice {
 namespace {
@@ -20,6 +25,36 @@ class ExactnessTest : public testing::Test {
 
   void expect_same(const Conditions& conditions) {
     EXPECT_TRUE(test::same_bits(test::all_logits(conditions, tokens_), reference_));
+  }
+
+  /// Of our text's first tokens, while it and two others advance at these paces in shared passes.
+  std::vector<float> logits_beside_others(Model& model, const std::array<std::size_t, 3>& pace,
+                                          std::size_t length) {
+    Session ours(model), second(model), third(model);
+    const std::vector<TokenId> other = test::some_tokens(150, 7);
+    std::vector<float> logits;
+    std::size_t done[3] = {};
+    Session* sessions[3] = {&ours, &second, &third};
+    while (done[0] < length) {
+      std::vector<Row> rows;
+      for (const std::size_t s : {1u, 0u, 2u}) {
+        const auto& text = s == 0 ? tokens_ : other;
+        const std::size_t end = s == 0 ? length : text.size();
+        for (std::size_t i = 0; i < pace[s] && done[s] < end; ++i, ++done[s]) {
+          EXPECT_TRUE(sessions[s]->kv().reserve(done[s] + 1).ok());
+          rows.push_back({.sequence = &sessions[s]->kv(),
+                          .token = text[done[s]],
+                          .position = static_cast<std::uint32_t>(done[s]),
+                          .wants_logits = s == 0});
+        }
+      }
+      const Status status = model.step(rows, {}, [&](std::size_t, std::span<const float> row) {
+        logits.insert(logits.end(), row.begin(), row.end());
+      });
+      EXPECT_TRUE(status.ok()) << status.message();
+      if (!status.ok()) break;
+    }
+    return logits;
   }
 };
 
@@ -97,33 +132,51 @@ TEST_F(ExactnessTest, BesideOtherSequencesInTheSamePass) {
   Conditions conditions{.ram = kPlenty, .threads = 2};
   conditions.model.sequences = 3;
   auto opened = test::open(conditions);
-  Model& model = *opened.model;
-  Session ours(model), second(model), third(model);
-  const std::vector<TokenId> other = test::some_tokens(150, 7);
-  std::vector<float> logits;
-  // The sequences advance at different paces in shared passes.
-  std::size_t done[3] = {};
-  const std::size_t pace[3] = {5, 9, 1};
-  Session* sessions[3] = {&ours, &second, &third};
-  while (done[0] < tokens_.size()) {
-    std::vector<Row> rows;
-    std::vector<bool> is_ours;
-    for (int s : {1, 0, 2}) {
-      const auto& text = s == 0 ? tokens_ : other;
-      for (std::size_t i = 0; i < pace[s] && done[s] < text.size(); ++i, ++done[s]) {
-        ASSERT_TRUE(sessions[s]->kv().reserve(done[s] + 1).ok());
-        rows.push_back({.sequence = &sessions[s]->kv(),
-                        .token = text[done[s]],
-                        .position = static_cast<std::uint32_t>(done[s]),
-                        .wants_logits = s == 0});
+  EXPECT_TRUE(
+      test::same_bits(logits_beside_others(*opened.model, {5, 9, 1}, tokens_.size()), reference_));
+}
+
+/// What is foretold decides what is read early, and nothing else: not even where corrections make
+/// nonsense of it.
+TEST_F(ExactnessTest, WithEveryPredictorWhateverItsCorrectionsSay) {
+  constexpr std::size_t kLength = 40;
+  const std::span first(reference_.data(), kLength * (reference_.size() / tokens_.size()));
+  const test::TemporaryFolder folder;
+  std::string nonsense;
+  {
+    const auto opened = test::open({.ram = kPlenty});
+    const ModelDescription& model = opened.model->description();
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> places;
+    for (std::uint32_t layer = 0; layer < model.layers.size(); ++layer)
+      places.push_back({1, layer});
+    nonsense =
+        folder.write("nonsense", GateCorrections::to_file(test::random_gates(model, places), model,
+                                                          opened.model->weights().layers()));
+  }
+  const std::uint64_t room = std::filesystem::file_size(nonsense);
+  for (const std::string& kind : GateForecast::kinds()) {
+    for (const bool corrected : {false, true}) {
+      for (const std::uint64_t more : {std::uint64_t{1} << 20, std::uint64_t{5} << 20}) {
+        SCOPED_TRACE(kind + (corrected ? ", corrected" : "") + ", " + std::to_string(more));
+        Conditions conditions;
+        conditions.model.predict = kind;
+        conditions.model.calibration = corrected ? nonsense : "";
+        conditions.model.sequences = 3;
+        conditions.model.max_rows = 16;
+        conditions.ram = test::smallest_budget(conditions) + room + more;
+        auto opened = test::open(conditions);
+        // Three prompts at once, then all decode, a row each.
+        EXPECT_TRUE(
+            test::same_bits(logits_beside_others(*opened.model, {5, 9, 2}, kLength), first));
+        const ExpertStatistics prefill = opened.model->expert_statistics();
+        EXPECT_TRUE(
+            test::same_bits(logits_beside_others(*opened.model, {1, 1, 1}, kLength), first));
+        const ExpertStatistics decode = opened.model->expert_statistics() - prefill;
+        EXPECT_EQ(prefill.expected + decode.expected == 0, kind == "off");
+        EXPECT_GT(decode.loads, 0u) << "the budget was meant to be small";
       }
     }
-    const Status status = model.step(rows, {}, [&](std::size_t, std::span<const float> row) {
-      logits.insert(logits.end(), row.begin(), row.end());
-    });
-    ASSERT_TRUE(status.ok()) << status.message();
   }
-  EXPECT_TRUE(test::same_bits(logits, reference_));
 }
 
 TEST_F(ExactnessTest, AfterTruncation) {
