@@ -13,15 +13,15 @@ constexpr std::size_t kFewRows = 8;
 
 struct Kind {
   std::string_view name;
-  bool across, before, affinity, popularity;
+  bool across, far, before, affinity, popularity;
 };
 constexpr Kind kKinds[] = {
-    {"auto", true, true, false, false},
-    {"across-layers", true, false, false, false},
-    {"before-attention", false, true, false, false},
-    {"affinity", false, false, true, false},
-    {"popularity", false, false, false, true},
-    {"off", false, false, false, false},
+    {"auto", true, true, true, false, false},
+    {"across-layers", true, true, false, false, false},
+    {"before-attention", false, false, true, false, false},
+    {"affinity", false, false, false, true, false},
+    {"popularity", false, false, false, false, true},
+    {"off", false, false, false, false, false},
 };
 
 const Kind& kind_of(std::string_view name) { return *std::ranges::find(kKinds, name, &Kind::name); }
@@ -57,14 +57,16 @@ GateForecast::GateForecast(const ModelDescription& model, const std::vector<Laye
   candidates_.resize(std::min(shape.experts, 2 * shape.top_k));
   likely_.reserve(shape.experts);
   if (off_ || model.router.input == RouterInput::kLayerInput) return;
-  const auto router = [&](GateInput input) {
+  const auto router = [&](GateInput input, std::uint32_t ahead = 1) {
     auto gate = std::make_unique<RouterGate>(
-        model, weights, compute, GateMemory{scratch.scores, scratch.normed.values}, input, 1);
+        model, weights, compute, GateMemory{scratch.scores, scratch.normed.values}, input, ahead);
     corrections.apply(*gate);
     return gate;
   };
   std::vector<std::unique_ptr<GatePredictor>> members;
   if (asked.across) members.push_back(router(GateInput::kRouterInput));
+  far_ = asked.far;
+  if (far_) members.push_back(router(GateInput::kRouterInput, 2));
   before_ = asked.before;
   if (asked.before) members.push_back(router(GateInput::kLayerInput));
   if (asked.affinity) members.push_back(std::make_unique<AffinityGate>(shape, 1));
@@ -115,6 +117,7 @@ void GateForecast::routed(std::uint32_t layer, std::size_t rows, const float* ro
   if (few) (scripted_ ? scripted_ : predictors_)->learn(evidence);
   if (!speaks_of(layer + std::size_t{1})) return;
   few ? expect_mixed(evidence, layer + 1) : expect_counted(evidence, layer + 1);
+  if (few && far_ && speaks_of(layer + std::size_t{2})) expect_mixed(evidence, layer + 2);
 }
 
 void GateForecast::expect_mixed(const GateEvidence& evidence, std::uint32_t target) {

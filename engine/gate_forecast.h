@@ -3,7 +3,7 @@
 // the store, which reads it while the disk has nothing else to do.
 //
 //     entering a layer    the residual is there: the layer's own router is asked before attention
-//     routed              the next layer's router is asked about what this one's has read
+//     routed              the next two layers' routers are asked about what this one's has read
 //
 // For few rows the candidates of all that spoke are mixed, and each has a probability. Where many
 // rows are computed only the second moment counts, and an expert as often as rows want it. A router
@@ -56,7 +56,8 @@ class GateForecast {
   ExpertStore& store_;
   const Scratch& scratch_;
   const bool off_;
-  bool before_ = false;  // entering a layer says something new
+  bool far_ = false;                          // two layers ahead, too
+  bool before_ = false;                       // entering a layer says something new
   std::unique_ptr<GateCombiner> predictors_;  // of few rows; null where nothing is to be foretold
   std::unique_ptr<GatePredictor> counted_;    // of many rows
   RoutingScript* script_ = nullptr;

@@ -46,6 +46,7 @@ GateCombiner::GateCombiner(const GateShape& shape,
                   members_.size(), 1 / speakers);
     }
   }
+  for (Guess& guess : guesses_) guess.asked.reserve(members_.size());
   union_.reserve(shape.experts);
   probabilities_.reserve(shape.experts);
 }
@@ -54,7 +55,7 @@ bool GateCombiner::predict(const GateEvidence& evidence, std::uint32_t target) {
   if (target >= shape_.layers) return false;
   target_ = target;
   Guess& guess = guesses_[target];
-  if (guess.rows != evidence.rows) guess.spoke = 0;
+  if (guess.rows != evidence.rows) forget(guess);
   guess.rows = evidence.rows;
   guess.likely.resize(members_.size() * evidence.rows * width_);
   for (std::size_t member = 0; member < members_.size(); ++member) {
@@ -65,7 +66,17 @@ bool GateCombiner::predict(const GateEvidence& evidence, std::uint32_t target) {
           row, std::span(guess.likely).subspan((member * evidence.rows + row) * width_, width_));
     }
   }
-  return guess.spoke != 0;
+  if (guess.spoke == 0) return false;
+  if (std::ranges::find(guess.asked, guess.spoke) == guess.asked.end()) {
+    guess.asked.push_back(guess.spoke);
+  }
+  return true;
+}
+
+void GateCombiner::forget(Guess& guess) {
+  guess.rows = 0;
+  guess.spoke = 0;
+  guess.asked.clear();
 }
 
 /// Where each member has put each expert.
@@ -118,11 +129,13 @@ void GateCombiner::learn(const GateEvidence& evidence) {
       const std::span chosen(evidence.chosen + row * shape_.top_k, shape_.top_k);
       for (const std::uint32_t expert : chosen) chosen_[expert] = true;
       place(guess, row);
-      float* const weights = trust.weights.data() + guess.spoke * members_.size();
-      for (const std::uint32_t expert : union_) {
-        const float error = (chosen_[expert] ? 1.0f : 0.0f) - mix(trust, guess.spoke, expert);
-        for (std::size_t member = 0; member < members_.size(); ++member) {
-          weights[member] += kLearning * error * evidence_[member];
+      for (const std::uint32_t asked : guess.asked) {
+        float* const weights = trust.weights.data() + asked * members_.size();
+        for (const std::uint32_t expert : union_) {
+          const float error = (chosen_[expert] ? 1.0f : 0.0f) - mix(trust, asked, expert);
+          for (std::size_t member = 0; member < members_.size(); ++member) {
+            weights[member] += kLearning * error * evidence_[member];
+          }
         }
       }
       trust.seen = std::min(trust.seen + 1, kLongest);
@@ -145,8 +158,7 @@ void GateCombiner::learn(const GateEvidence& evidence) {
       for (const std::uint32_t expert : chosen) chosen_[expert] = false;
     }
   }
-  guess.rows = 0;
-  guess.spoke = 0;
+  forget(guess);
   for (const auto& member : members_) member->learn(evidence);
 }
 

@@ -32,6 +32,7 @@ class GateCombiner final : public GatePredictor {
   struct Guess {
     std::size_t rows = 0;               // 0: nothing
     std::uint32_t spoke = 0;            // bit i: member i
+    std::vector<std::uint32_t> asked;   // what `spoke` was whenever somebody asked
     std::vector<std::uint32_t> likely;  // [members, rows, width]
   };
   struct Trust {
@@ -40,6 +41,7 @@ class GateCombiner final : public GatePredictor {
     float seen = 0;              // rows, up to a bound
   };
 
+  static void forget(Guess& guess);
   void place(const Guess& guess, std::size_t row);
   float mix(const Trust& trust, std::uint32_t spoke, std::uint32_t expert);
 
