@@ -153,7 +153,7 @@ void read_latent(SettingReader& settings, ModelDescription& model) {
     const std::uint32_t turning = attention.rope ? model.ropes[*attention.rope].rotary_dim : 0;
     if (attention.kv_heads != 1 || turning == 0 || turning >= attention.head_dim ||
         attention.qk_norm != QkNorm::kNone || attention.clamp || attention.value_norm ||
-        attention.output_gate || attention.value_is_key || attention.temperature_scale != 0) {
+        attention.output_gate || attention.value_is_key) {
       return settings.fail("latent attention of a kind that is not known", ErrorCode::kUnsupported);
     }
     latent.plain_dim = attention.head_dim - turning;

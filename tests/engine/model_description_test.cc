@@ -81,15 +81,6 @@ TEST(ModelDescription, WhatLatentAttentionWouldPassOverIsRefused) {
                 {"attention.head_count_kv", std::int64_t{2}}});
 }
 
-TEST(ModelDescription, LatentAttentionHasNoTemperature) {
-  expect_alone({{"attention.kv_lora_rank", std::int64_t{16}},
-                {"attention.head_count_kv", std::int64_t{1}},
-                {"attention.key_length", std::int64_t{24}},
-                {"attention.qk_norm", std::string("none")},
-                {"rope.dimension_count", std::int64_t{8}}},
-               {{"attention.temperature_scale", 0.1}});
-}
-
 TEST(ModelDescription, AKeyThatTheFileLacksIsNamedBeforeTheArchitecture) {
   auto checkpoint = open_checkpoint(test::bundled_model());
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status().message();
