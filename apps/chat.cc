@@ -65,7 +65,9 @@ Result<Conversation> begin_conversation(const ChatOptions& options, const std::s
   }
   if (options.system_given->count() != 0) conversation.set_system(options.system);
   if (!options.variables.empty()) {
-    conversation.set_variables(Conversation::Json::parse(options.variables));
+    const auto variables = Conversation::parse(options.variables);
+    if (!variables.ok()) return variables.status().with_context("--variables");
+    conversation.set_variables(*variables);
   }
   return conversation;
 }

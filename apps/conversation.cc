@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <utility>
 
 #include "apps/output_file.h"
@@ -36,20 +37,49 @@ bool has_role(const Json& message, const char* role) {
          found->get_ref<const std::string&>() == role;
 }
 
-Result<Json> parse(const std::string& text) {
-  bool too_deep = false;
-  const auto watch = [&](int depth, Json::parse_event_t, Json&) {
-    too_deep = too_deep || depth > kDeepest;
-    return !too_deep;
-  };
-  try {
-    Json json = Json::parse(text, watch);
-    if (too_deep) return Status(ErrorCode::kCorrupt, "lists and objects are nested too deep");
-    return json;
-  } catch (const std::exception& error) {
-    return Status(ErrorCode::kCorrupt, fmt::format("is no JSON: {}", error.what()));
+/// What would be read as something else, or not within bounds.
+class Inspector : public nlohmann::json_sax<Json> {
+ public:
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t value) override {
+    return value <= std::uint64_t{INT64_MAX} || too_large(std::to_string(value));
   }
-}
+  /// An integer that fits nowhere comes as a float, which a template would write otherwise.
+  bool number_float(number_float_t, const string_t& text) override {
+    return text.find_first_of(".eE") != std::string::npos || too_large(text);
+  }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(std::size_t) override { return enter(); }
+  bool key(string_t&) override { return true; }
+  bool end_object() override { return leave(); }
+  bool start_array(std::size_t) override { return enter(); }
+  bool end_array() override { return leave(); }
+  bool parse_error(std::size_t, const std::string&, const Json::exception& error) override {
+    return fail(fmt::format("is no JSON: {}", error.what()));
+  }
+  const Status& status() const { return status_; }
+
+ private:
+  bool enter() { return ++depth_ <= kDeepest || fail("lists and objects are nested too deep"); }
+  bool leave() {
+    --depth_;
+    return true;
+  }
+  bool too_large(const std::string& number) {
+    return fail(fmt::format("the integer {} has more than 64 bits; write it as a text",
+                            number.substr(0, 80)));
+  }
+  bool fail(const std::string& message) {
+    status_ = Status(ErrorCode::kCorrupt, message);
+    return false;
+  }
+
+  int depth_ = 0;
+  Status status_;
+};
 
 Status check_messages(const Json& messages) {
   if (!messages.is_array()) return Status(ErrorCode::kCorrupt, "'messages' is not a list");
@@ -62,6 +92,17 @@ Status check_messages(const Json& messages) {
 }
 
 }  // namespace
+
+Result<Json> Conversation::parse(const std::string& text) {
+  try {
+    Inspector inspector;
+    Json::sax_parse(text, &inspector);
+    if (!inspector.status().ok()) return inspector.status();
+    return Json::parse(text);
+  } catch (const std::exception& error) {
+    return Status(ErrorCode::kCorrupt, fmt::format("is no JSON: {}", error.what()));
+  }
+}
 
 Result<Conversation> Conversation::read(const std::string& path) {
   SLUICE_ASSIGN(TextSource source, TextSource::open(path));

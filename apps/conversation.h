@@ -20,6 +20,8 @@ class Conversation {
   /// "variables" stands for what is in it), or a list of messages alone. kCorrupt names the file
   /// and the place.
   static Result<Conversation> read(const std::string& path);
+  /// JSON that means here what it means in Python: kCorrupt also for integers beyond 64 bits.
+  static Result<Json> parse(const std::string& text);
   /// What `read` reads. kIo names the path.
   Status save(const std::string& path) const;
 
