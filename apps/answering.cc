@@ -86,6 +86,7 @@ Result<OpenedModel> AnswerOptions::open(const OutlineCheck& check) {
 void AnswerOptions::add_to(CLI::App& app) {
   app_ = &app;
   common.add_to(app, true);
+  common.add_trace_to(app);
   app.add_option("-n,--n", generate.max_tokens, "Most tokens to write")
       ->check(kUnsigned32)
       ->capture_default_str();

@@ -1,6 +1,8 @@
-// sluice bench: prefill and decode speed on random tokens.
+// sluice bench: prefill and decode speed on random tokens, under the routing of the model or of a
+// recorded one.
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <chrono>
@@ -10,6 +12,7 @@
 #include "apps/ceilings.h"
 #include "apps/options.h"
 #include "apps/report.h"
+#include "apps/trace_script.h"
 #include "engine/session.h"
 
 namespace sluice::apps {
@@ -22,6 +25,8 @@ struct BenchOptions {
   std::uint32_t repetitions = 5;
   std::uint64_t seed = 1;
   bool no_ceilings = false;
+  std::string routing;  // a trace
+  double guess_recall = 0.85;
 };
 
 struct Rates {
@@ -41,14 +46,17 @@ struct Rates {
 
 class Bench {
  public:
-  Bench(Model& model, const BenchOptions& options)
-      : model_(model), options_(options), session_(model), random_(options.seed) {}
+  /// `script`: null where the model's own routers choose.
+  Bench(Model& model, const BenchOptions& options, TraceScript* script)
+      : model_(model), options_(options), script_(script), session_(model), random_(options.seed) {}
 
   Status run() {
     // One round that is not counted: it fills the cache and wakes the threads.
     for (std::uint32_t round = 0; round <= options_.repetitions; ++round) {
+      if (script_ != nullptr) script_->begin_prefill();
       SLUICE_TRY(phase(options_.prompt, options_.prompt, round > 0, prefill, prefill_experts,
                        prefill_seconds));
+      if (script_ != nullptr) script_->begin_decode();
       SLUICE_TRY(phase(options_.decode, 1, round > 0, decode, decode_experts, decode_seconds));
       session_.truncate(0);
     }
@@ -74,8 +82,8 @@ class Bench {
       const LogitsSink check = [&](std::size_t, std::span<const float> logits) {
         sound = check_logits(logits, session_.length() + step - 1, model_);
       };
-      SLUICE_TRY(
-          session_.eval(tokens, Session::Logits::kLast, check, {.cancel = &cancel_requested()}));
+      SLUICE_TRY(session_.eval(tokens, Session::Logits::kLast, check,
+                               {.cancel = &cancel_requested(), .script = script_}));
       SLUICE_TRY(sound);
     }
     if (!counted) return {};
@@ -89,6 +97,7 @@ class Bench {
 
   Model& model_;
   const BenchOptions& options_;
+  TraceScript* const script_;
   Session session_;
   std::mt19937_64 random_;
 };
@@ -100,50 +109,111 @@ nlohmann::json phase_json(const Rates& rates, const ExpertStatistics& experts, d
   return json;
 }
 
+/// Null without --routing.
+Result<std::unique_ptr<TraceScript>> read_script(const BenchOptions& options,
+                                                 const ModelOutline& outline) {
+  if (options.routing.empty()) return std::unique_ptr<TraceScript>();
+  const std::size_t rounds = options.repetitions + std::size_t{1};
+  SLUICE_ASSIGN(
+      std::unique_ptr<TraceScript> script,
+      TraceScript::read(options.routing, outline,
+                        {.guess_recall = options.guess_recall,
+                         .seed = options.seed,
+                         .most_rows = rounds * (std::size_t{options.prompt} + options.decode)}));
+  const std::size_t layers = outline.catalogue.layers().size();
+  if (layers < script->recorded_layers()) {
+    spdlog::info("{}: the model has {} layers of experts: it follows the first of {}",
+                 options.routing, layers, script->recorded_layers());
+  }
+  const std::uint32_t experts = outline.description.router.experts;
+  if (script->recorded_experts() < experts) {
+    spdlog::warn("{}: wants the first {} experts of a layer only; the model has {}",
+                 options.routing, script->recorded_experts(), experts);
+  }
+  return script;
+}
+
+nlohmann::json routing_json(const TraceScript& script, const BenchOptions& options) {
+  return {{"trace", options.routing},
+          {"guess_recall", options.guess_recall},
+          {"layers", script.recorded_layers()},
+          {"top_k", script.top_k()},
+          {"prompt_rows", script.prompt_rows()},
+          {"decode_rows", script.answer_rows()}};
+}
+
+void print_as_json(const Bench& measured, const Ceilings& ceilings, const TraceScript* script,
+                   const OpenedModel& opened, const BenchOptions& options) {
+  nlohmann::json json{
+      {"ceilings",
+       {{"ram_read_gbs", ceilings.ram_read_gbs}, {"disk_read_gbs", ceilings.disk_read_gbs}}},
+      {"threads", opened.runtime->threads()},
+      {"compute", opened.runtime->compute().name()},
+      {"reader", opened.runtime->reader().info().name}};
+  if (script != nullptr) json["routing"] = routing_json(*script, options);
+  add_use(json, *opened.model);
+  if (options.prompt != 0) {
+    json["prefill"] =
+        phase_json(measured.prefill, measured.prefill_experts, measured.prefill_seconds);
+  }
+  if (options.decode != 0) {
+    json["decode"] = phase_json(measured.decode, measured.decode_experts, measured.decode_seconds);
+  }
+  print_json(json);
+}
+
+void print_as_text(const Bench& measured, const Ceilings& ceilings, const TraceScript* script,
+                   const BenchOptions& options) {
+  if (options.prompt != 0) {
+    fmt::print("prefill {:10.2f} tokens/s (median of {}, {} tokens)\n", measured.prefill.median(),
+               options.repetitions, options.prompt);
+  }
+  if (options.decode != 0) {
+    fmt::print("decode  {:10.2f} tokens/s (median of {}, {} tokens)\n", measured.decode.median(),
+               options.repetitions, options.decode);
+  }
+  if (script != nullptr) {
+    fmt::print("routing: {}, {} experts a token, {:.0f} % of the guesses right\n", options.routing,
+               script->top_k(), 100 * options.guess_recall);
+  }
+  fmt::print("ceilings: memory {:.1f} GB/s, disk {:.2f} GB/s\n", ceilings.ram_read_gbs,
+             ceilings.disk_read_gbs);
+}
+
 Status bench(BenchOptions& options) {
   if (options.prompt + options.decode == 0)
     return Status(ErrorCode::kInvalidArgument, "-p 0 and -n 0 leave nothing to measure");
   if (options.common.context == 0) options.common.context = options.prompt + options.decode;
-  SLUICE_ASSIGN(const std::unique_ptr<Runtime> runtime, options.common.create_runtime());
+  OpenedModel opened;
+  SLUICE_ASSIGN(opened.runtime, options.common.create_runtime());
   SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(options.common.model));
+  SLUICE_ASSIGN(const std::unique_ptr<TraceScript> script, read_script(options, outline));
+  SLUICE_ASSIGN(opened.recorder, options.common.create_recorder(outline.checkpoint));
   Ceilings ceilings;
   if (!options.no_ceilings) {
-    SLUICE_ASSIGN(ceilings, measure_ceilings(*runtime, outline.checkpoint, cancel_requested()));
+    SLUICE_ASSIGN(ceilings,
+                  measure_ceilings(*opened.runtime, outline.checkpoint, cancel_requested()));
   }
-  SLUICE_ASSIGN(const std::unique_ptr<Model> model,
-                load_model(*runtime, std::move(outline), options.common.model_options()));
-  warn_of_context(model->plan().context, model->description());
-  SLUICE_TRY(check_context(std::size_t{options.prompt} + options.decode, *model));
-  Bench measured(*model, options);
+  ModelOptions model_options = options.common.model_options();
+  if (script != nullptr) model_options.reserved = script->bytes();
+  SLUICE_ASSIGN(opened.model, load_model(*opened.runtime, std::move(outline), model_options));
+  Model& model = *opened.model;
+  warn_of_context(model.plan().context, model.description());
+  SLUICE_TRY(check_context(std::size_t{options.prompt} + options.decode, model));
+  if (opened.recorder != nullptr) {
+    const bool scripted = script != nullptr;
+    SLUICE_TRY(opened.recorder->attach(
+        model, scripted ? script->top_k() : model.description().router.top_k));
+  }
+  Bench measured(model, options, script.get());
   SLUICE_TRY(measured.run());
-
   if (options.common.json) {
-    nlohmann::json json{
-        {"ceilings",
-         {{"ram_read_gbs", ceilings.ram_read_gbs}, {"disk_read_gbs", ceilings.disk_read_gbs}}},
-        {"threads", runtime->threads()},
-        {"compute", runtime->compute().name()},
-        {"reader", runtime->reader().info().name}};
-    add_use(json, *model);
-    if (options.prompt != 0)
-      json["prefill"] =
-          phase_json(measured.prefill, measured.prefill_experts, measured.prefill_seconds);
-    if (options.decode != 0)
-      json["decode"] =
-          phase_json(measured.decode, measured.decode_experts, measured.decode_seconds);
-    print_json(json);
+    print_as_json(measured, ceilings, script.get(), opened, options);
   } else {
-    if (options.prompt != 0)
-      fmt::print("prefill {:10.2f} tokens/s (median of {}, {} tokens)\n", measured.prefill.median(),
-                 options.repetitions, options.prompt);
-    if (options.decode != 0)
-      fmt::print("decode  {:10.2f} tokens/s (median of {}, {} tokens)\n", measured.decode.median(),
-                 options.repetitions, options.decode);
-    fmt::print("ceilings: memory {:.1f} GB/s, disk {:.2f} GB/s\n", ceilings.ram_read_gbs,
-               ceilings.disk_read_gbs);
+    print_as_text(measured, ceilings, script.get(), options);
   }
-  if (options.common.stats) print_statistics(*model);
-  return {};
+  if (options.common.stats) print_statistics(model);
+  return opened.finish();
 }
 
 }  // namespace
@@ -152,6 +222,7 @@ Verb add_bench(CLI::App& root) {
   auto options = std::make_shared<BenchOptions>();
   CLI::App* app = root.add_subcommand("bench", "Prefill and decode speed");
   options->common.add_to(*app, true);
+  options->common.add_trace_to(*app);
   app->add_option("-p,--prompt-tokens", options->prompt, "Tokens to prefill")
       ->capture_default_str();
   app->add_option("-n,--n", options->decode, "Tokens to decode")->capture_default_str();
@@ -159,6 +230,12 @@ Verb add_bench(CLI::App& root) {
       ->check(CLI::Range(1u, 1000u))
       ->capture_default_str();
   app->add_option("--seed", options->seed, "Of the random tokens")->capture_default_str();
+  app->add_option("--routing", options->routing,
+                  "Let tokens take the experts of a recorded routing, as 'simulate' reads it");
+  app->add_option("--guess-recall", options->guess_recall,
+                  "With --routing: how many of the next layer's experts are guessed rightly")
+      ->check(CLI::Range(0.0, 1.0) & kFinite)
+      ->capture_default_str();
   app->add_flag("--no-ceilings", options->no_ceilings,
                 "Do not measure the machine's memory and disk first");
   return {app, [options] { return bench(*options); }};

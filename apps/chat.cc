@@ -122,7 +122,8 @@ Status chat(ChatOptions& options) {
   if (!status.ok() && status.code() != ErrorCode::kCancelled) return status;
   if (common.json) print_json(chat.report());
   if (common.stats) print_statistics(model);
-  return status;
+  const Status recorded = opened.finish();
+  return status.ok() ? recorded : status;
 }
 
 }  // namespace

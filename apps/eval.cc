@@ -146,7 +146,7 @@ Status eval(EvalOptions& options) {
   }
   print_result(evaluation, model, options.common.json, stopped);
   if (options.common.stats) print_statistics(model);
-  return {};
+  return opened.finish();
 }
 
 }  // namespace
@@ -155,6 +155,7 @@ Verb add_eval(CLI::App& root) {
   auto options = std::make_shared<EvalOptions>();
   CLI::App* app = root.add_subcommand("eval", "Perplexity of a text");
   options->common.add_to(*app, true);
+  options->common.add_trace_to(*app);
   app->add_option("--text", options->file, "The text's file")->required();
   app->add_flag("--half", options->half,
                 "Score only the second half of each window, as llama.cpp's tool does");

@@ -48,7 +48,7 @@ Status logits(LogitsOptions& options) {
     print_json(json);
   }
   if (options.common.stats) print_statistics(*opened.model);
-  return {};
+  return opened.finish();
 }
 
 }  // namespace
@@ -58,6 +58,7 @@ Verb add_logits(CLI::App& root) {
   CLI::App* app =
       root.add_subcommand("logits", "Write the logits of every position as a NumPy file");
   options->common.add_to(*app, true);
+  options->common.add_trace_to(*app);
   app->add_option("--ids", options->ids, "Token ids such as 1,2,3")->required();
   app->add_option("--out", options->out, "The file: float32 [n, vocabulary]")->required();
   return {app, [options] { return logits(*options); }};

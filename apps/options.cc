@@ -77,6 +77,17 @@ void CommonOptions::add_to(CLI::App& app, bool runs_the_model) {
   app.add_flag("--stats", stats, "Say at the end where time and bytes went (standard error)");
 }
 
+void CommonOptions::add_trace_to(CLI::App& app) {
+  app.add_option("--trace-routing", trace_routing,
+                 "Record which experts the routers choose, for 'simulate' and 'bench --routing'");
+}
+
+Result<std::unique_ptr<RoutingRecorder>> CommonOptions::create_recorder(
+    const Checkpoint& checkpoint) const {
+  if (trace_routing.empty()) return std::unique_ptr<RoutingRecorder>();
+  return RoutingRecorder::create(trace_routing, checkpoint.files);
+}
+
 Result<std::unique_ptr<Runtime>> CommonOptions::create_runtime() const {
   RuntimeOptions options;
   options.threads = threads;
@@ -110,6 +121,7 @@ Result<OpenedModel> open_model(const CommonOptions& common, std::uint32_t sequen
   model_options.sequences = sequences;
   SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(common.model));
   if (check) SLUICE_TRY(check(outline));
+  SLUICE_ASSIGN(opened.recorder, common.create_recorder(outline.checkpoint));
   SLUICE_ASSIGN(opened.model, load_model(*opened.runtime, std::move(outline), model_options));
   const MemoryPlan& plan = opened.model->plan();
   spdlog::info("{}: {} of RAM: {} dense, {} KV cache ({} positions), {} for {} of experts; {}",
@@ -120,6 +132,9 @@ Result<OpenedModel> open_model(const CommonOptions& common, std::uint32_t sequen
   warn_of_context(plan.context, opened.model->description());
   if (const std::string& unused = opened.model->unused_calibration(); !unused.empty()) {
     spdlog::warn("{}; going on without it", unused);
+  }
+  if (opened.recorder != nullptr) {
+    SLUICE_TRY(opened.recorder->attach(*opened.model, opened.model->description().router.top_k));
   }
   return opened;
 }

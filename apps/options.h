@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/routing_recorder.h"
 #include "base/status.h"
 #include "engine/model.h"
 #include "engine/runtime.h"
@@ -29,20 +30,29 @@ struct CommonOptions {
   std::string policy = "auto";
   std::string predict = "auto";
   std::optional<std::string> calibration;
-  std::uint32_t batch = 0;  // rows in a pass
+  std::uint32_t batch = 0;    // rows in a pass
+  std::string trace_routing;  // file
   bool json = false;
   bool stats = false;
 
   void add_to(CLI::App& app, bool runs_the_model);
+  /// --trace-routing, of verbs that compute what the user gives them.
+  void add_trace_to(CLI::App& app);
   /// Warns of a --ram that this process cannot get.
   Result<std::unique_ptr<Runtime>> create_runtime() const;
   ModelOptions model_options() const;
+  /// Null without --trace-routing.
+  Result<std::unique_ptr<RoutingRecorder>> create_recorder(const Checkpoint& checkpoint) const;
 };
 
 /// A runtime and the model opened in it.
 struct OpenedModel {
   std::unique_ptr<Runtime> runtime;
   std::unique_ptr<Model> model;
+  std::unique_ptr<RoutingRecorder> recorder;  // null without --trace-routing
+
+  /// When nothing more is computed: whether all that was asked for could be recorded.
+  Status finish() { return recorder == nullptr ? Status() : recorder->finish(); }
 };
 /// `check` sees what is known before any weight is read, and may refuse it.
 using OutlineCheck = std::function<Status(const ModelOutline& outline)>;

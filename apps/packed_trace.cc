@@ -17,7 +17,6 @@ namespace {
 
 constexpr std::uint64_t kLargestFile = std::uint64_t{1} << 31;  // 2 GiB of experts
 constexpr std::size_t kLongestLine = std::size_t{1} << 20;
-constexpr float kProbabilityUnit = 65535;
 
 Status corrupt(const std::filesystem::path& path, const std::string& what) {
   return Status(ErrorCode::kCorrupt, path.string() + ": " + what);
@@ -79,8 +78,8 @@ struct Choices {
   std::vector<std::uint8_t> experts;
   std::vector<std::uint8_t> probabilities;  // empty where unknown
 
-  int probability(std::size_t i) const {
-    return probabilities[2 * i] + 256 * probabilities[2 * i + 1];
+  std::uint16_t probability(std::size_t i) const {
+    return static_cast<std::uint16_t>(probabilities[2 * i] + 256 * probabilities[2 * i + 1]);
   }
 
   /// The first of the leading `count` choices that a router would not have made if it took `top_k`
@@ -100,7 +99,7 @@ struct Choices {
 
 }  // namespace
 
-Result<RoutingTraceFile> read_packed_trace(const std::string& folder) {
+Result<TraceFacts> read_packed_trace(const std::string& folder, TraceSink& sink) {
   const std::filesystem::path root(folder);
   const std::filesystem::path experts_path = root / "experts.u8", probs_path = root / "probs.u16";
   SLUICE_ASSIGN(const std::uint64_t tokens, count_tokens(root / "index.jsonl"));
@@ -130,26 +129,25 @@ Result<RoutingTraceFile> read_packed_trace(const std::string& folder) {
                    fmt::format("byte {}: not the order of a router that takes {}", *at, top_k));
   }
 
-  RoutingTraceFile read{.trace = {}, .knows_bytes = false};
   const auto most = *std::max_element(choices.experts.begin(), choices.experts.end());
-  read.trace.experts.assign(layers, most + 1u);
-  read.trace.expert_bytes.assign(layers, 1);
-  read.trace.events.reserve(tokens * layers);
-  read.trace.routed.reserve(count);
-  for (std::size_t i = 0; i < count; ++i) {
-    if (i % top_k == 0) {
-      read.trace.events.push_back({.layer = static_cast<std::uint32_t>(i / top_k % layers),
-                                   .decode = true,
-                                   .count = static_cast<std::uint32_t>(top_k),
-                                   .first = i});
+  SLUICE_TRY(sink.begin({.experts = std::vector<std::uint32_t>(layers, most + 1u),
+                         .expert_bytes = std::vector<std::uint64_t>(layers, 1),
+                         .slot_bytes = {}}));
+  std::vector<RoutedExpert> chosen(top_k);
+  const std::uint32_t end = static_cast<std::uint32_t>(top_k);
+  for (std::size_t row = 0; row < count; row += top_k) {
+    for (std::size_t rank = 0; rank < top_k; ++rank) {
+      const std::size_t i = row + rank;
+      chosen[rank] = {choices.experts[i], 1};
+      if (choices.probabilities.empty()) continue;
+      chosen[rank].score = share_of(choices.probability(i));
     }
-    float score = 1;
-    if (!choices.probabilities.empty()) {
-      score = static_cast<float>(choices.probability(i)) / kProbabilityUnit;
-    }
-    read.trace.routed.push_back({choices.experts[i], score});
+    SLUICE_TRY(sink.visit({.layer = static_cast<std::uint32_t>(row / top_k % layers),
+                           .decode = true,
+                           .chosen = chosen,
+                           .row_ends = {&end, 1}}));
   }
-  return read;
+  return TraceFacts{.knows_bytes = false, .warning = {}};
 }
 
 }  // namespace sluice::apps

@@ -7,7 +7,6 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -23,7 +22,7 @@ constexpr std::size_t kLongestLine = 4096;
 constexpr std::uint32_t kMostLayers = 4096, kMostExperts = 65536;
 constexpr std::uint32_t kMostKeys = 1u << 22;
 constexpr std::uint64_t kLargestExpert = std::uint64_t{1} << 40;
-constexpr std::size_t kMostRouted = std::size_t{1} << 28;  // 2 GiB of them
+constexpr std::size_t kMostOfPass = std::size_t{1} << 26;  // choices
 
 template <typename Number>
 bool parse(std::string_view text, Number& value) {
@@ -49,9 +48,11 @@ struct Row {
   float weight = 0;
 };
 
-/// Builds the trace from lines; errors are sentences without file and line.
+/// Makes visits of lines; errors are sentences without file and line.
 class RouteCsv {
  public:
+  explicit RouteCsv(TraceSink& sink) : sink_(sink) {}
+
   Status line(std::string_view line) {
     if (line.starts_with('#')) return header(line);
     if (line.starts_with("turn,")) return {};
@@ -59,16 +60,15 @@ class RouteCsv {
   }
 
   Status finish() {
-    if (trace_.events.empty() && pass_.empty()) return wrong("there is no row of routing");
+    if (!begun_) return wrong("there is no row of routing");
     return end_pass();
   }
-  RoutingTrace take() { return std::move(trace_); }
 
  private:
   static Status wrong(std::string what) { return {ErrorCode::kCorrupt, std::move(what)}; }
 
   Status header(std::string_view line) {
-    if (!trace_.events.empty() || !pass_.empty()) return {};  // a remark
+    if (begun_) return {};  // a remark
     if (const auto count = setting(line, "n_expert")) {
       if (!parse(*count, experts_) || experts_ == 0 || experts_ > kMostExperts) {
         return wrong(fmt::format("n_expert is not a number from 1 to {}", kMostExperts));
@@ -87,20 +87,14 @@ class RouteCsv {
     }
     numbers_.resize(number + 1, kDense);
     if (size == 0) return {};  // a dense layer
-    numbers_[number] = static_cast<std::uint32_t>(trace_.expert_bytes.size());
-    trace_.expert_bytes.push_back(size);
+    numbers_[number] = static_cast<std::uint32_t>(expert_bytes_.size());
+    expert_bytes_.push_back(size);
     return {};
   }
 
   Status row(std::string_view line) {
     SLUICE_ASSIGN(const Row row, parse_row(line));
-    if (trace_.experts.empty()) {
-      if (experts_ == 0 || trace_.expert_bytes.empty()) {
-        return wrong("a row before the header has said n_expert and layers with expert_bytes");
-      }
-      if (experts_ * trace_.expert_bytes.size() > kMostKeys) return wrong("too many experts");
-      trace_.experts.assign(trace_.expert_bytes.size(), experts_);
-    }
+    if (!begun_) SLUICE_TRY(begin());
     if (row.layer >= numbers_.size() || numbers_[row.layer] == kDense) {
       return wrong(fmt::format("layer {} is not in the header", row.layer));
     }
@@ -111,7 +105,19 @@ class RouteCsv {
     if (!pass_.empty() && pass != current_) SLUICE_TRY(end_pass());
     current_ = pass;
     add(numbers_[row.layer], row);
-    return {};
+    if (++choices_ <= kMostOfPass) return {};
+    return {ErrorCode::kUnsupported, fmt::format("a pass of more than {} choices", kMostOfPass)};
+  }
+
+  Status begin() {
+    if (experts_ == 0 || expert_bytes_.empty()) {
+      return wrong("a row before the header has said n_expert and layers with expert_bytes");
+    }
+    if (experts_ * expert_bytes_.size() > kMostKeys) return wrong("too many experts");
+    begun_ = true;
+    return sink_.begin({.experts = std::vector<std::uint32_t>(expert_bytes_.size(), experts_),
+                        .expert_bytes = expert_bytes_,
+                        .slot_bytes = {}});
   }
 
   static Result<Row> parse_row(std::string_view line) {
@@ -147,24 +153,22 @@ class RouteCsv {
       visit = &pass_.emplace_back();
       visit->layer = layer;
     }
-    const auto [at, is_new] = visit->places.try_emplace(row.expert, visit->routed.size());
-    if (is_new) visit->routed.push_back({static_cast<std::uint16_t>(row.expert), 0});
-    visit->routed[at->second].score += row.weight;
+    if (visit->row_ends.empty() || visit->step != row.step) visit->row_ends.emplace_back();
+    visit->step = row.step;
+    visit->chosen.push_back({static_cast<std::uint16_t>(row.expert), row.weight});
+    visit->row_ends.back() = static_cast<std::uint32_t>(visit->chosen.size());
   }
 
   /// Layers in the order in which the pass came to them, each once, whatever the order of rows.
   Status end_pass() {
     for (const Visit& visit : pass_) {
-      trace_.events.push_back({.layer = visit.layer,
-                               .decode = current_.phase == 1,
-                               .count = static_cast<std::uint32_t>(visit.routed.size()),
-                               .first = trace_.routed.size()});
-      trace_.routed.insert(trace_.routed.end(), visit.routed.begin(), visit.routed.end());
+      SLUICE_TRY(sink_.visit({.layer = visit.layer,
+                              .decode = current_.phase == 1,
+                              .chosen = visit.chosen,
+                              .row_ends = visit.row_ends}));
     }
     pass_.clear();
-    if (trace_.routed.size() > kMostRouted) {
-      return {ErrorCode::kUnsupported, fmt::format("more than {} choices", kMostRouted)};
-    }
+    choices_ = 0;
     return {};
   }
 
@@ -175,14 +179,18 @@ class RouteCsv {
   };
   struct Visit {
     std::uint32_t layer = 0;
-    std::vector<RoutedExpert> routed;
-    std::map<std::uint32_t, std::size_t> places;  // expert → place in `routed`
+    std::uint32_t step = 0;  // of the last row
+    std::vector<RoutedExpert> chosen;
+    std::vector<std::uint32_t> row_ends;
   };
 
-  RoutingTrace trace_;
+  TraceSink& sink_;
+  bool begun_ = false;
+  std::vector<std::uint64_t> expert_bytes_;  // [layers of experts]
   std::uint32_t experts_ = 0;
   std::vector<std::uint32_t> numbers_;  // [the model's layers] turn in the cycle, or kDense
   std::vector<Visit> pass_;
+  std::size_t choices_ = 0;  // of the pass
   Pass current_;
 };
 
@@ -192,14 +200,14 @@ struct CloseGzip {
 
 }  // namespace
 
-Result<RoutingTraceFile> read_route_csv(const std::string& path) {
+Result<TraceFacts> read_route_csv(const std::string& path, TraceSink& sink) {
   errno = 0;
   const std::unique_ptr<gzFile_s, CloseGzip> file(gzopen(path.c_str(), "rb"));
   if (file == nullptr) {
     return Status(ErrorCode::kIo,
                   path + ": " + (errno == 0 ? "no memory to read it" : std::strerror(errno)));
   }
-  RouteCsv csv;
+  RouteCsv csv(sink);
   std::vector<char> buffer(kLongestLine);
   for (std::size_t number = 1;; ++number) {
     const auto at_line = fmt::format("{}:{}", path, number);
@@ -215,14 +223,15 @@ Result<RoutingTraceFile> read_route_csv(const std::string& path) {
     if (!got) {
       const Status status = csv.finish();
       if (!status.ok()) return status.with_context(at_line);
-      return RoutingTraceFile{csv.take(), true};
+      return TraceFacts{};
     }
     std::string_view line(buffer.data());
     if (number == 1 && !line.starts_with("# route_trace")) {
       return Status(ErrorCode::kUnsupported,
                     path +
-                        ": not a routing trace: a .route.csv begins with \"# route_trace\", and "
-                        "a packed trace is given as its folder");
+                        ": not a routing trace: --trace-routing did not write it, a .route.csv "
+                        "begins with \"# route_trace\", and a packed trace is given as its "
+                        "folder");
     }
     if (!line.ends_with('\n')) {
       return Status(ErrorCode::kCorrupt,

@@ -1,23 +1,56 @@
 #pragma once
-// Recorded routing as it lies on disk: a folder of packed arrays, or a .route.csv, plain or
-// gzipped. Files that nobody vouches for: what is wrong with one is an error that names it and the
-// line or the byte.
+// Recorded routing as it lies on disk: what --trace-routing writes, a folder of packed arrays, or a
+// .route.csv, plain or gzipped. Files that nobody vouches for: what is wrong with one is an error
+// that names it and the line or the byte.
 
 #include <cstdint>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "cache/routing_trace.h"
 
 namespace sluice::apps {
 
-struct RoutingTraceFile {
-  RoutingTrace trace;
-  bool knows_bytes = true;  // the file says how large an expert is; else each has one byte
+/// What is known before the first visit.
+struct TraceShape {
+  std::vector<std::uint32_t> experts;       // [layers]
+  std::vector<std::uint64_t> expert_bytes;  // [layers], each at least 1
+  std::vector<std::uint64_t> slot_bytes;    // as in RoutingTrace
 };
 
-/// `path`: a folder (packed_trace.cc) or a file (route_csv.cc). kNotFound, kIo, kCorrupt, and
-/// kUnsupported for what is no trace.
+/// A layer's turn in one pass.
+struct RecordedVisit {
+  std::uint32_t layer = 0;  // below TraceShape::experts.size()
+  bool decode = true;
+  std::span<const RoutedExpert> chosen;     // row after row, each in rank order
+  std::span<const std::uint32_t> row_ends;  // [rows]: where a row ends in `chosen`; rising
+};
+
+/// Takes a trace as it is read; an error ends the reading.
+class TraceSink {
+ public:
+  virtual ~TraceSink() = default;
+  virtual Status begin(TraceShape shape) = 0;
+  /// The visits of a pass come one after the other. Experts are below what the layer has.
+  virtual Status visit(const RecordedVisit& visit) = 0;
+};
+
+struct TraceFacts {
+  bool knows_bytes = true;  // the file says how large an expert is; else each has one byte
+  std::string warning;      // what the user ought to know; mostly empty
+};
+
+/// `path`: a folder (packed_trace.cc) or a file (recorded_trace.cc, route_csv.cc). kNotFound, kIo,
+/// kCorrupt, and kUnsupported for what is no trace.
+Result<TraceFacts> read_routing(const std::string& path, TraceSink& sink);
+
+struct RoutingTraceFile {
+  RoutingTrace trace;
+  TraceFacts facts;
+};
+/// All of it, each visit's experts once.
 Result<RoutingTraceFile> read_routing_trace(const std::string& path);
 
 /// experts.u8: uint8 [token][layer][top_k], in rank order; probs.u16: little-endian uint16 of the
@@ -25,11 +58,15 @@ Result<RoutingTraceFile> read_routing_trace(const std::string& path);
 /// "tok_offset". Every token is a decode step. No file says how many layers there are: top_k is the
 /// longest period in which ranks fall and experts differ everywhere, and a layer has as many
 /// experts as the largest number that occurs needs.
-Result<RoutingTraceFile> read_packed_trace(const std::string& folder);
+Result<TraceFacts> read_packed_trace(const std::string& folder, TraceSink& sink);
+
+/// What routing_recorder.h writes, laid out as recorded_trace.h says. One that ends early, as that
+/// of a killed run does, is read as far as it goes, with a warning.
+Result<TraceFacts> read_recorded_trace(const std::string& path, TraceSink& sink);
 
 /// Lines "# layer=N expert_bytes=B …", "… n_expert=N …", then rows
 /// turn,phase(0 prefill, 1 decode),step,layer,slot,expert,weight,residency,expert_bytes.
-/// All rows of a layer in one turn's prefill are one event.
-Result<RoutingTraceFile> read_route_csv(const std::string& path);
+/// All rows of a layer in one turn's prefill are one visit.
+Result<TraceFacts> read_route_csv(const std::string& path, TraceSink& sink);
 
 }  // namespace sluice::apps

@@ -103,7 +103,7 @@ Status run(RunOptions& options) {
     print_statistic("prompt: " + speed_of(generation));
     print_statistics(model);
   }
-  return {};
+  return opened.finish();
 }
 
 }  // namespace

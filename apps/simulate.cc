@@ -202,7 +202,8 @@ void print_table(const SimulatedCurves& curves) {
 
 Status simulate(const SimulateOptions& options) {
   SLUICE_ASSIGN(RoutingTraceFile file, read_routing_trace(options.trace));
-  if (!options.expert_bytes.empty() || !file.knows_bytes) {
+  if (!file.facts.warning.empty()) spdlog::warn("{}", file.facts.warning);
+  if (!options.expert_bytes.empty() || !file.facts.knows_bytes) {
     std::uint64_t bytes = kUnknownExpert;
     if (!options.expert_bytes.empty()) {
       SLUICE_ASSIGN(bytes, parse_size(options.expert_bytes));
@@ -211,6 +212,7 @@ Status simulate(const SimulateOptions& options) {
                    options.trace, format_size(bytes));
     }
     std::fill(file.trace.expert_bytes.begin(), file.trace.expert_bytes.end(), bytes);
+    file.trace.slot_bytes.clear();
   }
   Simulation simulation(options, std::move(file.trace));
   SLUICE_TRY(simulation.prepare());
@@ -229,8 +231,10 @@ Status simulate(const SimulateOptions& options) {
 Verb add_simulate(CLI::App& root) {
   auto options = std::make_shared<SimulateOptions>();
   CLI::App* app = root.add_subcommand("simulate", "Replay recorded routing through cache policies");
-  app->add_option("TRACE", options->trace,
-                  "A folder of experts.u8, probs.u16 and index.jsonl, or a .route.csv[.gz]")
+  app->add_option(
+         "TRACE", options->trace,
+         "What --trace-routing wrote, a folder of experts.u8, probs.u16 and index.jsonl, or "
+         "a .route.csv[.gz]")
       ->required();
   std::vector<std::string> names = cache_policy_names();
   names.push_back("belady");

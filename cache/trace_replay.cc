@@ -76,8 +76,20 @@ class ExtentRoom {
   ExpertCache cache_;
 };
 
+/// Of every expert, what it takes up: [experts of all layers].
+std::vector<std::uint64_t> sizes_in(const RoutingTrace& trace, ReplayRoom room) {
+  if (room == ReplayRoom::kExtents && !trace.slot_bytes.empty()) return trace.slot_bytes;
+  std::vector<std::uint64_t> sizes;
+  for (std::size_t layer = 0; layer < trace.experts.size(); ++layer) {
+    sizes.insert(sizes.end(), trace.experts[layer], trace.expert_bytes[layer]);
+  }
+  return sizes;
+}
+
 template <typename Room>
 ReplayResult replay_in(Room& room, const RoutingTrace& trace, const ReplayOptions& options) {
+  const CacheShape shape(trace.experts);
+  const std::vector<std::uint64_t> sizes = sizes_in(trace, options.room);
   ReplayResult result;
   std::vector<CacheKey> wanted, pinned, missing;
   std::vector<float> scores;
@@ -104,11 +116,11 @@ ReplayResult replay_in(Room& room, const RoutingTrace& trace, const ReplayOption
       result.bytes_loaded += missing.size() * trace.expert_bytes[event.layer];
     }
     for (const CacheKey key : missing) {
-      if (!room.load(key, trace.expert_bytes[event.layer])) {
+      if (!room.load(key, sizes[shape.index(key)])) {
         // The store would compute what it holds and then go on.
         for (const CacheKey held : pinned) room.unpin(held);
         pinned.clear();
-        if (!room.load(key, trace.expert_bytes[event.layer])) continue;
+        if (!room.load(key, sizes[shape.index(key)])) continue;
       }
       pinned.push_back(key);
     }
@@ -121,10 +133,8 @@ ReplayResult replay_in(Room& room, const RoutingTrace& trace, const ReplayOption
 
 std::uint64_t full_capacity(const RoutingTrace& trace, ReplayRoom room) {
   std::uint64_t sum = 0;
-  for (std::size_t layer = 0; layer < trace.experts.size(); ++layer) {
-    const std::uint64_t bytes = trace.expert_bytes[layer];
-    sum +=
-        trace.experts[layer] * (room == ReplayRoom::kExtents ? ExtentArena::rounded(bytes) : bytes);
+  for (const std::uint64_t bytes : sizes_in(trace, room)) {
+    sum += room == ReplayRoom::kExtents ? ExtentArena::rounded(bytes) : bytes;
   }
   return sum;
 }

@@ -18,7 +18,9 @@ namespace sluice {
 
 enum class ReplayRoom {
   kBytes,    // as devices are recorded: experts fit as long as their bytes do
-  kExtents,  // as ExpertCache does it: runs of pages, with the gaps that these leave
+  kExtents,  // as ExpertCache does it: runs of pages, with the gaps that these leave. To the last
+             // hit what the engine counts, where nothing is read ahead and every visit fits whole:
+             // what does not fit comes in as the engine's reads arrive.
 };
 
 struct ReplayOptions {

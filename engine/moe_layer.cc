@@ -1,8 +1,10 @@
 #include "engine/moe_layer.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/canonical.h"
+#include "cache/routing_trace.h"
 #include "engine/router_gate.h"
 #include "engine/tasks.h"
 
@@ -141,10 +143,9 @@ void MoeLayer::score_wanted(std::size_t rows) {
   for (std::size_t row = 0; row < rows; ++row) {
     const std::uint32_t* const ids = scratch_.expert_ids + row * top_k_;
     const float* const weights = scratch_.expert_weights + row * top_k_;
-    float sum = 0;
-    for (std::size_t rank = 0; rank < top_k_; ++rank) sum += std::fabs(weights[rank]);
-    for (std::size_t rank = 0; rank < top_k_ && sum > 0; ++rank) {
-      wanted_scores_[slot_of_[ids[rank]]] += std::fabs(weights[rank]) / sum;
+    const float sum = weight_sum({weights, top_k_});
+    for (std::size_t rank = 0; rank < top_k_; ++rank) {
+      wanted_scores_[slot_of_[ids[rank]]] += share_of(share_code(std::fabs(weights[rank]) / sum));
     }
   }
 }

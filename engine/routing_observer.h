@@ -1,6 +1,7 @@
 #pragma once
 // What routers chose in a pass, for those who look on: traces, predictors, tests.
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -22,6 +23,13 @@ struct Routing {
                                   // null where a script chose
   const float* input = nullptr;   // [rows, hidden]: what the router read
 };
+
+/// What a row's weights add up to, of which each has a share, whatever their scale.
+inline float weight_sum(std::span<const float> weights) {
+  float sum = 0;
+  for (const float weight : weights) sum += std::fabs(weight);
+  return sum;
+}
 
 /// Sees every routing decision. Called on the computing thread.
 class RoutingObserver {
