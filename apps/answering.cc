@@ -79,14 +79,22 @@ Result<OpenedModel> AnswerOptions::open(const OutlineCheck& check) {
     spdlog::warn("{}", warning);
   }
   take_recommended(opened.model->checkpoint());
+  warm_file_.emplace(warm_, common.model, opened.model->checkpoint());
+  warm_file_->read_into(*opened.model);
   generate.pass.cancel = &cancel_requested();
   return opened;
+}
+
+void AnswerOptions::finish(const Model& model) const {
+  if (common.stats) print_statistics(model);
+  warm_file_->write(model, common.stats);
 }
 
 void AnswerOptions::add_to(CLI::App& app) {
   app_ = &app;
   common.add_to(app, true);
   common.add_trace_to(app);
+  WarmFile::add_to(app, warm_);
   app.add_option("-n,--n", generate.max_tokens, "Most tokens to write")
       ->check(kUnsigned32)
       ->capture_default_str();

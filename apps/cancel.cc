@@ -40,6 +40,15 @@ void handle(int number) {
   sigaction(number, &action, nullptr);
 }
 
+constexpr int kForever = -1;
+
+/// As poll(2) does: for the descriptor, or the end of waiting for anything.
+int poll_for(int descriptor, int milliseconds) {
+  pollfd waits[] = {{.fd = descriptor, .events = POLLIN, .revents = 0},
+                    {.fd = event, .events = POLLIN, .revents = 0}};
+  return ::poll(waits, 2, milliseconds);
+}
+
 }  // namespace
 
 void cancel_on_interrupt() {
@@ -71,12 +80,12 @@ bool forget_interrupt() {
 int cancelled_exit_status() { return 128 + signal_number.load(); }
 
 Status wait_readable(int descriptor) {
-  pollfd waits[] = {{.fd = descriptor, .events = POLLIN, .revents = 0},
-                    {.fd = event, .events = POLLIN, .revents = 0}};
-  while (::poll(waits, 2, -1) < 0) {
+  while (poll_for(descriptor, kForever) < 0) {
     if (errno != EINTR) return Status(ErrorCode::kIo, std::strerror(errno));
   }
   return check_cancelled(&cancel_requested());
 }
+
+bool is_readable(int descriptor) { return poll_for(descriptor, 0) != 0; }
 
 }  // namespace sluice::apps

@@ -21,5 +21,7 @@ int cancelled_exit_status();
 /// Returns once `descriptor` can be read from (or is at its end), or with kCancelled; a request
 /// that came before is not missed.
 Status wait_readable(int descriptor);
+/// Whether wait_readable would return at once.
+bool is_readable(int descriptor);
 
 }  // namespace sluice::apps

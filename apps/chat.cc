@@ -121,7 +121,7 @@ Status chat(ChatOptions& options) {
       once ? answer_once(chat, options) : Dialogue(chat, model.checkpoint().files).run();
   if (!status.ok() && status.code() != ErrorCode::kCancelled) return status;
   if (common.json) print_json(chat.report());
-  if (common.stats) print_statistics(model);
+  options.answer.finish(model);
   const Status recorded = opened.finish();
   return status.ok() ? recorded : status;
 }

@@ -32,6 +32,8 @@ class ChatSession {
   /// every one, is taken back. kInvalidArgument where the context cannot hold it.
   Status answer();
   bool stopped() const { return stopped_; }
+  /// While nobody asks: see Model::warm_up.
+  bool warm_up() { return session_.model().warm_up(); }
   /// Bytes: no context holds a longer message, so none need be held in memory.
   std::size_t longest_message() const;
 

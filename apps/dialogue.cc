@@ -37,6 +37,8 @@ Status Dialogue::run() {
   if (chat_.conversation().awaits_answer()) SLUICE_TRY(answer());
   while (!ended_) {
     if (typed_) fmt::print(stderr, "> ");
+    // While a person thinks, the disk reads.
+    while (typed_ && !is_readable(STDIN_FILENO) && chat_.warm_up()) continue;
     const auto line = lines.next();
     if (line.status().code() == ErrorCode::kInvalidArgument && typed_) {
       spdlog::error("{}", line.status().message());

@@ -8,6 +8,7 @@
 #include "apps/options.h"
 #include "apps/printable.h"
 #include "apps/report.h"
+#include "apps/warm_file.h"
 #include "base/size.h"
 
 namespace sluice::apps {
@@ -92,6 +93,16 @@ Status add_needs(const CommonOptions& common, const ModelOutline& outline, nlohm
   return {};
 }
 
+/// Where the hot set is, and how many experts it names so far.
+void add_warm(const std::string& option, const std::string& model, const ModelOutline& outline,
+              nlohmann::json& json) {
+  const WarmFile file(option, model, outline.checkpoint);
+  json["warm"] = nlohmann::json::object();
+  if (file.path().empty()) return;
+  const auto hot = read_hot_set(file.path(), file.fingerprint(), outline.catalogue);
+  json["warm"] = {{"file", file.path()}, {"experts", hot.ok() ? hot->experts.size() : 0}};
+}
+
 void print_text(const nlohmann::json& json) {
   const auto line = [](const char* label, const std::string& value) {
     fmt::print("{:<16}{}\n", label, printable(value));
@@ -137,14 +148,25 @@ void print_text(const nlohmann::json& json) {
                              reader["direct"].get<bool>() ? ", direct" : ", buffered",
                              reader["why"].get<std::string>()));
   line("compute", json["compute"]);
+  const auto& warm = json["warm"];
+  line("hot set", warm.empty() ? "none is kept"
+                               : fmt::format("{} experts in {}", warm["experts"].dump(),
+                                             warm["file"].get<std::string>()));
 }
 
-Status info(const CommonOptions& common) {
+struct InfoOptions {
+  CommonOptions common;
+  std::string warm = "auto";
+};
+
+Status info(const InfoOptions& options) {
+  const CommonOptions& common = options.common;
   SLUICE_ASSIGN(Checkpoint checkpoint, open_checkpoint(common.model));
   nlohmann::json json = checkpoint_json(checkpoint);
   auto outline = ModelOutline::from(std::move(checkpoint));
   if (outline.ok()) {
     SLUICE_TRY(add_needs(common, *outline, json));
+    add_warm(options.warm, common.model, *outline, json);
   } else {
     json["unsupported"] = outline.status().message();
   }
@@ -159,9 +181,10 @@ Status info(const CommonOptions& common) {
 }  // namespace
 
 Verb add_info(CLI::App& root) {
-  auto options = std::make_shared<CommonOptions>();
+  auto options = std::make_shared<InfoOptions>();
   CLI::App* app = root.add_subcommand("info", "What a checkpoint is, and the memory that it needs");
-  options->add_to(*app, true);
+  options->common.add_to(*app, true);
+  WarmFile::add_to(*app, options->warm);
   return {app, [options] { return info(*options); }};
 }
 

@@ -109,6 +109,7 @@ nlohmann::json experts_json(const ExpertStatistics& statistics) {
           {"expected_rightly", statistics.expected_rightly},
           {"late", statistics.late},
           {"wasted", statistics.wasted},
+          {"warmed", statistics.warmed},
           {"hit_rate", hit_rate(statistics)},
           {"bytes_read", statistics.bytes_read},
           {"wait_ms", milliseconds(statistics)}};

@@ -8,8 +8,8 @@
 
 namespace sluice::apps {
 
-/// {"requests","hits","loads","expected","expected_rightly","late","wasted","hit_rate",
-/// "bytes_read","wait_ms"}
+/// {"requests","hits","loads","expected","expected_rightly","late","wasted","warmed",
+/// "hit_rate","bytes_read","wait_ms"}
 nlohmann::json experts_json(const ExpertStatistics& statistics);
 /// Adds "experts", with "layers" that say the same of each under its number "layer", "dense"
 /// {"bytes_read"} and "memory" {"ram_budget","peak_rss", …}, in bytes.

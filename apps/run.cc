@@ -99,10 +99,8 @@ Status run(RunOptions& options) {
     print_json(json);
   }
   warn_if_full(generation, model);
-  if (common.stats) {
-    print_statistic("prompt: " + speed_of(generation));
-    print_statistics(model);
-  }
+  if (common.stats) print_statistic("prompt: " + speed_of(generation));
+  options.answer.finish(model);
   return opened.finish();
 }
 

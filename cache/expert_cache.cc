@@ -1,5 +1,6 @@
 #include "cache/expert_cache.h"
 
+#include <algorithm>
 #include <cassert>
 #include <utility>
 
@@ -59,8 +60,6 @@ PinnedCopy ExpertCache::pin(CacheKey key) {
 
 std::optional<CachedCopy> ExpertCache::reserve(CacheKey key, std::uint64_t bytes) {
   const std::lock_guard lock(mutex_);
-  Entry& reserved = entry(key);
-  assert(reserved.state == CopyState::kEmpty);
   // Not even an empty cache but for the pinned would do: keep what is there.
   if (ExtentArena::rounded(bytes) > arena_.capacity() - pinned_bytes_) return std::nullopt;
   std::optional<Extent> extent = arena_.allocate(bytes);
@@ -70,13 +69,26 @@ std::optional<CachedCopy> ExpertCache::reserve(CacheKey key, std::uint64_t bytes
     evict(*victim);
     extent = arena_.allocate(bytes);
   }
-  reserved.extent = *extent;
+  return take(key, *extent);
+}
+
+std::optional<CachedCopy> ExpertCache::reserve_free(CacheKey key, std::uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  const std::optional<Extent> extent = arena_.allocate(bytes);
+  if (!extent) return std::nullopt;
+  return take(key, *extent);
+}
+
+CachedCopy ExpertCache::take(CacheKey key, Extent extent) {
+  Entry& reserved = entry(key);
+  assert(reserved.state == CopyState::kEmpty);
+  reserved.extent = extent;
   reserved.version += 1;
   reserved.pins = 1;
   reserved.state = CopyState::kLoading;
-  pinned_bytes_ += extent->bytes;
-  policy_->admit(key, extent->bytes);
-  return CachedCopy{reserved.extent, reserved.version};
+  pinned_bytes_ += extent.bytes;
+  policy_->admit(key, extent.bytes);
+  return {reserved.extent, reserved.version};
 }
 
 void ExpertCache::loaded(CacheKey key) {
@@ -136,6 +148,19 @@ void ExpertCache::drop(CacheKey key, Entry& gone) {
 CopyState ExpertCache::state(CacheKey key) const {
   const std::lock_guard lock(mutex_);
   return entry(key).state;
+}
+
+std::vector<CacheKey> ExpertCache::residents() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::pair<double, std::uint32_t>> order;
+  for (std::uint32_t index = 0; index < shape_.size(); ++index) {
+    if (entries_[index].state != CopyState::kReady) continue;
+    order.emplace_back(policy_->distance(shape_.key(index)), index);
+  }
+  std::sort(order.begin(), order.end());
+  std::vector<CacheKey> keys;
+  for (const auto& [distance, index] : order) keys.push_back(shape_.key(index));
+  return keys;
 }
 
 std::uint64_t ExpertCache::capacity() const { return arena_.capacity(); }

@@ -53,6 +53,8 @@ class ExpertCache {
   /// cannot while the pinned and the loading stay: try again after an `unpin`. REQUIRES: the key is
   /// Empty and bytes > 0.
   std::optional<CachedCopy> reserve(CacheKey key, std::uint64_t bytes);
+  /// The same where the room is free: nothing is evicted for it.
+  std::optional<CachedCopy> reserve_free(CacheKey key, std::uint64_t bytes);
   /// Loading → Ready; pins stay. REQUIRES: the key is Loading.
   void loaded(CacheKey key);
   /// Loading → Empty; voids all pins. REQUIRES: the key is Loading and nothing writes into its
@@ -62,6 +64,8 @@ class ExpertCache {
   void unpin(CacheKey key);
 
   CopyState state(CacheKey key) const;
+  /// The Ready ones, first those that the policy would give up last.
+  std::vector<CacheKey> residents() const;
 
   const CacheShape& shape() const { return shape_; }
   std::uint64_t capacity() const;
@@ -78,6 +82,7 @@ class ExpertCache {
   };
   Entry& entry(CacheKey key) { return entries_[shape_.index(key)]; }
   const Entry& entry(CacheKey key) const { return entries_[shape_.index(key)]; }
+  CachedCopy take(CacheKey key, Extent extent);
   std::optional<CacheKey> choose_victim(std::uint64_t bytes);
   void evict(CacheKey victim);
   void drop(CacheKey key, Entry& gone);

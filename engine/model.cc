@@ -226,6 +226,11 @@ Status Model::read_corrections(const ModelOptions& options) {
   return {};
 }
 
+bool Model::warm_up() {
+  const std::lock_guard lock(step_mutex_);
+  return store_->warm_up();
+}
+
 Status Model::step(std::span<const Row> rows, const PassOptions& options, const LogitsSink& sink) {
   const std::lock_guard lock(step_mutex_);
   return pass_->run(rows, options, sink);

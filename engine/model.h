@@ -89,6 +89,14 @@ class Model {
   /// To load the dense weights, sector padding included.
   std::uint64_t dense_bytes_read() const { return dense_bytes_read_; }
   KvPool& kv_pool() { return *kv_; }
+
+  /// See ExpertStore: experts that an earlier run had in memory are read while passes leave the
+  /// disk something to do. REQUIRES: of this model; no pass yet.
+  void warm(const HotSet& earlier) { store_->warm(earlier); }
+  /// Reads some of them and waits, for when no pass is wanted yet. False: none is left.
+  bool warm_up();
+  HotSet hot_set() const { return store_->hot_set(); }
+
   std::size_t max_rows() const { return pass_->max_rows(); }
 
   /// Sees every pass of every session from now on; null: nobody does. REQUIRES: no pass runs.

@@ -15,6 +15,8 @@ constexpr std::size_t kLeastInFlight = std::size_t{5} << 20;
 /// While many rows are computed for an expert, a disk could read many: what it is given grows to
 /// this.
 constexpr std::size_t kMostInFlight = std::size_t{64} << 20;
+/// Of what an earlier run had: all that a visit may have to wait behind, once.
+constexpr std::size_t kMostWarming = std::size_t{16} << 20;
 /// Of one visit in the share of those that missed: it remembers about a hundred.
 constexpr float kVisitShare = 1.0f / 64;
 /// What is less probable is not read before it is asked for.
@@ -36,7 +38,8 @@ CachedExpertStore::CachedExpertStore(const ExpertCatalogue& catalogue, BlockRead
       limit_(in_flight_),
       cache_(std::move(shape), capacity, std::move(policy)),
       statistics_(catalogue.layers().size()),
-      prefetcher_(cache_, loader_, memory_.data(), catalogue.widest_layer(), statistics_) {
+      prefetcher_(cache_, loader_, memory_.data(), catalogue.widest_layer(), statistics_),
+      warm_(cache_, loader_, memory_.data(), kMostWarming / widest, statistics_) {
   const std::size_t most = catalogue.widest_layer();
   keys_.reserve(most);
   wants_.reserve(most);
@@ -67,6 +70,7 @@ Status CachedExpertStore::begin(std::uint32_t layer, std::span<const std::uint32
   limit_in_flight(in_flight_);
   loader_.reap(finished_, /*wait=*/false);  // what came in time is there
   hand_over_finished();
+  warm_.yield();
   SLUICE_TRY(open_visit(layer, experts, scores));
   pin_present();
   Status status = load_deferred();
@@ -109,6 +113,7 @@ Status CachedExpertStore::open_visit(std::uint32_t layer, std::span<const std::u
   deferred_ = wants_.size();
   turn_ = turn;
   cache_.visit(turn, keys_, scores);
+  warm_.count(turn, keys_);
   statistics_[turn].requests += wants_.size();
   return {};
 }
@@ -128,6 +133,7 @@ void CachedExpertStore::pin_present() {
       arrived_.push_back(index);
       statistics_[turn_].hits += 1;
     } else {
+      if (!read_ahead) warm_.claim(want.key);
       cache_.unpin(want.key);  // the guess's: one of the two is enough
       want.stage = Stage::kLoading;
       loading_ += 1;
@@ -186,6 +192,19 @@ void CachedExpertStore::read_ahead() {
   if (deferred_ == 0 && loader_.under_way() < enough) {
     prefetcher_.start(enough - loader_.under_way());
   }
+  const bool idle = loading_ == 0 && deferred_ == 0 && !prefetcher_.expects() &&
+                    loader_.under_way() == warm_.under_way();
+  if (idle && warm_.pending()) warm_.start();
+}
+
+bool CachedExpertStore::warm_up() {
+  limit_in_flight(kMostInFlight);
+  warm_.start_all();
+  while (loader_.under_way() > 0) {
+    loader_.reap(finished_, /*wait=*/true);
+    hand_over_finished();
+  }
+  return warm_.pending();
 }
 
 void CachedExpertStore::limit_in_flight(std::size_t bytes) {
@@ -259,7 +278,7 @@ void CachedExpertStore::hand_over_finished() {
     ExpertStatistics& statistics = statistics_[load.key.layer];
     statistics.bytes_read += load.bytes;
     if (load.status.ok()) statistics.loads += 1;
-    if (prefetcher_.finish(load)) continue;
+    if (prefetcher_.finish(load) || warm_.finish(load)) continue;
     const std::uint32_t index = want_of_[load.key.expert];
     loading_ -= 1;
     if (load.status.ok()) {
@@ -354,6 +373,9 @@ void CachedExpertStore::end() {
 
 void CachedExpertStore::settle() {
   prefetcher_.expect_nothing();
+  loader_.reap(finished_, /*wait=*/false);
+  hand_over_finished();
+  warm_.yield();
   while (loader_.under_way() > 0) take_finished(/*wait=*/true);
 }
 

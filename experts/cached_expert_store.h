@@ -11,6 +11,7 @@
 #include "experts/expert_loader.h"
 #include "experts/expert_store.h"
 #include "experts/prefetcher.h"
+#include "experts/warm_start.h"
 
 namespace sluice {
 
@@ -57,6 +58,9 @@ class CachedExpertStore final : public ExpertStore {
   void settle() override;
   std::span<const ExpertStatistics> layer_statistics() const override { return statistics_; }
   bool resident(ExpertId id) const override;
+  void warm(const HotSet& earlier) override { warm_.take_over(earlier); }
+  bool warm_up() override;
+  HotSet hot_set() const override { return warm_.hand_over(cache_.residents()); }
   std::size_t slot_bytes(ExpertId id) const override;
 
  private:
@@ -94,6 +98,7 @@ class CachedExpertStore final : public ExpertStore {
   ExpertCache cache_;
   std::vector<ExpertStatistics> statistics_;  // [layers]
   Prefetcher prefetcher_;
+  WarmStart warm_;
   std::vector<CopyLayout> layouts_;  // [keys]; of another version than the copy's: as in the file
 
   float missing_share_ = 1;  // of visits, lately: wanted what no earlier visit had left in memory

@@ -39,6 +39,7 @@ ExpertStatistics& ExpertStatistics::operator+=(const ExpertStatistics& other) {
   expected_rightly += other.expected_rightly;
   late += other.late;
   wasted += other.wasted;
+  warmed += other.warmed;
   bytes_read += other.bytes_read;
   wait_nanoseconds += other.wait_nanoseconds;
   return *this;
@@ -52,6 +53,7 @@ ExpertStatistics ExpertStatistics::operator-(const ExpertStatistics& before) con
           .expected_rightly = expected_rightly - before.expected_rightly,
           .late = late - before.late,
           .wasted = wasted - before.wasted,
+          .warmed = warmed - before.warmed,
           .bytes_read = bytes_read - before.bytes_read,
           .wait_nanoseconds = wait_nanoseconds - before.wait_nanoseconds};
 }

@@ -34,6 +34,7 @@
 #include "base/status.h"
 #include "base/types.h"
 #include "experts/expert_catalogue.h"
+#include "experts/hot_set.h"
 #include "experts/likely_expert.h"
 #include "io/block_reader.h"
 
@@ -55,6 +56,7 @@ struct ExpertStatistics {
   std::uint64_t expected_rightly = 0;  // … asked for at the layer's next turn,
   std::uint64_t late = 0;              // … among them those that were still being read then,
   std::uint64_t wasted = 0;            // … and not asked for. The rest's turn is still to come.
+  std::uint64_t warmed = 0;            // loads of what an earlier run had in memory
   std::uint64_t bytes_read = 0;        // from disk, sector padding included
   std::uint64_t wait_nanoseconds = 0;  // the computing thread waited for the disk, in the layer's
                                        // visit or before the next one's
@@ -137,6 +139,16 @@ class ExpertStore {
   /// [the catalogue's layers]
   virtual std::span<const ExpertStatistics> layer_statistics() const = 0;
   virtual bool resident(ExpertId id) const = 0;
+
+  /// What an earlier run had in memory is read again, until the cache is full, wherever neither a
+  /// visit nor what is expected leaves the disk something to do. REQUIRES: of this model; no visit
+  /// yet.
+  virtual void warm(const HotSet& earlier) = 0;
+  /// Reads some of it and waits, for when there is nothing to compute. False: none is left.
+  /// REQUIRES: no visit is open.
+  virtual bool warm_up() = 0;
+  /// For the next run: what is in memory, and what is left of the earlier run's.
+  virtual HotSet hot_set() const = 0;
   /// What a copy takes of the cache before it is rounded to its granularity. REQUIRES: there is
   /// such an expert.
   virtual std::size_t slot_bytes(ExpertId id) const = 0;

@@ -5,6 +5,7 @@ usage: budget_demo.py SLUICE MODEL
 """
 
 import json
+import os
 import subprocess
 import sys
 
@@ -22,7 +23,8 @@ SHARES = (0.0, 0.125, 0.25, 0.5, 1.5)
 def run(program, verb, model, *options, **keywords):
     """Runs a verb quietly; should it fail, its messages are shown and this program ends."""
     command = [program, verb, model, "--ctx", str(CONTEXT), *options]
-    done = subprocess.run(command, stderr=subprocess.PIPE, check=False, **keywords)
+    cold = {**os.environ, "SLUICE_WARM": "off"}  # a row is what its budget brings, not what the last one left
+    done = subprocess.run(command, stderr=subprocess.PIPE, check=False, env=cold, **keywords)
     if done.returncode != 0:
         sys.stderr.buffer.write(done.stderr)
         sys.exit(f"{' '.join(command)} ended with status {done.returncode}")

@@ -1,6 +1,7 @@
 """The command and the bundled model, for the tests beside this file. Standard library only."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -10,6 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODEL = str(ROOT / "models" / "tales.gguf")
 STORY = str(ROOT / "tests/data/models/tales/valid.txt")
 MIB = 1 << 20
+os.environ["SLUICE_WARM"] = "off"  # no test depends on what another one left
 
 
 def sluice(*arguments, **options):

@@ -92,6 +92,36 @@ TEST_F(ExactnessTest, WithWhatTheNextLayerWillLikelyWantReadAhead) {
   EXPECT_GT(2 * statistics.expected_rightly, statistics.expected);
 }
 
+TEST_F(ExactnessTest, BegunWithWhatAnEarlierRunHadInMemory) {
+  const std::uint64_t ram = test::smallest_budget({}) + (std::uint64_t{6} << 20);
+  for (const std::uint32_t rows : {1u, 16u}) {
+    for (const bool wait : {false, true}) {
+      SCOPED_TRACE(rows);
+      Conditions conditions{.ram = ram};
+      conditions.model.max_rows = rows;
+      HotSet hot;
+      {
+        auto earlier = test::open(conditions);
+        Session session(*earlier.model);
+        (void)test::all_logits(session, test::some_tokens(60, 5));
+        hot = earlier.model->hot_set();
+      }
+      ASSERT_GT(hot.experts.size(), 40u);
+      auto opened = test::open(conditions);
+      opened.model->warm(hot);
+      while (wait && opened.model->warm_up()) continue;
+      Session session(*opened.model);
+      EXPECT_TRUE(test::same_bits(test::all_logits(session, tokens_), reference_));
+      const std::uint64_t warmed = opened.model->expert_statistics().warmed;
+      if (wait) {
+        EXPECT_GT(warmed, 40u);
+      } else if (rows == 1) {  // of many rows' guesses the disk has enough to do
+        EXPECT_GT(warmed, 0u);
+      }
+    }
+  }
+}
+
 TEST_F(ExactnessTest, WithOneToFourThreads) {
   for (unsigned threads = 1; threads <= 4; ++threads) {
     SCOPED_TRACE(threads);
