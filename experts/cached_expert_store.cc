@@ -39,7 +39,10 @@ CachedExpertStore::CachedExpertStore(const ExpertCatalogue& catalogue, BlockRead
       cache_(std::move(shape), capacity, std::move(policy)),
       statistics_(catalogue.layers().size()),
       prefetcher_(cache_, loader_, memory_.data(), catalogue.widest_layer(), statistics_),
-      warm_(cache_, loader_, memory_.data(), kMostWarming / widest, statistics_) {
+      // A model without experts has a store, too, whose slots are empty.
+      warm_(cache_, loader_, memory_.data(),
+            std::max<std::size_t>(1, kMostWarming / std::max<std::size_t>(1, widest)),
+            statistics_) {
   const std::size_t most = catalogue.widest_layer();
   keys_.reserve(most);
   wants_.reserve(most);
