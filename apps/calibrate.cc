@@ -35,21 +35,6 @@ struct CalibrateOptions {
   std::uint32_t ahead = 1;
 };
 
-/// Several that see the same passes.
-class Observers final : public RoutingObserver {
- public:
-  explicit Observers(const std::vector<std::unique_ptr<GateFit>>& fits) : fits_(fits) {}
-  void routed(const Routing& routing) override {
-    for (const auto& fit : fits_) fit->routed(routing);
-  }
-  void entering(std::uint32_t layer, std::size_t rows, const float* layer_input) override {
-    for (const auto& fit : fits_) fit->entering(layer, rows, layer_input);
-  }
-
- private:
-  const std::vector<std::unique_ptr<GateFit>>& fits_;
-};
-
 class Calibration {
  public:
   Calibration(Model& model, const CalibrateOptions& options, std::uint64_t memory)
@@ -108,7 +93,9 @@ class Calibration {
         }
         fits.back()->add(units[i].layer);
       }
-      Observers observers(fits);
+      std::vector<RoutingObserver*> each;
+      for (const auto& one : fits) each.push_back(one.get());
+      RoutingObservers observers(each);
       SLUICE_TRY(read(std::span(tokens_).first(split_), model_.max_rows(), observers));
       for (const auto& one : fits) {
         SLUICE_TRY(check_cancelled(&cancel_requested()));

@@ -53,7 +53,8 @@ Status ForwardPass::run_layers(std::span<const Row> rows, const PassOptions& opt
   if (options.script != nullptr) options.script->begin(rows.size());
   if (observer_ == nullptr) return run_layers(rows, options.observer, options.cancel);
   if (options.observer == nullptr) return run_layers(rows, observer_, options.cancel);
-  RoutingObserverPair both(*observer_, *options.observer);
+  const std::array pair{observer_, options.observer};
+  RoutingObservers both(pair);
   return run_layers(rows, &both, options.cancel);
 }
 

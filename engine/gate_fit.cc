@@ -69,20 +69,16 @@ void GateFit::entering(std::uint32_t layer, std::size_t rows, const float* layer
 }
 
 void GateFit::routed(const Routing& routing) {
-  const GateEvidence evidence{.layer = routing.layer,
-                              .rows = routing.rows,
-                              .router_input = routing.input,
-                              .chosen = routing.ids};
+  const GateEvidence evidence = evidence_of(routing);
   compare(evidence);
   foretell(evidence, routing.layer + gate_.ahead());
 }
 
 void GateFit::foretell(const GateEvidence& evidence, std::uint32_t target) {
   if (target >= sums_.size() || !sums_[target] || !gate_.predict(evidence, target)) return;
-  const float* const seen = gate_.features(evidence, target);
   Sums& sums = *sums_[target];
   sums.waiting = evidence.rows;
-  sums.seen.assign(seen, seen + evidence.rows * model_.hidden);
+  sums.seen.assign(gate_.inputs(), gate_.inputs() + evidence.rows * model_.hidden);
   sums.said.assign(gate_.outputs(), gate_.outputs() + evidence.rows * model_.router.experts);
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/router_gate.h"
+
 namespace sluice {
 
 std::array<std::size_t, 3> recall_widths(const GateShape& shape) {
@@ -40,10 +42,7 @@ void GateRecall::entering(std::uint32_t layer, std::size_t rows, const float* la
 }
 
 void GateRecall::routed(const Routing& routing) {
-  const GateEvidence evidence{.layer = routing.layer,
-                              .rows = routing.rows,
-                              .router_input = routing.input,
-                              .chosen = routing.ids};
+  const GateEvidence evidence = evidence_of(routing);
   compare(evidence);
   for (const Entry& entry : entries_) entry.predictor->learn(evidence);
   ask(evidence, routing.layer + 1);

@@ -68,23 +68,22 @@ bool RouterGate::speaks(const GateEvidence& evidence, std::uint32_t target) cons
   return evidence.router_input != nullptr && target == evidence.layer + ahead_;
 }
 
-const float* RouterGate::features(const GateEvidence& evidence, std::uint32_t target) {
-  if (!speaks(evidence, target)) return nullptr;
+const float* RouterGate::prepare(const GateEvidence& evidence, std::uint32_t target) {
   if (input_ == GateInput::kRouterInput) return evidence.router_input;
   return make_router_input(model_, weights_[target], compute_, evidence.layer_input, evidence.rows,
                            memory_.input);
 }
 
 bool RouterGate::predict(const GateEvidence& evidence, std::uint32_t target) {
-  const float* const input = features(evidence, target);
-  if (input == nullptr) return false;
+  if (!speaks(evidence, target)) return false;
   target_ = target;
+  inputs_ = prepare(evidence, target);
   const RouterWeights& router = weights_[target].router;
   const GateCorrection& correction = corrections_[target];
   const bool corrected = correction.present();
   // Activations are borrowed for reading only.
   const Activations rows{
-      .values = const_cast<float*>(input), .rows = evidence.rows, .columns = model_.hidden};
+      .values = const_cast<float*>(inputs_), .rows = evidence.rows, .columns = model_.hidden};
   const MatmulTask task =
       product(corrected ? correction.matrix : router.matrix, rows, evidence.rows, memory_.scores,
               corrected ? correction.bias : router.bias);

@@ -12,6 +12,7 @@
 #include "engine/layer_weights.h"
 #include "engine/model_description.h"
 #include "engine/router.h"
+#include "engine/routing_observer.h"
 #include "experts/gate_predictor.h"
 
 namespace sluice {
@@ -43,9 +44,9 @@ class RouterGate final : public GatePredictor {
   void rank(std::size_t row, std::span<std::uint32_t> likely) override;
   void learn(const GateEvidence&) override {}
 
-  /// What `predict` of that target multiplies: `[rows, hidden]`, or null where it would say no. May
-  /// lie in the shared memory.
-  const float* features(const GateEvidence& evidence, std::uint32_t target);
+  /// What the last `predict` that returned true has multiplied: `[rows, hidden]`. May lie in the
+  /// shared memory.
+  const float* inputs() const { return inputs_; }
   /// The router's outputs as predicted, `[rows, experts]`.
   const float* outputs() const { return memory_.scores; }
   void correct(std::uint32_t target, const GateCorrection& correction) {
@@ -56,6 +57,7 @@ class RouterGate final : public GatePredictor {
 
  private:
   bool speaks(const GateEvidence& evidence, std::uint32_t target) const;
+  const float* prepare(const GateEvidence& evidence, std::uint32_t target);
 
   const ModelDescription& model_;
   const std::vector<LayerWeights>& weights_;
@@ -66,10 +68,18 @@ class RouterGate final : public GatePredictor {
   std::vector<GateCorrection> corrections_;  // [layers]
   Router router_;
   std::uint32_t target_ = 0;
+  const float* inputs_ = nullptr;
   std::vector<float> scores_;          // [experts]
   std::vector<std::uint32_t> chosen_;  // [top_k]
   std::vector<float> chosen_weights_;  // [top_k]
 };
+
+inline GateEvidence evidence_of(const Routing& routing) {
+  return {.layer = routing.layer,
+          .rows = routing.rows,
+          .router_input = routing.input,
+          .chosen = routing.ids};
+}
 
 /// What the router of a layer would read if the residual were these rows `[rows, hidden]`: they
 /// themselves, or `out` with what was made of them.

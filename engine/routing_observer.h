@@ -43,27 +43,22 @@ class RoutingObserver {
   virtual void routed(const Routing& routing) = 0;
 };
 
-/// Lets two look on at once.
-class RoutingObserverPair final : public RoutingObserver {
+/// Lets several look on at once, in their order. Borrows the list, too.
+class RoutingObservers final : public RoutingObserver {
  public:
-  RoutingObserverPair(RoutingObserver& first, RoutingObserver& second)
-      : first_(first), second_(second) {}
+  explicit RoutingObservers(std::span<RoutingObserver* const> observers) : observers_(observers) {}
   void begin(std::span<const Row> rows) override {
-    first_.begin(rows);
-    second_.begin(rows);
+    for (RoutingObserver* const observer : observers_) observer->begin(rows);
   }
   void entering(std::uint32_t layer, std::size_t rows, const float* residual) override {
-    first_.entering(layer, rows, residual);
-    second_.entering(layer, rows, residual);
+    for (RoutingObserver* const observer : observers_) observer->entering(layer, rows, residual);
   }
   void routed(const Routing& routing) override {
-    first_.routed(routing);
-    second_.routed(routing);
+    for (RoutingObserver* const observer : observers_) observer->routed(routing);
   }
 
  private:
-  RoutingObserver& first_;
-  RoutingObserver& second_;
+  const std::span<RoutingObserver* const> observers_;
 };
 
 }  // namespace sluice

@@ -1,5 +1,6 @@
 #pragma once
-// What characters that are no token become: a token for each byte (<0xXX>), or the unknown token.
+// What characters that are no token become: a token for each byte, such as <0x0A>, or the unknown
+// token.
 
 #include <array>
 #include <optional>
@@ -9,7 +10,7 @@
 
 namespace sluice {
 
-/// The byte of a token written "<0xXX>".
+/// The byte of a token written as "<0x0A>" is.
 std::optional<unsigned char> byte_of_token(std::string_view text);
 
 class ByteFallback {

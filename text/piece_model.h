@@ -54,7 +54,7 @@ Result<std::unique_ptr<PieceModel>> create_byte_level_bpe(const TokenizerData& d
 Result<std::unique_ptr<PieceModel>> create_ranked_bytes_bpe(const Vocabulary& vocabulary);
 
 /// SentencePiece's BPE over characters, by `data.merges` if there are any, else by `data.scores`.
-/// What is no token becomes byte tokens (<0xXX>) if byte_fallback is set and the vocabulary has
+/// What is no token becomes byte tokens (<0x0A>) if byte_fallback is set and the vocabulary has
 /// them, else the unknown token, once for a run, else nothing. `data` and `vocabulary` must outlive
 /// the model.
 Result<std::unique_ptr<PieceModel>> create_sentencepiece_bpe(const TokenizerData& data,

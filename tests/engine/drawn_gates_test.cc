@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include <set>
 #include <string>
 
@@ -34,7 +36,8 @@ TEST(RouterGateOfDrawnModels, IsExactBeforeAnAttentionThatAddsNothing) {
     ASSERT_TRUE(model.ok()) << model.status().message();
 
     test::Foreteller before(**model, false), knowing(**model, true);
-    RoutingObserverPair observers(before, knowing);
+    const std::array<RoutingObserver*, 2> both{&before, &knowing};
+    RoutingObservers observers(both);
     Session session(**model);
     std::vector<TokenId> tokens;
     for (std::uint32_t i = 0; i < kTokens; ++i) {

@@ -65,12 +65,11 @@ class Foreteller final : public RoutingObserver {
     return ids;
   }
   void ask(const GateEvidence& evidence, std::uint32_t target) {
-    const float* const input = gate_.features(evidence, target);
-    if (input == nullptr) return;
-    Guess& guess = guesses_[target];
-    guess.input.assign(input, input + evidence.rows * model_.description().hidden);
-    guess.chosen.clear();
     if (!gate_.predict(evidence, target)) return;
+    Guess& guess = guesses_[target];
+    guess.input.assign(gate_.inputs(),
+                       gate_.inputs() + evidence.rows * model_.description().hidden);
+    guess.chosen.clear();
     std::vector<std::uint32_t> likely(model_.description().router.top_k);
     for (std::size_t row = 0; row < evidence.rows; ++row) {
       gate_.rank(row, likely);

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <map>
 
@@ -204,7 +205,8 @@ TEST_F(GateFitTest, SolvesTheNormalEquationsOfRidgeRegression) {
   for (std::uint32_t layer = 0; layer < layers; ++layer) {
     for (GateFit* one : {&across, &far, &before}) one->add(layer);
   }
-  RoutingObserverPair near(across, before), all(near, far), with_inputs(all, inputs_);
+  const std::array<RoutingObserver*, 4> observers{&across, &before, &far, &inputs_};
+  RoutingObservers with_inputs(observers);
   read(with_inputs, 700);
 
   // Across layers nothing is known of the first ones.
