@@ -11,11 +11,11 @@ import ctypes
 import json
 import mmap
 import os
-import pathlib
 import subprocess
 import sys
 
-from compare_llama import drop_cache, memory_group
+sys.dont_write_bytecode = True
+from measuring import drop_cache, group_of_this_process, memory_group  # noqa: E402
 
 
 def cached_bytes(path):
@@ -35,12 +35,11 @@ def cached_bytes(path):
 
 
 def group_peak():
-    v1 = pathlib.Path(f"/sys/fs/cgroup/memory/sluice-bench-{os.getpid()}")
-    if v1.is_dir():
-        return int((v1 / "memory.max_usage_in_bytes").read_text()), int((v1 / "memory.failcnt").read_text())
-    v2 = pathlib.Path(f"/sys/fs/cgroup/sluice-bench-{os.getpid()}")
-    events = dict(line.split() for line in (v2 / "memory.events").read_text().splitlines())
-    return int((v2 / "memory.peak").read_text()), int(events["max"])
+    group = group_of_this_process()
+    if (group / "memory.failcnt").exists():  # v1
+        return int((group / "memory.max_usage_in_bytes").read_text()), int((group / "memory.failcnt").read_text())
+    events = dict(line.split() for line in (group / "memory.events").read_text().splitlines())
+    return int((group / "memory.peak").read_text()), int(events["max"])
 
 
 COUNTED = """
@@ -71,7 +70,7 @@ def main():
         # The small interpreter that counts is outside the group.
         with memory_group(ram) as join:
             command = [args.sluice, "bench", args.model, "--ram", str(ram), "-p", str(args.p), "-n", str(args.n), "-r", "1", "--json", "--no-ceilings"]
-            joined = f"echo $$ > {group_file()} && exec \"$@\""
+            joined = f"echo $$ > {group_of_this_process() / 'cgroup.procs'} && exec \"$@\""
             done = subprocess.run([sys.executable, "-c", COUNTED, "sh", "-c", joined, "sh", *command], capture_output=True, text=True)
             if done.returncode != 0:
                 sys.exit(f"at --ram {ram}: {done.stderr}")
@@ -85,11 +84,6 @@ def main():
         print(f"{ram / mib:9.0f} {peak / mib:11.1f} {refused:8} {run['rss'] / mib:9.1f} {result['experts']['hit_rate']:9.3f} {ours / mib:9.0f} "
               f"{run['read'] / ours:12.4f} {cached / mib:11.2f} {result['decode']['tok_s']:7.2f}{'' if row_is_right else '   WRONG'}", flush=True)
     sys.exit(1 if wrong else 0)
-
-
-def group_file():
-    v1 = pathlib.Path("/sys/fs/cgroup/memory")
-    return (v1 if v1.is_dir() else pathlib.Path("/sys/fs/cgroup")) / f"sluice-bench-{os.getpid()}" / "cgroup.procs"
 
 
 if __name__ == "__main__":

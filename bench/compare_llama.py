@@ -10,55 +10,18 @@ each read-ahead of the disk (KiB), its best counting. Prints each figure's media
 
 import argparse
 import contextlib
-import json
-import os
-import pathlib
 import statistics
-import subprocess
 import sys
 
-
-def bytes_of(text):
-    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-    return int(float(text[:-1]) * units[text[-1].upper()]) if text[-1].upper() in units else int(text)
-
-
-@contextlib.contextmanager
-def memory_group(limit):
-    """A control group with a memory limit; yields a function for preexec_fn that joins it."""
-    v1 = pathlib.Path("/sys/fs/cgroup/memory")
-    group = (v1 if v1.is_dir() else pathlib.Path("/sys/fs/cgroup")) / f"sluice-bench-{os.getpid()}"
-    group.mkdir()
-    (group / ("memory.limit_in_bytes" if v1.is_dir() else "memory.max")).write_text(str(limit))
-    try:
-        yield lambda: (group / "cgroup.procs").write_text(str(os.getpid()))
-    finally:
-        group.rmdir()
-
-
-def disk_of(path):
-    device = os.stat(path).st_dev
-    block = pathlib.Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve()
-    return block if (block / "queue").is_dir() else block.parent
-
-
-def drop_cache(path):
-    with open(path, "rb") as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def run(command, join=None):
-    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=join)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)} failed ({done.returncode}):\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout)
+sys.dont_write_bytecode = True
+from measuring import bytes_of, disk_of, drop_cache, memory_group, run_json  # noqa: E402
 
 
 def sluice(args, join):
     command = [args.sluice, "bench", args.model, "--threads", str(args.threads), "-p", str(args.p), "-n", str(args.n), "-r", "1", "--json"]
     if args.memory:
         command += ["--ram", str(bytes_of(args.memory))]
-    result = run(command, join)
+    result = run_json(command, join)
     speeds = {phase: result[phase]["tok_s"] for phase in ("prefill", "decode") if phase in result}
     if args.memory and "decode" in result:
         decode = result["decode"]
@@ -74,7 +37,7 @@ def llama(args, join):
     if args.memory:
         command += ["--no-warmup", "--load-mode", "mmap", "--repack", "0"]  # repacked weights are memory that the group does not have
         drop_cache(args.model)
-    return {"prefill" if row["n_prompt"] else "decode": row["avg_ts"] for row in run(command, join)}
+    return {"prefill" if row["n_prompt"] else "decode": row["avg_ts"] for row in run_json(command, join)}
 
 
 def main():
