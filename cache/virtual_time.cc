@@ -159,7 +159,7 @@ class Machine {
   void read_ahead(const RoutingEvent& next) {
     if (run_.guess.kind == GuessModel::Kind::kOff) return;
     for (const std::uint32_t index : guesser_.guess(next)) {
-      if (!entries_[index].resident && guesses_.size() < GuessWorth::kPlaces) {
+      if (!entries_[index].resident && guesses_.size() < GuessWorth::kGrades) {
         guesses_.push_back(index);
       }
     }

@@ -17,6 +17,7 @@ struct Kind {
 };
 constexpr Kind kKinds[] = {
     {"auto", true, true, true, false, false},
+    {"both", true, true, true, false, false},
     {"across-layers", true, true, false, false, false},
     {"before-attention", false, false, true, false, false},
     {"affinity", false, false, false, true, false},

@@ -162,12 +162,13 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
   model->dense_bytes_read_ = runtime.reader().counters().bytes - read_before;
   SLUICE_TRY(model->read_corrections(options));
   SLUICE_TRY(model->weights_.repack(runtime.compute(), options.cancel));
-  SLUICE_ASSIGN(model->store_, ExpertStore::create(
-                                   model->outline_.catalogue, runtime.reader(),
-                                   {.capacity_bytes = model->plan_.cache,
-                                    .policy = options.policy,
-                                    .files = files,
-                                    .sparse_hidden = description.activation == Activation::kRelu}));
+  SLUICE_ASSIGN(model->store_,
+                ExpertStore::create(model->outline_.catalogue, runtime.reader(),
+                                    {.capacity_bytes = model->plan_.cache,
+                                     .policy = options.policy,
+                                     .files = files,
+                                     .sparse_hidden = description.activation == Activation::kRelu,
+                                     .judge_guesses = options.predict == "auto"}));
   const MemoryPlan& plan = model->plan_;
   SLUICE_ASSIGN(model->kv_, KvPool::create(kv_shape(description, options.kv_type),
                                            KvShape::blocks(plan.context) * options.sequences,

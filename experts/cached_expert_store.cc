@@ -1,7 +1,6 @@
 #include "experts/cached_expert_store.h"
 
 #include <algorithm>
-#include <chrono>
 #include <string>
 #include <utility>
 
@@ -19,18 +18,18 @@ constexpr std::size_t kMostInFlight = std::size_t{64} << 20;
 constexpr std::size_t kMostWarming = std::size_t{16} << 20;
 /// Of one visit in the share of those that missed: it remembers about a hundred.
 constexpr float kVisitShare = 1.0f / 64;
-/// What is less probable is not read before it is asked for.
-constexpr float kLeastLikely = 0.7f;
 
 }  // namespace
 
 CachedExpertStore::CachedExpertStore(const ExpertCatalogue& catalogue, BlockReader& reader,
                                      ExpertLoader loader, AlignedBuffer memory,
                                      std::size_t capacity, std::size_t widest, CacheShape shape,
-                                     std::unique_ptr<CachePolicy> policy, bool sparse_hidden)
+                                     std::unique_ptr<CachePolicy> policy,
+                                     const ExpertStoreOptions& options)
     : catalogue_(catalogue),
       reader_(reader),
-      sparse_hidden_(sparse_hidden),
+      sparse_hidden_(options.sparse_hidden),
+      clock_(options.clock),
       loader_(std::move(loader)),
       memory_(std::move(memory)),
       widest_(widest),
@@ -38,11 +37,15 @@ CachedExpertStore::CachedExpertStore(const ExpertCatalogue& catalogue, BlockRead
       limit_(in_flight_),
       cache_(std::move(shape), capacity, std::move(policy)),
       statistics_(catalogue.layers().size()),
-      prefetcher_(cache_, loader_, memory_.data(), catalogue.widest_layer(), statistics_),
+      // Of one, two and three experts of 2.4 MB at a time, two were as fast as three and read less
+      // in vain.
+      prefetcher_(cache_, loader_, memory_.data(), catalogue.widest_layer(), statistics_,
+                  options.judge_guesses ? 0 : in_flight_ / std::max<std::size_t>(1, widest)),
       // A model without experts has a store, too, whose slots are empty.
       warm_(cache_, loader_, memory_.data(),
             std::max<std::size_t>(1, kMostWarming / std::max<std::size_t>(1, widest)),
             statistics_) {
+  if (!statistics_.empty()) turn_ = static_cast<std::uint32_t>(statistics_.size() - 1);
   const std::size_t most = catalogue.widest_layer();
   keys_.reserve(most);
   wants_.reserve(most);
@@ -75,6 +78,10 @@ Status CachedExpertStore::begin(std::uint32_t layer, std::span<const std::uint32
   hand_over_finished();
   warm_.yield();
   SLUICE_TRY(open_visit(layer, experts, scores));
+  const double now = clock_();
+  if (usual_) prefetcher_.worth().was_idle(now - idle_since_);
+  idle_since_ = now;
+  usual_ = true;
   pin_present();
   Status status = load_deferred();
   if (!status.ok()) end();
@@ -126,7 +133,10 @@ void CachedExpertStore::pin_present() {
   for (std::uint32_t index = 0; index < wants_.size(); ++index) {
     Want& want = wants_[index];
     const PinnedCopy pinned = cache_.pin(want.key);
-    if (pinned.state == CopyState::kEmpty) continue;
+    if (pinned.state == CopyState::kEmpty) {
+      prefetcher_.miss(want.key);
+      continue;
+    }
     const bool read_ahead = prefetcher_.claim(want.key);
     want.copy = pinned.copy;
     deferred_ -= 1;
@@ -143,6 +153,7 @@ void CachedExpertStore::pin_present() {
     }
   }
   prefetcher_.close(turn_);
+  prefetcher_.worth().missed(deferred_ > 0);
   const bool missing =
       std::any_of(wants_.begin(), wants_.end(), [](const Want& want) { return !want.returned; });
   missing_share_ += kVisitShare * ((missing ? 1.0f : 0.0f) - missing_share_);
@@ -180,24 +191,28 @@ void CachedExpertStore::expect(std::uint32_t layer, std::span<const LikelyExpert
   const ExpertLayer* where = catalogue_.find(layer);
   if (where == nullptr) return;
   if (!open_) take_finished(/*wait=*/false);
-  prefetcher_.expect(turn_of(*where), likely, reach == Reach::kAll ? 0 : kLeastLikely);
-  if (reach == Reach::kAll) return read_ahead();
-  // Of one, two and three experts of 2.4 MB, two were as fast as three and read less in vain; all
-  // of a row's, in the disk's idle moments, were a sixth slower than these two.
-  const std::size_t most = in_flight_ / widest_;
-  if (deferred_ == 0) prefetcher_.start(most - std::min(most, prefetcher_.under_way()));
-  prefetcher_.expect_nothing();
+  if (!open_ && !usual_) idle_since_ = clock_();
+  if (reach == Reach::kAll) usual_ = false;
+  prefetcher_.expect(turn_of(*where), likely, reach);
+  read_ahead();
 }
 
 /// Where the visit's own reads leave the disk something to do.
 void CachedExpertStore::read_ahead() {
+  if (deferred_ > 0) return;
   const std::size_t enough = limit_ / widest_;
-  if (deferred_ == 0 && loader_.under_way() < enough) {
-    prefetcher_.start(enough - loader_.under_way());
-  }
-  const bool idle = loading_ == 0 && deferred_ == 0 && !prefetcher_.expects() &&
-                    loader_.under_way() == warm_.under_way();
+  prefetcher_.start(enough - std::min(enough, loader_.under_way()),
+                    (turn_ + 1) % cache_.shape().layers(), idle_left());
+  const bool idle =
+      loading_ == 0 && !prefetcher_.streams() && loader_.under_way() == warm_.under_way();
   if (idle && warm_.pending()) warm_.start();
+}
+
+/// Of the time that the disk has nothing to read for visits, usually, before the next one begins.
+double CachedExpertStore::idle_left() const {
+  const double usually = prefetcher_.worth().idle();
+  if (loading_ > 0) return usually;  // it has not begun
+  return std::max(0.0, usually - (clock_() - idle_since_));
 }
 
 bool CachedExpertStore::warm_up() {
@@ -258,21 +273,21 @@ Status CachedExpertStore::no_room() const {
 
 void CachedExpertStore::take_finished(bool wait) {
   if (loader_.under_way() == 0) return;
-  using Clock = std::chrono::steady_clock;
-  const auto start = wait ? Clock::now() : Clock::time_point();
+  const double start = wait ? clock_() : 0;
   const std::size_t before = loader_.under_way();
   loader_.reap(finished_, wait);
   if (wait) {
-    const auto waited = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start);
-    statistics_[turn_].wait_nanoseconds += static_cast<std::uint64_t>(waited.count());
+    statistics_[turn_].wait_nanoseconds += static_cast<std::uint64_t>(1e9 * (clock_() - start));
   } else if (finished_.size() * widest_ >= limit_ && limit_ < kMostInFlight &&
-             (finished_.size() < before || prefetcher_.expects())) {
+             (finished_.size() < before || prefetcher_.streams())) {
     // All that the disk had been given came in while something was computed: it could have read
     // more.
     limit_in_flight(2 * limit_);
     loader_.reap(finished_, false);
   }
+  const bool visits = loading_ > 0;
   hand_over_finished();
+  if (visits && loading_ == 0) idle_since_ = clock_();
 }
 
 /// Of each load that has come in, or has failed: whose it was.
@@ -281,6 +296,7 @@ void CachedExpertStore::hand_over_finished() {
     ExpertStatistics& statistics = statistics_[load.key.layer];
     statistics.bytes_read += load.bytes;
     if (load.status.ok()) statistics.loads += 1;
+    if (load.seconds > 0) prefetcher_.worth().read_took(load.seconds);
     if (prefetcher_.finish(load) || warm_.finish(load)) continue;
     const std::uint32_t index = want_of_[load.key.expert];
     loading_ -= 1;
@@ -376,6 +392,7 @@ void CachedExpertStore::end() {
 
 void CachedExpertStore::settle() {
   prefetcher_.expect_nothing();
+  usual_ = false;
   loader_.reap(finished_, /*wait=*/false);
   hand_over_finished();
   warm_.yield();

@@ -40,10 +40,12 @@ struct Want {
 
 class CachedExpertStore final : public ExpertStore {
  public:
-  /// `capacity` bytes of `memory`; `widest`: bytes of the widest slot.
+  /// `capacity` bytes of `memory`; `widest`: bytes of the widest slot. Of the options those that
+  /// are not in what was made of the others.
   CachedExpertStore(const ExpertCatalogue& catalogue, BlockReader& reader, ExpertLoader loader,
                     AlignedBuffer memory, std::size_t capacity, std::size_t widest,
-                    CacheShape shape, std::unique_ptr<CachePolicy> policy, bool sparse_hidden);
+                    CacheShape shape, std::unique_ptr<CachePolicy> policy,
+                    const ExpertStoreOptions& options);
   ~CachedExpertStore() override;
 
   Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts,
@@ -74,6 +76,7 @@ class CachedExpertStore final : public ExpertStore {
   void pin_present();
   Status load_deferred();
   void read_ahead();
+  double idle_left() const;
   void limit_in_flight(std::size_t bytes);
   void take_finished(bool wait);
   void hand_over_finished();
@@ -90,6 +93,7 @@ class CachedExpertStore final : public ExpertStore {
   const ExpertCatalogue& catalogue_;
   BlockReader& reader_;
   const bool sparse_hidden_;
+  const Clock clock_;
   ExpertLoader loader_;
   AlignedBuffer memory_;
   const std::size_t widest_;     // slot of an expert
@@ -101,9 +105,14 @@ class CachedExpertStore final : public ExpertStore {
   WarmStart warm_;
   std::vector<CopyLayout> layouts_;  // [keys]; of another version than the copy's: as in the file
 
+  // Since when the disk has had nothing to read for a visit, and whether the time until the next
+  // visit is like others: no pass ends in it, and nothing streams.
+  double idle_since_ = 0;
+  bool usual_ = false;
+
   float missing_share_ = 1;  // of visits, lately: wanted what no earlier visit had left in memory
 
-  std::uint32_t turn_ = 0;  // of the last visit
+  std::uint32_t turn_ = 0;  // of the last visit; at first the last one of a pass
 
   // The open visit; everything is reserved for the widest layer.
   bool open_ = false;

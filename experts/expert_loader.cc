@@ -43,7 +43,7 @@ std::size_t ExpertLoader::own_bytes(const ExpertCatalogue& catalogue) {
 }
 
 Result<ExpertLoader> ExpertLoader::create(const ExpertCatalogue& catalogue, BlockReader& reader,
-                                          std::vector<FileIndex> indices) {
+                                          std::vector<FileIndex> indices, Clock clock) {
   std::vector<File> files(catalogue.files().size());
   for (const ExpertLayer& layer : catalogue.layers()) {
     for (const auto& ranges : layer.ranges) {
@@ -62,16 +62,17 @@ Result<ExpertLoader> ExpertLoader::create(const ExpertCatalogue& catalogue, Bloc
     }
   }
   SLUICE_ASSIGN(AlignedBuffer relaid, AlignedBuffer::allocate(own_bytes(catalogue)));
-  return ExpertLoader(catalogue, reader, std::move(files), std::move(relaid));
+  return ExpertLoader(catalogue, reader, std::move(files), std::move(relaid), std::move(clock));
 }
 
 ExpertLoader::ExpertLoader(const ExpertCatalogue& catalogue, BlockReader& reader,
-                           std::vector<File> files, AlignedBuffer relaid)
+                           std::vector<File> files, AlignedBuffer relaid, Clock clock)
     : catalogue_(&catalogue),
       reader_(&reader),
       files_(std::move(files)),
       relaid_(std::move(relaid)),
-      completions_(kReapedAtOnce) {
+      completions_(kReapedAtOnce),
+      clock_(std::move(clock)) {
   // A visit may want every expert of a layer, and expect as many of the next: with this, no later
   // one allocates.
   const std::size_t most = 2 * catalogue.widest_layer();
@@ -129,6 +130,10 @@ Status ExpertLoader::submit() {
   Status status;
   if (!noted_.empty()) status = reader_->submit(noted_);
   if (status.ok()) {
+    if (under_way_ == 0) {
+      busy_since_ = clock_();
+      finished_since_ = 0;
+    }
     under_way_ += noted_loads_.size();
   } else {
     for (const std::uint32_t load : noted_loads_) {
@@ -143,6 +148,31 @@ Status ExpertLoader::submit() {
 
 void ExpertLoader::reap(std::vector<FinishedLoad>& finished, bool wait) {
   if (under_way_ == 0) return;
+  const std::size_t first = finished.size();
+  collect(finished, /*wait=*/false);
+  const bool waits = wait && finished.size() == first;
+  if (waits) collect(finished, /*wait=*/true);
+  time(std::span(finished).subspan(first), waits);
+}
+
+/// Whoever waited knows when they came in.
+void ExpertLoader::time(std::span<FinishedLoad> finished, bool waited) {
+  if (finished.empty()) return;
+  finished_since_ += finished.size();
+  if (!waited) {
+    if (under_way_ == 0) busy_since_.reset();
+    return;
+  }
+  const double now = clock_();
+  if (busy_since_) {
+    const double seconds = (now - *busy_since_) / static_cast<double>(finished_since_);
+    for (FinishedLoad& load : finished) load.seconds = seconds;
+  }
+  busy_since_ = now;
+  finished_since_ = 0;
+}
+
+void ExpertLoader::collect(std::vector<FinishedLoad>& finished, bool wait) {
   std::size_t count = reader_->reap(completions_, wait);
   if (count == 0 && wait) {
     // Nothing is under way in the reader, so nothing will write: give up what it lost rather than

@@ -7,10 +7,12 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "base/aligned_buffer.h"
+#include "base/clock.h"
 #include "base/compute.h"
 #include "base/status.h"
 #include "cache/cache_policy.h"
@@ -26,6 +28,7 @@ struct FinishedLoad {
   CacheKey key;
   std::uint64_t bytes = 0;  // of its reads that succeeded, padding included
   Status status;            // names layer, expert, file and offset
+  double seconds = 0;       // that the reader was busy with it; 0: nobody saw when it came in
 };
 
 class ExpertLoader {
@@ -34,7 +37,7 @@ class ExpertLoader {
   /// and the reader outlive the loader. kUnsupported: a file asks for a stricter alignment than
   /// slots have.
   static Result<ExpertLoader> create(const ExpertCatalogue& catalogue, BlockReader& reader,
-                                     std::vector<FileIndex> files);
+                                     std::vector<FileIndex> files, Clock clock);
 
   /// Of the slot that `add` needs for this expert.
   std::size_t slot_bytes(CacheKey key) const;
@@ -76,11 +79,13 @@ class ExpertLoader {
   static constexpr std::size_t kReadsPerLoad = 8;  // six at the most; a tag is load · 8 + read
 
   ExpertLoader(const ExpertCatalogue& catalogue, BlockReader& reader, std::vector<File> files,
-               AlignedBuffer relaid);
+               AlignedBuffer relaid, Clock clock);
   const ExpertLayer& layer_of(CacheKey key) const { return catalogue_->layers()[key.layer]; }
   SlotLayout layout(CacheKey key) const;
   void complete(ReadCompletion& completion, std::vector<FinishedLoad>& finished);
   void finish(std::size_t load, std::vector<FinishedLoad>& finished);
+  void collect(std::vector<FinishedLoad>& finished, bool wait);
+  void time(std::span<FinishedLoad> finished, bool waited);
   std::string describe(CacheKey key, const SlotRead& read) const;
 
   const ExpertCatalogue* catalogue_;
@@ -93,6 +98,11 @@ class ExpertLoader {
   std::vector<std::uint32_t> noted_loads_;
   std::vector<ReadCompletion> completions_;
   std::size_t under_way_ = 0;  // loads
+  Clock clock_;
+  // Since when the reader has been busy without a break, as far as that is known, and how many
+  // loads it has finished since.
+  std::optional<double> busy_since_;
+  std::size_t finished_since_ = 0;
 };
 
 }  // namespace sluice

@@ -97,7 +97,8 @@ Result<std::unique_ptr<ExpertStore>> ExpertStore::create(const ExpertCatalogue& 
   } else if (files.size() != catalogue.files().size()) {
     return Status(ErrorCode::kInvalidArgument, "the reader's files are not the catalogue's");
   }
-  SLUICE_ASSIGN(ExpertLoader loader, ExpertLoader::create(catalogue, reader, std::move(files)));
+  SLUICE_ASSIGN(ExpertLoader loader,
+                ExpertLoader::create(catalogue, reader, std::move(files), options.clock));
 
   std::vector<std::uint32_t> experts;
   std::size_t widest = 0, all = 0;
@@ -127,7 +128,7 @@ Result<std::unique_ptr<ExpertStore>> ExpertStore::create(const ExpertCatalogue& 
   if (memory.size() > 0) memory.prefer_huge_pages();
   return std::unique_ptr<ExpertStore>(std::make_unique<CachedExpertStore>(
       catalogue, reader, std::move(loader), std::move(memory), capacity, widest, std::move(shape),
-      std::move(policy), options.sparse_hidden));
+      std::move(policy), options));
 }
 
 }  // namespace sluice

@@ -30,6 +30,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/compute.h"
 #include "base/status.h"
 #include "base/types.h"
@@ -72,12 +73,15 @@ struct ExpertStoreOptions {
   std::vector<FileIndex> files;  // the reader's index of each of the catalogue's files; empty: the
                                  // store opens those that it needs
   bool sparse_hidden = false;    // many of down's activations are zero: ReLU's
+  bool judge_guesses = true;     // of Reach::kGap only what pays is read; else what is very likely
+  Clock clock = steady_seconds;  // by which reads and idle times are measured
 };
 
 /// How far a guess is followed.
 enum class Reach : std::uint8_t {
-  /// Behind the visit's misses so many as keep the disk busy until the next visit. Where the disk
-  /// is what is waited for, every wrong one would delay the right ones.
+  /// As far as it pays, by what was observed of guesses and of the disk: where the disk is what is
+  /// waited for, every wrong one delays the right ones. (Unjudged: what is very likely, so many at
+  /// a time as keep the disk busy.)
   kGap,
   /// All, whenever the visit's misses leave the disk something to do: for many rows, of which
   /// nearly every expert will be wanted by one.
@@ -113,9 +117,9 @@ class ExpertStore {
   /// one in ten or more wanted what had to be read. Where nearly everything is in memory, guessing
   /// costs more than it saves.
   virtual bool misses_often() const = 0;
-  /// `likely` `[count]`, best first: experts that the coming layer will probably want. Those that
-  /// are not in memory are read, as many as `reach` says, until the next visit begins. Ids that the
-  /// layer does not have are passed over.
+  /// `likely` `[count]`, best first: experts that a coming layer will probably want, in the place
+  /// of what was said of it before. Those that are not in memory are read as `reach` says, until
+  /// the layer's visit begins. Ids that the layer does not have are passed over.
   virtual void expect(std::uint32_t layer, std::span<const LikelyExpert> likely, Reach reach) = 0;
   /// Indices that became ready since the last call; empty when all were handed out. Valid until the
   /// next call. A failed read is an error that names the expert, the file and the offset; the visit

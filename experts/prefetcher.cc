@@ -3,6 +3,24 @@
 #include <algorithm>
 
 namespace sluice {
+namespace {
+
+/// What is less probable than this grade's is not read unjudged.
+const std::size_t kVeryLikely = GuessWorth::grade(0.7f);
+
+}  // namespace
+
+Prefetcher::Prefetcher(ExpertCache& cache, ExpertLoader& loader, std::byte* memory,
+                       std::size_t most, std::span<ExpertStatistics> statistics,
+                       std::size_t at_a_time)
+    : cache_(cache),
+      loader_(loader),
+      memory_(memory),
+      statistics_(statistics),
+      at_a_time_(at_a_time) {
+  guesses_.reserve(3 * most);
+  loads_.reserve(3 * most);
+}
 
 std::vector<Prefetcher::Load>::iterator Prefetcher::find(CacheKey key) {
   return std::find_if(loads_.begin(), loads_.end(),
@@ -15,37 +33,64 @@ void Prefetcher::drop(std::vector<Load>::iterator load) {
   loads_.erase(load);
 }
 
-void Prefetcher::expect(std::uint32_t turn, std::span<const LikelyExpert> likely, float least) {
-  likely_.clear();
-  next_ = 0;
+void Prefetcher::expect(std::uint32_t turn, std::span<const LikelyExpert> likely, Reach reach) {
+  std::erase_if(guesses_, [turn](const Guess& guess) { return guess.key.layer == turn; });
   const std::uint32_t experts = cache_.shape().first(turn + 1) - cache_.shape().first(turn);
   for (const auto& [expert, wanted] : likely) {
     if (expert >= experts) continue;
     const CacheKey key{turn, static_cast<std::uint16_t>(expert), 0};
     cache_.expect(key, std::min(wanted, 1.0f));
-    if (wanted >= least) likely_.push_back(key);
+    if (cache_.state(key) == CopyState::kEmpty) {
+      guesses_.push_back({key, reach == Reach::kAll ? kNoGrade : GuessWorth::grade(wanted)});
+    } else if (const auto load = find(key); load != loads_.end()) {
+      load->wrong = false;  // not in time for the last turn
+    }
   }
 }
 
-void Prefetcher::start(std::size_t most) {
+bool Prefetcher::streams() const {
+  return std::ranges::any_of(guesses_, [](const Guess& guess) { return guess.grade == kNoGrade; });
+}
+
+bool Prefetcher::pays(const Guess& guess, double idle) const {
+  if (at_a_time_ > 0) return guess.grade <= kVeryLikely && under_way_ < at_a_time_;
+  return worth_.pays(guess.grade, idle - static_cast<double>(under_way_) * worth_.read());
+}
+
+void Prefetcher::start(std::size_t most, std::uint32_t next_turn, double idle) {
   std::size_t count = 0;
-  for (; count < most && expects(); ++next_) {
-    const CacheKey key = likely_[next_];
-    if (cache_.state(key) != CopyState::kEmpty) {
-      const auto load = find(key);
-      if (load != loads_.end()) load->wrong = false;  // not in time for the last turn
-      continue;
+  bool room = true;
+  for (std::uint32_t ahead = 0; ahead < 2 && room; ++ahead) {
+    const std::uint32_t turn = (next_turn + ahead) % cache_.shape().layers();
+    const double left = idle + ahead * worth_.idle();
+    for (Guess& guess : guesses_) {
+      if (guess.key.layer != turn) continue;
+      if (guess.grade == kNoGrade ? count == most : !pays(guess, left)) break;
+      if (cache_.state(guess.key) == CopyState::kEmpty) {
+        room = add(guess);
+        if (!room) break;
+        count += 1;
+      }
+      guess.key.layer = kBegun;
     }
-    const auto copy = cache_.reserve(key, loader_.slot_bytes(key));
-    if (!copy) break;
-    if (const auto load = find(key); load != loads_.end()) drop(load);  // came and went
-    loader_.add(key, memory_ + copy->extent.offset);
-    loads_.push_back({key});
-    count += 1;
   }
-  if (count == 0) return;
+  std::erase_if(guesses_, [](const Guess& guess) { return guess.key.layer == kBegun; });
+  if (count > 0) submit(count);
+}
+
+bool Prefetcher::add(const Guess& guess) {
+  const auto copy = cache_.reserve(guess.key, loader_.slot_bytes(guess.key));
+  if (!copy) return false;
+  if (const auto load = find(guess.key); load != loads_.end()) drop(load);  // came and went
+  loader_.add(guess.key, memory_ + copy->extent.offset);
+  loads_.push_back({guess.key, guess.grade});
+  under_way_ += 1;
+  return true;
+}
+
+/// The last `count` loads.
+void Prefetcher::submit(std::size_t count) {
   if (loader_.submit().ok()) {
-    under_way_ += count;
     for (auto load = loads_.end() - static_cast<std::ptrdiff_t>(count); load != loads_.end();
          ++load) {
       statistics_[load->key.layer].expected += 1;
@@ -53,6 +98,7 @@ void Prefetcher::start(std::size_t most) {
     return;
   }
   // Whoever really needs an expert will be told what is wrong with the reader.
+  under_way_ -= count;
   for (; count > 0; --count) {
     cache_.failed(loads_.back().key);
     loads_.pop_back();
@@ -62,6 +108,7 @@ void Prefetcher::start(std::size_t most) {
 bool Prefetcher::claim(CacheKey key) {
   const auto load = find(key);
   if (load == loads_.end()) return false;
+  worth_.came(load->grade, true);
   ExpertStatistics& statistics = statistics_[key.layer];
   statistics.expected_rightly += 1;
   if (load->under_way) {
@@ -70,6 +117,17 @@ bool Prefetcher::claim(CacheKey key) {
   }
   loads_.erase(load);
   return true;
+}
+
+void Prefetcher::miss(CacheKey key) {
+  const auto guess = std::ranges::find(guesses_, key, &Guess::key);
+  if (guess != guesses_.end()) {
+    worth_.came(guess->grade, true);
+    guesses_.erase(guess);
+  } else if (const auto load = find(key); load != loads_.end()) {  // given up before its turn
+    worth_.came(load->grade, true);
+    drop(load);
+  }
 }
 
 bool Prefetcher::finish(const FinishedLoad& finished) {
@@ -88,13 +146,18 @@ bool Prefetcher::finish(const FinishedLoad& finished) {
   return true;
 }
 
-void Prefetcher::close(std::uint32_t layer) {
-  expect_nothing();
-  const auto in_vain = [layer](const Load& load) {
-    return !load.under_way && load.key.layer == layer;
-  };
-  statistics_[layer].wasted += std::erase_if(loads_, in_vain);
-  for (Load& load : loads_) load.wrong |= load.key.layer == layer;
+void Prefetcher::close(std::uint32_t turn) {
+  std::erase_if(guesses_, [&](const Guess& guess) {
+    if (guess.key.layer == turn) worth_.came(guess.grade, false);
+    return guess.key.layer == turn;
+  });
+  for (Load& load : loads_) {
+    if (load.key.layer != turn) continue;
+    if (!load.wrong) worth_.came(load.grade, false);
+    load.wrong = true;
+  }
+  statistics_[turn].wasted +=
+      std::erase_if(loads_, [](const Load& load) { return load.wrong && !load.under_way; });
 }
 
 }  // namespace sluice

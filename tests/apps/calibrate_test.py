@@ -125,7 +125,8 @@ class Calibrate(unittest.TestCase):
         ram = min_ram("--ctx", 256) + 2 * MIB
         shares = {}
         for name, given in (("with", []), ("without", ["--calibration", ""])):
-            report = sluice_json("run", self.model, "-p", PROMPT, "-n", 100, "--temp", 0, "--ctx", 256, "--ram", ram, *given)
+            report = sluice_json("run", self.model, "-p", PROMPT, "-n", 100, "--temp", 0, "--ctx", 256, "--ram", ram,
+                                 "--predict", "both", *given)
             self.assertGreater(report["experts"]["expected"], 100)
             shares[name] = report["experts"]["expected_rightly"] / report["experts"]["expected"]
         self.assertGreater(shares["with"], shares["without"])

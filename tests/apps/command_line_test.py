@@ -123,7 +123,7 @@ class Verbs(unittest.TestCase):
 
     def test_what_layers_say_of_their_experts_adds_up(self):
         result = sluice_json("run", MODEL, "-p", "Once upon a time", "-n", 60, "--temp", 0, "--ctx", 256,
-                             "--ram", min_ram("--ctx", 256) + 2 * MIB)
+                             "--predict", "both", "--ram", min_ram("--ctx", 256) + 2 * MIB)
         layers = result["experts"]["layers"]
         self.assertEqual([layer["layer"] for layer in layers], list(range(6)))
         for key, total in result["experts"].items():

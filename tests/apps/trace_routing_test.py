@@ -306,7 +306,8 @@ class Following(Case):
         ram = min_ram("--ctx", 256) + MIB  # the trace is held within the budget, too
         experts = {}
         for recall in (0, 0.85, 1):
-            measured = self.bench("-p", 0, "-n", 60, "--ram", ram, "--routing", self.path, "--guess-recall", recall)
+            measured = self.bench("-p", 0, "-n", 60, "--ram", ram, "--predict", "both", "--routing", self.path,
+                                  "--guess-recall", recall)
             experts[recall] = measured["decode"]["experts"]
         self.assertEqual(experts[0]["expected_rightly"], 0)
         for recall in (0.85, 1):

@@ -83,7 +83,8 @@ TEST_F(ExactnessTest, AtFiveBudgetsFromTheSmallestToEverything) {
 
 TEST_F(ExactnessTest, WithWhatTheNextLayerWillLikelyWantReadAhead) {
   Conditions conditions{.ram = test::smallest_budget({})};
-  conditions.model.max_rows = 1;  // decoding
+  conditions.model.max_rows = 1;      // decoding
+  conditions.model.predict = "both";  // not judged
   auto opened = test::open(conditions);
   Session session(*opened.model);
   EXPECT_TRUE(test::same_bits(test::all_logits(session, tokens_), reference_));

@@ -54,7 +54,9 @@ struct StoreBench {
         fake(*owned),
         catalogue(ExpertCatalogue::build(fake.checkpoint).value()),
         reader(std::make_unique<MemoryReader>(fake.checkpoint.files, fake.files, alignment, seed)) {
-    auto created = ExpertStore::create(catalogue, *reader, {capacity, policy, {}});
+    auto created = ExpertStore::create(
+        catalogue, *reader,
+        {.capacity_bytes = capacity, .policy = policy, .files = {}, .judge_guesses = false});
     EXPECT_TRUE(created.ok()) << created.status().message();
     if (created.ok()) store = std::move(created).value();
   }
