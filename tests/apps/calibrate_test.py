@@ -8,12 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
 sys.dont_write_bytecode = True
-from command import MIB, MODEL, SLUICE, STORY, min_ram, sluice, sluice_json  # noqa: E402
+from command import MIB, MODEL, SLUICE, STORY, Folder, min_ram, sluice, sluice_json  # noqa: E402
 from gguf_patch import Gguf  # noqa: E402
 
 DATA = os.environ.get("SLUICE_TEST_DATA")
@@ -21,11 +20,9 @@ PROMPT = "Once upon a time there was a lighthouse"
 LAYERS, TOP_K = 6, 4
 
 
-class Calibrate(unittest.TestCase):
+class Calibrate(Folder):
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
+        super().setUp()
         self.model = self.folder / "copy.gguf"
         shutil.copy(MODEL, self.model)
         self.beside = self.folder / "copy.gguf.calibration"

@@ -1,26 +1,14 @@
 """`sluice chat --render`: what Transformers does around a template. Standard library only."""
 
 import json
-import pathlib
 import sys
-import tempfile
 import unittest
 
 sys.dont_write_bytecode = True
-from command import MODEL, sluice  # noqa: E402
+from command import MODEL, Folder, sluice  # noqa: E402
 
 
-class Render(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
-
-    def file(self, name, content):
-        path = self.folder / name
-        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-        return path
-
+class Render(Folder):
     def test_the_last_message_is_gone_on_with(self):
         template = self.file("t.jinja", "{% for m in messages %}<{{ m.role }}>{{ m.content|trim }}</s>{% endfor %}")
         messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "The answer is ", "tool_calls": None}]

@@ -11,12 +11,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
 sys.dont_write_bytecode = True
-from command import MIB, MODEL, ROOT, SLUICE, min_ram, sluice, sluice_json  # noqa: E402
+from command import MIB, MODEL, ROOT, SLUICE, Folder, min_ram, sluice, sluice_json  # noqa: E402
 from gguf_patch import Gguf  # noqa: E402
 
 GREEDY = ("--temp", 0, "--repeat-penalty", 1)
@@ -43,17 +42,7 @@ def jinja2(cases):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-class Folder(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
-
-    def file(self, name, content):
-        path = self.folder / name
-        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-        return path
-
+class Chat(Folder):
     def unpacked(self, source, name):
         path = self.folder / name
         with gzip.open(source) as packed, open(path, "wb") as plain:
@@ -67,7 +56,7 @@ class Folder(unittest.TestCase):
         return sluice_json("chat", MODEL, *GREEDY, *arguments, input=text.encode())
 
 
-class Render(Folder):
+class Render(Chat):
     def test_prompts_are_those_of_jinja2(self):
         # A vocabulary alone will do, of either kind.
         model = self.unpacked(DATA / "tokenizers/vocab/ggml-vocab-llama-spm.gguf.gz", "vocabulary.gguf")
@@ -136,7 +125,7 @@ class Render(Folder):
             self.assertIn(word, done.stderr)
 
 
-class Turns(Folder):
+class Turns(Chat):
     def prompt_of(self, messages):
         return sluice_json("chat", MODEL, "--render", self.file("p.json", {"messages": messages, "add_generation_prompt": True}))
 
@@ -253,7 +242,7 @@ class Turns(Folder):
                 self.assertIn(word, done.stderr)
 
 
-class Context(Folder):
+class Context(Chat):
     LINES = "Tell me a story about a cat and a tree.\nAnd a dog?\nAnd a bird?\nAnd a fish?\n"
 
     def test_a_full_context_ends_a_script_with_the_remedies(self):
@@ -296,7 +285,7 @@ class Context(Folder):
         self.assertGreater(least, 20 * MIB)
 
 
-class Terminal(Folder):
+class Terminal(Chat):
     """A person at a terminal."""
 
     def begin(self, *arguments, model=MODEL, **environment):
@@ -446,7 +435,7 @@ class Terminal(Folder):
             self.ends(0)
 
 
-class Signals(Folder):
+class Signals(Chat):
     def let_work(self, process, seconds):
         """Waits until the process has used so much time of a processor: on a busy machine it may not have begun to answer when a clock says so."""
         def used():

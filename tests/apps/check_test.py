@@ -8,11 +8,10 @@ import pathlib
 import random
 import struct
 import sys
-import tempfile
 import unittest
 
 sys.dont_write_bytecode = True
-from command import MODEL, ROOT, min_ram, sluice, sluice_json  # noqa: E402
+from command import MODEL, ROOT, Folder, min_ram, sluice, sluice_json  # noqa: E402
 from gguf_patch import F32, Q8_0, Q8_0_BYTES, Gguf  # noqa: E402
 
 HEAD = 32  # numbers of a head of the bundled model
@@ -40,11 +39,10 @@ def encode(numbers):
     return row
 
 
-class Check(unittest.TestCase):
+class Check(Folder):
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.path = pathlib.Path(folder.name) / "copy.gguf"
+        super().setUp()
+        self.path = self.folder / "copy.gguf"
         self.model = Gguf(MODEL)
 
     def check(self, *arguments):

@@ -5,6 +5,8 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
+import unittest
 
 SLUICE = sys.argv.pop(1) if len(sys.argv) > 1 else "build/release/sluice"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -27,3 +29,18 @@ def sluice_json(*arguments, **options):
 
 def min_ram(*arguments):
     return sluice_json("info", MODEL, *arguments)["min_ram"]
+
+
+class Folder(unittest.TestCase):
+    """`self.folder` is the test's own and goes with it."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def file(self, name, content):
+        """`content`: text, or what is to be written as JSON."""
+        path = self.folder / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        return path

@@ -5,18 +5,16 @@ import gzip
 import itertools
 import json
 import os
-import pathlib
 import random
 import struct
 import subprocess
 import sys
-import tempfile
 import unittest
 import zlib
 from html.parser import HTMLParser
 
 sys.dont_write_bytecode = True
-from command import ROOT, SLUICE, sluice, sluice_json  # noqa: E402
+from command import ROOT, SLUICE, Folder, sluice, sluice_json  # noqa: E402
 
 LAYERS, EXPERTS, TOP_K = 3, 8, 2
 BYTES = [1000, 2000, 1500]
@@ -74,12 +72,7 @@ def count_lru(prefill, decode, capacity):
     return counts
 
 
-class Simulate(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
-
+class Simulate(Folder):
     def csv(self, text, name="x.route.csv"):
         path = self.folder / name
         path.write_bytes(text if isinstance(text, bytes) else text.encode())

@@ -9,21 +9,13 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
 sys.dont_write_bytecode = True
-from command import MODEL, SLUICE, STORY, sluice  # noqa: E402
+from command import MODEL, SLUICE, STORY, Folder, sluice  # noqa: E402
 
 NPY_BYTES = 128 + 2 * 4096 * 4  # of two rows
-
-
-class Folder(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
 
 
 class LogitsFile(Folder):

@@ -8,12 +8,11 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
 sys.dont_write_bytecode = True
-from command import MIB, MODEL, ROOT, SLUICE, STORY, min_ram, sluice, sluice_json  # noqa: E402
+from command import MIB, MODEL, ROOT, SLUICE, STORY, Folder, min_ram, sluice, sluice_json  # noqa: E402
 
 LAYERS, EXPERTS, TOP_K = 6, 32, 4
 PASS, END = 0xFFFF, 0xFFFE
@@ -79,11 +78,9 @@ def read_safetensors(path, name):
     return about["shape"], struct.unpack(f"<{(end - begin) // 4}i", data[8 + size + begin:8 + size + end])
 
 
-class Case(unittest.TestCase):
+class Case(Folder):
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
+        super().setUp()
         self.path = self.folder / "x.routing"
 
     def recorded(self, *arguments, path=None, **options):

@@ -7,25 +7,22 @@ import shutil
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
-from command import MIB, MODEL, SLUICE, STORY, min_ram, sluice, sluice_json
+from command import MIB, MODEL, SLUICE, STORY, Folder, min_ram, sluice, sluice_json
 
 RAM = None  # set below: a cache that holds a part of the experts
 RUN = ["-p", "Once upon a time", "-n", 40, "--temp", 0, "--ctx", 256]
 NOBODY = 65534
 
 
-class Warm(unittest.TestCase):
+class Warm(Folder):
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
+        super().setUp()
         self.model = self.folder / "tales.gguf"
         os.link(MODEL, self.model) if os.stat(MODEL).st_dev == os.stat(self.folder).st_dev else shutil.copy(MODEL, self.model)
-        self.file = self.folder / "tales.gguf.warm"
+        self.hot_set = self.folder / "tales.gguf.warm"
         self.environment = {name: value for name, value in os.environ.items() if name != "SLUICE_WARM"}
 
     def run_it(self, *arguments, **environment):
@@ -38,20 +35,20 @@ class Warm(unittest.TestCase):
         cold = self.run_it()
         self.assertEqual(cold["experts"]["warmed"], 0)
         self.assertEqual(self.names(), ["tales.gguf", "tales.gguf.warm"])
-        self.assertLess(self.file.stat().st_size, 4096)
+        self.assertLess(self.hot_set.stat().st_size, 4096)
         warm = self.run_it()
         self.assertGreater(warm["experts"]["warmed"], 0)
         self.assertEqual(warm["text"], cold["text"])
         self.assertEqual(sum(layer["warmed"] for layer in warm["experts"]["layers"]), warm["experts"]["warmed"])
         said = sluice_json("info", self.model, env=self.environment)["warm"]
-        self.assertEqual(said["file"], str(self.file))
+        self.assertEqual(said["file"], str(self.hot_set))
         self.assertGreater(said["experts"], 0)
         done = sluice("info", self.model, env=self.environment)
-        self.assertIn(f"{said['experts']} experts in {self.file}".encode(), done.stdout)
+        self.assertIn(f"{said['experts']} experts in {self.hot_set}".encode(), done.stdout)
 
     def test_the_first_file_is_announced_and_no_other(self):
         first, second = (sluice("run", self.model, *RUN, env=self.environment).stderr for _ in range(2))
-        self.assertIn(str(self.file).encode(), first)
+        self.assertIn(str(self.hot_set).encode(), first)
         self.assertIn(b"--warm off", first)
         self.assertNotIn(b".warm", second)
 
@@ -77,7 +74,7 @@ class Warm(unittest.TestCase):
 
     def test_a_chat_keeps_it_too(self):
         done = sluice("chat", self.model, "-p", "Tell me a story", "-n", 8, env=self.environment)
-        self.assertEqual((done.returncode, self.file.exists()), (0, True), done.stderr)
+        self.assertEqual((done.returncode, self.hot_set.exists()), (0, True), done.stderr)
 
     def test_while_a_person_types_everything_is_read(self):
         self.run_it()
@@ -104,15 +101,15 @@ class Warm(unittest.TestCase):
 
     def test_a_wrong_file_is_named_and_changes_nothing(self):
         text = self.run_it()["text"]
-        whole = self.file.read_bytes()
+        whole = self.hot_set.read_bytes()
         wrong = {"cut short": whole[:-9], "version 7": whole[:8] + struct.pack("<I", 7) + whole[12:],
                  "another model": whole[:20] + bytes(8) + whole[28:], "damaged": whole[:-20] + b"\xff\xff\xff\xff" + whole[-16:]}
         for what, content in wrong.items():
-            self.file.write_bytes(content)
+            self.hot_set.write_bytes(content)
             done = sluice("run", self.model, *RUN, "--ram", RAM, "-q", env=self.environment)
             self.assertEqual((done.returncode, done.stdout.decode().strip()), (0, RUN[1] + text), what)
             self.assertIn(what, done.stderr.decode())
-            self.assertIn(str(self.file), done.stderr.decode())
+            self.assertIn(str(self.hot_set), done.stderr.decode())
             self.assertEqual(sluice_json("info", self.model, env=self.environment)["warm"]["experts"] > 0, True, what)
 
     def test_what_is_no_hot_set_is_left_as_it_is(self):

@@ -8,14 +8,13 @@ import pathlib
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 
 sys.dont_write_bytecode = True
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests" / "apps")]
-from command import MODEL, SLUICE, STORY  # noqa: E402
+from command import MODEL, SLUICE, STORY, Folder  # noqa: E402
 from paired_ratio import PairedRatio, t_quantile  # noqa: E402
 
 SCRIPT = ROOT / "bench" / "compare_prediction.py"
@@ -79,11 +78,9 @@ class PairedRatioTest(unittest.TestCase):
         self.assertEqual(one.verdict(0.97), "one pair says nothing")
 
 
-class Case(unittest.TestCase):
+class Case(Folder):
     def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = pathlib.Path(folder.name)
+        super().setUp()
         self.record = self.folder / "record.json"
 
     def rows(self, text):
