@@ -2,12 +2,12 @@
 """What reading ahead is worth: real runs with each prediction beside runs without, in pairs, from a disk that is really read.
 
     bench/compare_prediction.py MODEL... [--sluice build/release/sluice] [-r 5] [--json RECORD] [--shares 25,50,75] [-p 64] [-n 64]
-                                [--routing TRACE [--guess-recall 0.85]] [--kinds across-layers,before-attention,affinity,popularity,auto]
+                                [--routing TRACE [--guess-recall 0.85]] [--kinds across-layers,before-attention,both,affinity,popularity,auto]
     bench/compare_prediction.py MODEL... --warm TEXT [-p 64] [-n 1] …
 
 A round runs `sluice bench` once with prediction off and once with each kind, for every model and share of memory, in an order that is drawn anew each
 time (--seed). A process measures decoding of n tokens after as many that are not counted, and the disk's bandwidth just before. With --routing the kinds
-across-layers, before-attention and auto are left, since all guess by the trace then and differ only in when.
+across-layers, before-attention, both and auto are left: all guess by the trace then and differ in when and what they read.
 
 --warm measures the beginning of a run instead: `sluice run` on about p tokens of TEXT with an answer of n (1: the prompt alone), cold or with the hot set
 that a run on the text before it left. It needs a model with a tokenizer.
@@ -43,8 +43,8 @@ from measuring import ProcessorWatch, drop_cache, run_json  # noqa: E402
 from paired_summary import figures, markdown, summarise  # noqa: E402
 from run_record import RecordError, RunRecord  # noqa: E402
 
-KINDS = ["across-layers", "before-attention", "affinity", "popularity", "auto"]
-KINDS_OF_A_TRACE = ["across-layers", "before-attention", "auto"]
+KINDS = ["across-layers", "before-attention", "both", "affinity", "popularity", "auto"]
+KINDS_OF_A_TRACE = ["across-layers", "before-attention", "both", "auto"]
 
 
 class Model:

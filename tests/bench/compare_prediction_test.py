@@ -229,7 +229,7 @@ class RealRuns(Case):
 
     def test_predictions(self):
         rows, runs = self.compare("-n", 24)
-        self.assertEqual(list(rows), ["off", "across-layers", "before-attention", "affinity", "popularity", "auto"])
+        self.assertEqual(list(rows), ["off", "across-layers", "before-attention", "both", "affinity", "popularity", "auto"])
         self.assertEqual((rows["off"]["foretold"], rows["off"]["× off"]), ("0", "1"))
         self.assertGreater(int(rows["before-attention"]["foretold"]), 0)
         experts = {number: sum(layer["requests"] for layer in run["result"]["experts"]["layers"]) for number, run in enumerate(runs)}
@@ -245,7 +245,7 @@ class RealRuns(Case):
         trace = self.folder / "trace"
         subprocess.run([SLUICE, "run", MODEL, "-p", "Once upon a time", "-n", "40", "--trace-routing", trace, "--warm", "off"], check=True, capture_output=True)
         rows, runs = self.compare("-n", 24, "--routing", trace, "--guess-recall", 0.9)
-        self.assertEqual(list(rows), ["off", "across-layers", "before-attention", "auto"])
+        self.assertEqual(list(rows), ["off", "across-layers", "before-attention", "both", "auto"])
         self.assertEqual({run["result"]["routing"]["guess_recall"] for run in runs}, {0.9})
 
     def test_warm_starts(self):
