@@ -2,14 +2,18 @@
 
 #include <algorithm>
 
+#include "cache/adap_moe.h"
 #include "cache/arc.h"
 #include "cache/decayed_frequency.h"
 #include "cache/edge_moe.h"
+#include "cache/fate.h"
+#include "cache/layered_policy.h"
 #include "cache/lfru.h"
 #include "cache/lru.h"
 #include "cache/mixed_frequency.h"
 #include "cache/mrs.h"
 #include "cache/path_frequency.h"
+#include "cache/s3_fifo.h"
 
 namespace sluice {
 
@@ -34,25 +38,34 @@ std::unique_ptr<CachePolicy> make(const CacheShape& shape) {
   return std::make_unique<Policy>(shape);
 }
 
+template <typename Model>
+std::unique_ptr<CachePolicy> make_layered(const CacheShape& shape) {
+  return std::make_unique<LayeredPolicy>(shape, std::make_shared<Model>(shape));
+}
+
 struct NamedPolicy {
   std::string_view name;
   std::unique_ptr<CachePolicy> (*make)(const CacheShape& shape);
 };
 
 constexpr NamedPolicy kPolicies[] = {
-    {"auto", make<PathFrequency>},
+    {"auto", make_layered<PathFrequency>},
+    {"adapmoe", make<AdapMoe>},
     {"arc", make<Arc>},
-    {"decayed", make<DecayedFrequency>},
-    {"edgemoe", make<EdgeMoe>},
+    {"decayed", make_layered<DecayedFrequency>},
+    {"edgemoe", make_layered<EdgeMoe>},
+    {"fate", make<Fate>},
     {"lfru", make<Lfru>},
     {"lfu",
      [](const CacheShape& shape) -> std::unique_ptr<CachePolicy> {
-       return std::make_unique<DecayedFrequency>(shape, DecayedFrequency::lfu());
+       return std::make_unique<LayeredPolicy>(
+           shape, std::make_shared<DecayedFrequency>(shape, DecayedFrequency::lfu()));
      }},
     {"lru", make<Lru>},
-    {"mixed", make<MixedFrequency>},
-    {"mrs", make<Mrs>},
-    {"paths", make<PathFrequency>},
+    {"mixed", make_layered<MixedFrequency>},
+    {"mrs", make_layered<Mrs>},
+    {"paths", make_layered<PathFrequency>},
+    {"s3fifo", make<S3Fifo>},
 };
 
 }  // namespace

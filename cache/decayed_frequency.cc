@@ -22,7 +22,7 @@ DecayedFrequency::Tuning DecayedFrequency::lfu() {
 DecayedFrequency::DecayedFrequency(const CacheShape& shape) : DecayedFrequency(shape, Tuning{}) {}
 
 DecayedFrequency::DecayedFrequency(const CacheShape& shape, const Tuning& tuning)
-    : LayeredPolicy(shape),
+    : WorthModel(shape),
       fast_decay_(decay(tuning.fast_half_life)),
       slow_decay_(decay(tuning.slow_half_life)),
       fast_share_(static_cast<float>(tuning.fast_share)),
@@ -30,7 +30,7 @@ DecayedFrequency::DecayedFrequency(const CacheShape& shape, const Tuning& tuning
       fast_uses_(shape.size()),
       slow_uses_(shape.size()) {}
 
-void DecayedFrequency::on_visit(std::uint32_t layer) {
+void DecayedFrequency::visit(std::uint32_t layer) {
   Visits& visits = visits_[layer];
   visits.fast = visits.fast * fast_decay_ + 1;
   visits.slow = visits.slow * slow_decay_ + 1;
@@ -40,7 +40,7 @@ void DecayedFrequency::on_visit(std::uint32_t layer) {
   }
 }
 
-void DecayedFrequency::on_touch(std::uint32_t, std::uint32_t index, float) {
+void DecayedFrequency::touch(std::uint32_t, std::uint32_t index, float) {
   fast_uses_[index] += 1;
   slow_uses_[index] += 1;
 }

@@ -10,11 +10,11 @@
 // is one of the layer just left, which is the last to come again: on a plain cycle the policy does
 // what the best one, which knows the future, would do.
 
-#include "cache/layered_policy.h"
+#include "cache/worth_model.h"
 
 namespace sluice {
 
-class DecayedFrequency final : public LayeredPolicy {
+class DecayedFrequency final : public WorthModel {
  public:
   /// Half-lives in visits of a layer. The defaults are tuned on recorded traces of three models and
   /// are flat around their best: half or twice of either costs less than a hit in a hundred
@@ -31,10 +31,8 @@ class DecayedFrequency final : public LayeredPolicy {
   DecayedFrequency(const CacheShape& shape, const Tuning& tuning);
 
   std::string_view name() const override { return slow_decay_ < 1 ? "decayed" : "lfu"; }
-
- protected:
-  void on_visit(std::uint32_t layer) override;
-  void on_touch(std::uint32_t layer, std::uint32_t index, float score) override;
+  void visit(std::uint32_t layer) override;
+  void touch(std::uint32_t layer, std::uint32_t index, float score) override;
   float worth(std::uint32_t layer, std::uint32_t index) const override;
   float distance_of(float worth, float ahead) const override { return 1 / worth + ahead; }
 

@@ -4,19 +4,17 @@
 //
 // R. Yi et al., "EdgeMoE: fast on-device inference of MoE-based large language models", 2023.
 
-#include "cache/layered_policy.h"
+#include "cache/worth_model.h"
 
 namespace sluice {
 
-class EdgeMoe final : public LayeredPolicy {
+class EdgeMoe final : public WorthModel {
  public:
   explicit EdgeMoe(const CacheShape& shape)
-      : LayeredPolicy(shape), visits_(shape.layers()), uses_(shape.size()) {}
+      : WorthModel(shape), visits_(shape.layers()), uses_(shape.size()) {}
   std::string_view name() const override { return "edgemoe"; }
-
- protected:
-  void on_visit(std::uint32_t layer) override { visits_[layer] += 1; }
-  void on_touch(std::uint32_t, std::uint32_t index, float) override { uses_[index] += 1; }
+  void visit(std::uint32_t layer) override { visits_[layer] += 1; }
+  void touch(std::uint32_t, std::uint32_t index, float) override { uses_[index] += 1; }
   float worth(std::uint32_t layer, std::uint32_t index) const override {
     return (static_cast<float>(uses_[index]) + kPrior) /
            (static_cast<float>(visits_[layer]) + kPrior);

@@ -1,6 +1,7 @@
 #include "cache/layered_policy.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace sluice {
 namespace {
@@ -10,8 +11,13 @@ constexpr float kCertain = 0.999f;
 
 }  // namespace
 
-LayeredPolicy::LayeredPolicy(const CacheShape& shape)
-    : shape_(shape), layers_(shape.layers()), resident_(shape.size()), expected_(shape.size()) {}
+LayeredPolicy::LayeredPolicy(const CacheShape& shape, std::shared_ptr<WorthModel> model, bool feeds)
+    : shape_(shape),
+      model_(std::move(model)),
+      feeds_(feeds),
+      layers_(shape.layers()),
+      resident_(shape.size()),
+      expected_(shape.size()) {}
 
 void LayeredPolicy::visit(std::uint32_t layer) {
   current_ = layer;
@@ -21,7 +27,7 @@ void LayeredPolicy::visit(std::uint32_t layer) {
     std::fill(expected_.begin() + shape_.first(layer), expected_.begin() + shape_.first(layer + 1),
               0.0f);
   }
-  on_visit(layer);
+  if (feeds_) model_->visit(layer);
 }
 
 void LayeredPolicy::expect(CacheKey key, float probability) {
@@ -31,7 +37,7 @@ void LayeredPolicy::expect(CacheKey key, float probability) {
 
 void LayeredPolicy::touch(CacheKey key, float score) {
   layers_[key.layer].known = false;
-  on_touch(key.layer, shape_.index(key), score);
+  if (feeds_) model_->touch(key.layer, shape_.index(key), score);
 }
 
 void LayeredPolicy::admit(CacheKey key, std::uint64_t) {
@@ -57,7 +63,7 @@ void LayeredPolicy::find_coldest(std::uint32_t layer, const Evictable& evictable
   state.known = true;
   for (std::uint32_t i = shape_.first(layer); i < shape_.first(layer + 1); ++i) {
     if (resident_[i] == 0) continue;
-    const float here = worth(layer, i);
+    const float here = model_->worth(layer, i);
     if (state.coldest != kNone && here >= state.worth) continue;
     if (evictable(shape_.key(i))) {
       state.coldest = i;
@@ -71,7 +77,7 @@ void LayeredPolicy::find_coldest(std::uint32_t layer, const Evictable& evictable
 }
 
 float LayeredPolicy::raised(std::uint32_t layer, std::uint32_t index, float worth) const {
-  const float probability = std::max(expected_[index], foreseen(layer, index));
+  const float probability = std::max(expected_[index], model_->foreseen(layer, index));
   return worth / (1 - std::min(probability, kCertain));
 }
 
@@ -84,7 +90,7 @@ LayeredPolicy::Candidate LayeredPolicy::find_candidate(std::uint32_t layer,
   if (best.worth <= state.worth) return best;
   for (std::uint32_t i = shape_.first(layer); i < shape_.first(layer + 1); ++i) {
     if (resident_[i] == 0) continue;
-    const float here = raised(layer, i, worth(layer, i));
+    const float here = raised(layer, i, model_->worth(layer, i));
     if (here < best.worth && evictable(shape_.key(i))) best = {i, here};
   }
   return best;
@@ -100,7 +106,7 @@ std::optional<CacheKey> LayeredPolicy::victim(const Evictable& evictable) {
     if (!holds) find_coldest(layer, evictable);
     if (state.coldest == kNone) continue;
     const Candidate candidate = find_candidate(layer, evictable);
-    const float distance = distance_of(candidate.worth, ahead(layer));
+    const float distance = model_->distance_of(candidate.worth, ahead(layer));
     if (distance > farthest) {
       farthest = distance;
       best = candidate.index;
@@ -112,7 +118,8 @@ std::optional<CacheKey> LayeredPolicy::victim(const Evictable& evictable) {
 
 double LayeredPolicy::distance(CacheKey key) const {
   const std::uint32_t index = shape_.index(key);
-  return distance_of(raised(key.layer, index, worth(key.layer, index)), ahead(key.layer));
+  return model_->distance_of(raised(key.layer, index, model_->worth(key.layer, index)),
+                             ahead(key.layer));
 }
 
 }  // namespace sluice

@@ -1,41 +1,29 @@
 #pragma once
-// What policies have in common that give every expert a worth which changes only when its layer is
-// visited: each layer's least worthy resident is remembered between visits, so a victim costs
-// O(layers + experts of a layer).
+// Gives up the least worthy as a WorthModel has it: each layer's least worthy resident is
+// remembered between visits, so a victim costs O(layers + experts of a layer).
 //
-// What is foreseen of the layers' next turns, by somebody else or by the policy itself, raises
+// What is foreseen of the layers' next turns, by somebody else or by the model itself, raises
 // worths: an expert that comes with probability p is worth 1 / (1 - p) times as much.
 
-#include "cache/cache_policy.h"
+#include <memory>
+
+#include "cache/worth_model.h"
 
 namespace sluice {
 
-class LayeredPolicy : public CachePolicy {
+class LayeredPolicy final : public CachePolicy {
  public:
-  void visit(std::uint32_t layer) final;
-  void touch(CacheKey key, float score) final;
-  void admit(CacheKey key, std::uint64_t bytes) final;
-  void forget(CacheKey key) final;
-  void expect(CacheKey key, float probability) final;
-  std::optional<CacheKey> victim(const Evictable& evictable) final;
-  double distance(CacheKey key) const final;
+  /// Of a model shared with others, only one policy `feeds` it, and is shown every visit first.
+  LayeredPolicy(const CacheShape& shape, std::shared_ptr<WorthModel> model, bool feeds = true);
 
- protected:
-  explicit LayeredPolicy(const CacheShape& shape);
-
-  /// A layer's turn begins.
-  virtual void on_visit(std::uint32_t layer) = 0;
-  virtual void on_touch(std::uint32_t layer, std::uint32_t index, float score) = 0;
-  /// Higher is kept longer; of the layer's own scale.
-  virtual float worth(std::uint32_t layer, std::uint32_t index) const = 0;
-  /// What compares layers: falls with the worth of an expert. `ahead`: the part of a cycle until
-  /// its layer's next turn, above 0 and at most 1.
-  virtual float distance_of(float worth, float ahead) const = 0;
-  /// The probability that the layer's next turn wants the expert, as far as the policy foresees it
-  /// beyond what its worth says; changes from visit to visit.
-  virtual float foreseen(std::uint32_t, std::uint32_t) const { return 0; }
-
-  const CacheShape& shape() const { return shape_; }
+  std::string_view name() const override { return model_->name(); }
+  void visit(std::uint32_t layer) override;
+  void touch(CacheKey key, float score) override;
+  void admit(CacheKey key, std::uint64_t bytes) override;
+  void forget(CacheKey key) override;
+  void expect(CacheKey key, float probability) override;
+  std::optional<CacheKey> victim(const Evictable& evictable) override;
+  double distance(CacheKey key) const override;
 
  private:
   static constexpr std::uint32_t kNone = ~std::uint32_t{0};
@@ -57,6 +45,8 @@ class LayeredPolicy : public CachePolicy {
   Candidate find_candidate(std::uint32_t layer, const Evictable& evictable) const;
 
   CacheShape shape_;
+  std::shared_ptr<WorthModel> model_;
+  bool feeds_;
   std::uint32_t current_ = 0;  // layer of the last visit
   std::vector<Layer> layers_;
   std::vector<std::uint8_t> resident_;  // [keys]

@@ -21,13 +21,13 @@ constexpr float kPriorVisits = 0.5f, kPriorUses = 0.05f;
 }  // namespace
 
 MixedFrequency::MixedFrequency(const CacheShape& shape)
-    : LayeredPolicy(shape), decay_(), totals_(shape.layers()), uses_(shape.size()) {
+    : WorthModel(shape), decay_(), totals_(shape.layers()), uses_(shape.size()) {
   for (std::size_t clock = 0; clock < kClocks; ++clock) {
     decay_[clock] = static_cast<float>(std::exp2(-1 / kHalfLives[clock]));
   }
 }
 
-void MixedFrequency::on_visit(std::uint32_t layer) {
+void MixedFrequency::visit(std::uint32_t layer) {
   Counts& totals = totals_[layer];
   for (std::size_t clock = 0; clock < kClocks; ++clock) {
     totals[clock] = totals[clock] * decay_[clock] + (clock == kSlow ? 0 : 1);
@@ -37,7 +37,7 @@ void MixedFrequency::on_visit(std::uint32_t layer) {
   }
 }
 
-void MixedFrequency::on_touch(std::uint32_t layer, std::uint32_t index, float score) {
+void MixedFrequency::touch(std::uint32_t layer, std::uint32_t index, float score) {
   const float use = kPlainUse + kLikelyUse * std::min(score, kSurelyWanted);
   for (std::size_t clock = 0; clock < kSlow; ++clock) uses_[index][clock] += use;
   uses_[index][kSlow] += score;

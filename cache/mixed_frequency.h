@@ -11,18 +11,16 @@
 
 #include <array>
 
-#include "cache/layered_policy.h"
+#include "cache/worth_model.h"
 
 namespace sluice {
 
-class MixedFrequency : public LayeredPolicy {
+class MixedFrequency : public WorthModel {
  public:
   explicit MixedFrequency(const CacheShape& shape);
   std::string_view name() const override { return "mixed"; }
-
- protected:
-  void on_visit(std::uint32_t layer) override;
-  void on_touch(std::uint32_t layer, std::uint32_t index, float score) override;
+  void visit(std::uint32_t layer) override;
+  void touch(std::uint32_t layer, std::uint32_t index, float score) override;
   float worth(std::uint32_t layer, std::uint32_t index) const override;
   float distance_of(float worth, float ahead) const override { return 1 / worth + ahead; }
 

@@ -6,22 +6,20 @@
 // S. Zhong et al., "HybriMoE: hybrid CPU-GPU scheduling and cache management for efficient MoE
 // inference", 2025.
 
-#include "cache/layered_policy.h"
+#include "cache/worth_model.h"
 
 namespace sluice {
 
-class Mrs final : public LayeredPolicy {
+class Mrs final : public WorthModel {
  public:
-  explicit Mrs(const CacheShape& shape) : LayeredPolicy(shape), scores_(shape.size()) {}
+  explicit Mrs(const CacheShape& shape) : WorthModel(shape), scores_(shape.size()) {}
   std::string_view name() const override { return "mrs"; }
-
- protected:
-  void on_visit(std::uint32_t layer) override {
+  void visit(std::uint32_t layer) override {
     for (std::uint32_t i = shape().first(layer); i < shape().first(layer + 1); ++i) {
       scores_[i] *= 1 - kNewest;
     }
   }
-  void on_touch(std::uint32_t, std::uint32_t index, float score) override {
+  void touch(std::uint32_t, std::uint32_t index, float score) override {
     scores_[index] += kNewest * score;
   }
   float worth(std::uint32_t, std::uint32_t index) const override { return scores_[index]; }

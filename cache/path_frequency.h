@@ -12,14 +12,12 @@ class PathFrequency final : public MixedFrequency {
  public:
   explicit PathFrequency(const CacheShape& shape) : MixedFrequency(shape), paths_(shape) {}
   std::string_view name() const override { return "paths"; }
-
- protected:
-  void on_visit(std::uint32_t layer) override {
-    MixedFrequency::on_visit(layer);
+  void visit(std::uint32_t layer) override {
+    MixedFrequency::visit(layer);
     paths_.visit(layer);
   }
-  void on_touch(std::uint32_t layer, std::uint32_t index, float score) override {
-    MixedFrequency::on_touch(layer, index, score);
+  void touch(std::uint32_t layer, std::uint32_t index, float score) override {
+    MixedFrequency::touch(layer, index, score);
     paths_.touch(layer, index);
   }
   float foreseen(std::uint32_t layer, std::uint32_t index) const override {

@@ -1,25 +1,26 @@
 #include "cache/routing_paths.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
-#include <functional>
+#include <utility>
 
 namespace sluice {
+namespace {
+
+constexpr std::uint64_t bit(std::uint32_t path) { return std::uint64_t{1} << (path % 64); }
+
+}  // namespace
 
 RoutingPaths::RoutingPaths(const CacheShape& shape)
     : shape_(shape),
       stretches_(std::size_t{shape.layers()} * kPaths),
+      takers_(shape.size()),
       likeness_(kPaths),
       asked_(shape.layers()),
       counted_(shape.layers()),
       votes_(shape.size()) {
-  std::uint32_t widest = 0;
-  for (std::uint32_t layer = 0; layer < shape.layers(); ++layer) {
-    widest = std::max(widest, shape.first(layer + 1) - shape.first(layer));
-  }
-  wanted_.resize(widest);
-  voters_.reserve(kVoters);
-  ranking_.reserve(kPaths);
+  voters_.reserve(kVoters + 1);
 }
 
 void RoutingPaths::visit(std::uint32_t layer) {
@@ -48,7 +49,13 @@ void RoutingPaths::begin_path() {
   path_ = (path_ + 1) % kPaths;
   stored_ = std::min(stored_ + 1, kPaths - 1);
   likeness_[path_] = 0;
-  for (std::uint32_t layer = 0; layer < shape_.layers(); ++layer) stretch(layer, path_).count = 0;
+  for (std::uint32_t layer = 0; layer < shape_.layers(); ++layer) {
+    Stretch& forgotten = stretch(layer, path_);
+    for (std::uint32_t i = 0; i < forgotten.count; ++i) {
+      takers_[shape_.first(layer) + forgotten.experts[i]][path_ / 64] &= ~bit(path_);
+    }
+    forgotten.count = 0;
+  }
 }
 
 /// The cosine of the two choices joins what the layers before have said.
@@ -57,38 +64,42 @@ void RoutingPaths::close_visit() {
   open_ = false;
   const Stretch& here = stretch(current_, path_);
   if (here.count == 0) return;
-  for (std::uint32_t i = 0; i < here.count; ++i) wanted_[here.experts[i]] = 1;
-  for (std::uint32_t back = 1; back <= stored_; ++back) {
-    const std::uint32_t path = (path_ + kPaths - back) % kPaths;
-    const Stretch& other = stretch(current_, path);
-    std::uint32_t shared = 0;
-    for (std::uint32_t i = 0; i < other.count; ++i) shared += wanted_[other.experts[i]];
-    float& likeness = likeness_[path];
-    likeness *= kMemory;
-    if (shared == 0) continue;
-    likeness += static_cast<float>(shared) /
-                std::sqrt(static_cast<float>(here.count) * static_cast<float>(other.count));
+  for (float& likeness : likeness_) likeness *= kMemory;
+  for (std::uint32_t i = 0; i < here.count; ++i) {
+    PathSet& takers = takers_[shape_.first(current_) + here.experts[i]];
+    for (std::uint32_t word = 0; word < takers.size(); ++word) {
+      for (std::uint64_t left = takers[word]; left != 0; left &= left - 1) {
+        const std::uint32_t path = 64 * word + static_cast<std::uint32_t>(std::countr_zero(left));
+        const auto product = here.count * stretch(current_, path).count;
+        likeness_[path] += 1 / std::sqrt(static_cast<float>(product));
+      }
+    }
   }
-  for (std::uint32_t i = 0; i < here.count; ++i) wanted_[here.experts[i]] = 0;
+  for (std::uint32_t i = 0; i < here.count; ++i) {
+    takers_[shape_.first(current_) + here.experts[i]][path_ / 64] |= bit(path_);
+  }
 }
 
 void RoutingPaths::choose_voters() {
+  const auto less_alike = [](const Voter& a, const Voter& b) { return a.weight > b.weight; };
   voters_chosen_ = visits_;
   voters_.clear();
-  ranking_.clear();
   for (std::uint32_t back = 1; back <= stored_; ++back) {
     const std::uint32_t path = (path_ + kPaths - back) % kPaths;
-    if (likeness_[path] > 0) ranking_.emplace_back(likeness_[path], path);
+    const float likeness = likeness_[path];
+    const bool is_full = voters_.size() == kVoters;
+    if (!(likeness > (is_full ? voters_.front().weight : 0))) continue;
+    voters_.push_back({likeness, path});
+    std::push_heap(voters_.begin(), voters_.end(), less_alike);
+    if (!is_full) continue;
+    std::pop_heap(voters_.begin(), voters_.end(), less_alike);
+    voters_.pop_back();
   }
-  const std::size_t count = std::min<std::size_t>(kVoters, ranking_.size());
-  std::partial_sort(ranking_.begin(), ranking_.begin() + static_cast<std::ptrdiff_t>(count),
-                    ranking_.end(), std::greater<>());
   float sum = 0;
-  for (std::size_t i = 0; i < count; ++i) {
+  for (Voter& voter : voters_) {
     // At most 1 / (1 - kMemory) layers' worth: e^10.
-    const float weight = std::expm1(ranking_[i].first);
-    voters_.push_back({ranking_[i].second, weight});
-    sum += weight;
+    voter.weight = std::expm1(voter.weight);
+    sum += voter.weight;
   }
   scale_ = 1 / (sum + kAbstentions);
 }

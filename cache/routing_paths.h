@@ -10,9 +10,9 @@
 // Nothing is trained beforehand, and a run's first tokens, which have nobody to be alike, get no
 // votes. A prefill's visits, which want what many tokens want, are no path.
 
+#include <array>
 #include <cstdint>
 #include <span>
-#include <utility>
 #include <vector>
 
 #include "cache/cache_policy.h"
@@ -22,6 +22,9 @@ namespace sluice {
 /// Not thread-safe. After construction it allocates nothing.
 class RoutingPaths {
  public:
+  /// A visit that wants more experts than that is of many tokens, and no path's.
+  static constexpr std::uint32_t kWidest = 16;
+
   explicit RoutingPaths(const CacheShape& shape);
 
   /// A layer's turn begins.
@@ -35,7 +38,6 @@ class RoutingPaths {
  private:
   // Of 128, 256 and more remembered tokens, 256 saves a miss or two in a hundred over 128.
   static constexpr std::uint32_t kPaths = 512;
-  static constexpr std::uint32_t kWidest = 16;  // wanted in a visit that is still a path's
   static constexpr std::uint32_t kVoters = 16;  // 8 to 64 are as good
   // What a token went along with layers ago counts the less the longer ago: half after seven.
   static constexpr float kMemory = 0.9f;
@@ -47,9 +49,10 @@ class RoutingPaths {
     std::uint16_t experts[kWidest] = {};  // numbers of keys, from the layer's first on
   };
   struct Voter {
-    std::uint32_t path = 0;
     float weight = 0;
+    std::uint32_t path = 0;
   };
+  using PathSet = std::array<std::uint64_t, kPaths / 64>;  // a bit each
 
   Stretch& stretch(std::uint32_t layer, std::uint32_t path) {
     return stretches_[std::size_t{layer} * kPaths + path];
@@ -66,6 +69,7 @@ class RoutingPaths {
 
   CacheShape shape_;
   std::vector<Stretch> stretches_;  // [layers, kPaths], a ring: a path's successor is the next one
+  std::vector<PathSet> takers_;     // [keys] paths that have chosen it
   std::vector<float> likeness_;     // [kPaths] to the path under way
   std::uint32_t path_ = 0;          // the one under way
   std::uint32_t stored_ = 0;        // paths before it that are remembered
@@ -74,13 +78,11 @@ class RoutingPaths {
   std::uint32_t touches_ = 0;       // of the visit
   std::uint64_t visits_ = 0;        // so far
 
-  std::vector<Voter> voters_;
-  float scale_ = 0;  // makes votes a share
+  std::vector<Voter> voters_;  // the least alike in front
+  float scale_ = 0;            // makes votes a share
   std::uint64_t voters_chosen_ = 0;
-  std::vector<std::uint64_t> asked_, counted_;            // [layers] at which visit
-  std::vector<float> votes_;                              // [keys]
-  std::vector<std::uint8_t> wanted_;                      // [experts of the widest layer]
-  std::vector<std::pair<float, std::uint32_t>> ranking_;  // [kPaths]
+  std::vector<std::uint64_t> asked_, counted_;  // [layers] at which visit
+  std::vector<float> votes_;                    // [keys]
 };
 
 }  // namespace sluice

@@ -196,6 +196,29 @@ TEST(Definitions, ArcGivesRoomToTheListWhoseLeaversAreMissed) {
   EXPECT_EQ(policy->victim(any)->expert, 0);
 }
 
+/// What was wanted again while it was new stays through any number of keys that are wanted once,
+/// and so does what is missed soon after it left.
+TEST(Definitions, S3FifoKeepsWhatIsWantedAgainThroughAScan) {
+  const CacheShape shape({100});
+  const auto policy = std::move(make_cache_policy("s3fifo", shape)).value();
+  const auto any = [](CacheKey) { return true; };
+  const auto replace = [&](std::uint16_t incoming) {
+    const auto victim = policy->victim(any);
+    policy->forget(*victim);
+    policy->admit({0, incoming, 0}, 1);
+    return victim->expert;
+  };
+  for (std::uint16_t expert = 0; expert < 10; ++expert) policy->admit({0, expert, 0}, 1);
+  for (const std::uint16_t expert : kPair) policy->touch({0, expert, 0}, 1);
+  for (std::uint16_t expert = 2; expert < 40; ++expert) {
+    EXPECT_EQ(replace(static_cast<std::uint16_t>(expert + 8)), expert);
+  }
+  EXPECT_EQ(replace(39), 40);  // it left just now: back, and in the main queue
+  for (std::uint16_t expert = 41; expert < 60; ++expert) {
+    EXPECT_EQ(replace(static_cast<std::uint16_t>(expert + 7)), expert);
+  }
+}
+
 /// Of the older half the least used, then the oldest.
 TEST(Definitions, LfruSparesTheNewerHalf) {
   const CacheShape shape({8});
