@@ -1,9 +1,12 @@
 #pragma once
 // Whether it is worth while to read an expert that is only guessed. A right guess saves what of its
-// read fits into the disk's idle time before the next visit; a wrong one delays that visit's misses
-// by the rest of its read, and displaces an expert. All that is observed, whether guesses are read
-// or not: so reading ahead ends where the disk is saturated or guesses are bad, and begins again
-// when that changes.
+// read fits into the disk's idle time before the next visit; a wrong one delays the misses to come
+// by the rest of its read. All that is observed, whether guesses are read or not: so reading ahead
+// ends where the disk is saturated or guesses are bad, and begins again when that changes.
+//
+// Guesses that are read now and then, because an estimate wavers about what pays, gain nothing on
+// average and by chance may cost. So guesses of a grade are read only once they surely pay, and
+// then for as long as they seem to.
 //
 // Not thread-safe. Times are in any one unit.
 
@@ -19,8 +22,6 @@ class GuessWorth {
   /// learned. A grade may be a place among a visit's guesses, or a range of probability.
   static constexpr std::size_t kGrades = 8;
 
-  GuessWorth() { right_.fill({0, kDoubt}); }
-
   /// The grade of an expert that will be wanted with that probability, as somebody says.
   static std::size_t grade(float probability);
 
@@ -30,7 +31,8 @@ class GuessWorth {
   void read_took(double time);
   /// Between a visit's last miss's arrival, or its begin without one, and the next visit's begin.
   void was_idle(double time);
-  /// The visit wanted something that was neither in memory nor under way.
+  /// The visit that begins wants something that is neither in memory nor under way, or does not.
+  /// After what `came` with it, and after how idle the disk was before it.
   void missed(bool any);
 
   /// Whether the read of such a guess gains more than it costs, where the disk will have nothing
@@ -40,28 +42,48 @@ class GuessWorth {
   /// disk is free, and the next visit is theirs; at most kGrades.
   std::size_t count() const;
 
-  /// What was observed, on average of late; 0: nothing yet.
-  double read() const { return read_.value; }
-  double idle() const { return idle_.value; }
+  /// What was observed, on average of late; 0: nothing yet. The disk is idle for much longer after
+  /// a visit without misses: the idle time is that of visits which missed as the last one did.
+  double read() const { return read_.value(); }
+  double idle() const { return idle_[missed_].value(); }
 
  private:
-  /// The average of what was seen so far, and later of about the last fifty.
-  struct Average {
-    double value = 0;
-    int seen = 0;
+  /// Of all that was seen at first, and later of about the last kMemory.
+  class Average {
+   public:
     void see(double next) {
-      seen = std::min(seen + 1, 50);
-      value += (next - value) / seen;
+      seen_ = std::min(seen_ + 1, kMemory);
+      value_ += (next - value_) / seen_;
     }
+    double value() const { return value_; }
+    double seen() const { return seen_; }
+
+   private:
+    double value_ = 0, seen_ = 0;
   };
-  // Of each grade so many wrong guesses are assumed to have been seen.
-  static constexpr int kDoubt = 8;
-  // What an expert displaced in vain costs, in reads; and what a read must gain to be begun, so
-  // that what the estimate does not know is not paid for.
-  static constexpr double kDisplaced = 0.5, kMargin = 0.1;
+
+  static constexpr double kMemory = 200;
+  // What an expert displaced in vain costs, in reads. With policies other than LRU and a cache for
+  // more than one token it was between -0.2 (a wrong guess is right later) and 0.06.
+  static constexpr double kDisplaced = 0.05;
+  // What a read must gain, in reads, until guesses of its grade are read and while they are.
+  static constexpr double kBegin = 0.15, kGoOn = 0.05;
+  // Standard deviations by which a share may be less than it seems.
+  static constexpr double kDoubt = 3;
+
+  double surely_right(std::size_t grade) const;
+  double delay(std::size_t grade, double rest) const;
+  double gain(std::size_t grade, double right, double idle) const;
 
   std::array<Average, kGrades> right_;
-  Average read_, idle_, missing_;
+  // Of the visits about which a guess of the grade was wrong, the share that missed something: more
+  // than of others, for what was wanted in its place may have been nobody's guess.
+  std::array<Average, kGrades> missed_when_wrong_;
+  std::array<bool, kGrades> wrong_{};  // about the visit that begins
+  Average read_, missing_;
+  std::array<Average, 2> idle_;  // after visits without misses, and after those with
+  std::array<std::array<bool, kGrades>, 2> reading_{};  // the same
+  bool missed_ = true;                                  // the last visit
 };
 
 }  // namespace sluice

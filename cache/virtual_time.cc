@@ -1,11 +1,11 @@
 #include "cache/virtual_time.h"
 
 #include <algorithm>
+#include <array>
 #include <random>
 #include <utility>
 #include <vector>
 
-#include "cache/guess_worth.h"
 #include "cache/routing_paths.h"
 
 namespace sluice {
@@ -66,6 +66,9 @@ class Guesser {
   std::mt19937 random_{1};
 };
 
+/// Reads that the engine gives the disk at a time: while there are as many, no guess is begun.
+constexpr std::size_t kInFlight = 2;
+
 class Machine {
  public:
   Machine(const RoutingTrace& trace, std::unique_ptr<CachePolicy> policy, const VirtualRun& run)
@@ -78,7 +81,7 @@ class Machine {
         entries_(shape_.size()),
         evictable_([this](CacheKey key) {
           const Entry& entry = entries_[shape_.index(key)];
-          return !entry.wanted && entry.arrival <= now_;
+          return !entry.wanted && !entry.guessed && entry.arrival <= clock_;
         }) {}
 
   VirtualTime go() {
@@ -107,6 +110,8 @@ class Machine {
 
   void visit(const RoutingEvent& event, const RoutingEvent* next) {
     now_ += run_.computer.layer;
+    begin_guesses();
+    for (const std::uint32_t index : wanted_) entries_[index].wanted = false;
     worth_.was_idle(now_ - demand_done_);
     policy_->visit(event.layer);
     wanted_.clear();
@@ -118,6 +123,18 @@ class Machine {
     }
     judge_guesses();
     guesser_.see(event);
+    read_missing(event.layer);
+    if (next != nullptr && event.decode && next->decode && next->layer == event.layer + 1) {
+      guess(*next);
+    }
+    std::sort(arrivals_.begin(), arrivals_.end());
+    for (const double arrival : arrivals_) {
+      waited_ += std::max(0.0, arrival - now_);
+      now_ = std::max(now_, arrival) + run_.computer.expert;
+    }
+  }
+
+  void read_missing(std::uint32_t layer) {
     bool missing = false;
     arrivals_.clear();
     demand_done_ = now_;
@@ -125,28 +142,16 @@ class Machine {
       Entry& entry = entries_[index];
       if (entry.guessed) counts_.right += 1;
       entry.guessed = false;
+      double arrival = entry.arrival;
       if (!entry.resident) {
         missing = true;
-        if (!load(index)) {  // the visit is wider than the cache: read and dropped
-          arrivals_.push_back(read(trace_.expert_bytes[event.layer]));
-          demand_done_ = std::max(demand_done_, arrivals_.back());
-          continue;
-        }
+        // A visit that is wider than the cache: read and dropped.
+        arrival = load(index, now_) ? entry.arrival : read(trace_.expert_bytes[layer], now_);
       }
-      arrivals_.push_back(entry.arrival);
-      demand_done_ = std::max(demand_done_, entry.arrival);
+      arrivals_.push_back(arrival);
+      demand_done_ = std::max(demand_done_, arrival);
     }
     worth_.missed(missing);
-    guesses_.clear();
-    if (next != nullptr && event.decode && next->decode && next->layer == event.layer + 1) {
-      read_ahead(*next);
-    }
-    std::sort(arrivals_.begin(), arrivals_.end());
-    for (const double arrival : arrivals_) {
-      waited_ += std::max(0.0, arrival - now_);
-      now_ = std::max(now_, arrival) + run_.computer.expert;
-    }
-    for (const std::uint32_t index : wanted_) entries_[index].wanted = false;
   }
 
   void judge_guesses() {
@@ -154,50 +159,66 @@ class Machine {
       worth_.came(place, entries_[guesses_[place]].wanted);
       if (!entries_[guesses_[place]].wanted) entries_[guesses_[place]].guessed = false;
     }
+    guesses_.clear();
   }
 
-  void read_ahead(const RoutingEvent& next) {
+  void guess(const RoutingEvent& next) {
     if (run_.guess.kind == GuessModel::Kind::kOff) return;
     for (const std::uint32_t index : guesser_.guess(next)) {
       if (!entries_[index].resident && guesses_.size() < GuessWorth::kGrades) {
         guesses_.push_back(index);
       }
     }
-    const std::size_t most = run_.guess.judged
-                                 ? std::min<std::size_t>(run_.guess.most, worth_.count())
-                                 : run_.guess.most;
-    for (std::size_t place = 0; place < std::min(most, guesses_.size()); ++place) {
-      if (entries_[guesses_[place]].resident || !load(guesses_[place])) continue;
-      entries_[guesses_[place]].guessed = true;
-      counts_.guesses += 1;
-    }
+    most_ = std::min<std::size_t>(guesses_.size(), run_.guess.most);
+    guessed_at_ = now_;
   }
 
-  bool load(std::uint32_t index) {
+  /// Those of the last visit's that found the disk with less to do than it can be given, until now.
+  void begin_guesses() {
+    for (std::size_t place = 0; place < most_; ++place) {
+      const std::uint32_t index = guesses_[place];
+      const double when = std::max(guessed_at_, ends_[reads_ % ends_.size()]);
+      if (when >= now_ || (run_.guess.judged && !worth_.pays(place, idle_left(when)))) break;
+      if (entries_[index].resident || !load(index, when)) continue;
+      entries_[index].guessed = true;
+      counts_.guesses += 1;
+    }
+    most_ = 0;
+  }
+
+  /// Of the time that the disk has nothing to read for visits, usually, before the next one begins:
+  /// what a guess has that the disk is told of then.
+  double idle_left(double when) const {
+    return worth_.idle() - (std::max(when, disk_free_) - demand_done_);
+  }
+
+  bool load(std::uint32_t index, double when) {
     const CacheKey key = shape_.key(index);
     const std::uint64_t bytes = trace_.expert_bytes[key.layer];
+    clock_ = when;
     while (free_ < bytes) {
       const auto victim = policy_->victim(evictable_);
       if (!victim) return false;
       policy_->forget(*victim);
-      Entry& gone = entries_[shape_.index(*victim)];
-      gone.resident = gone.guessed = false;
+      entries_[shape_.index(*victim)].resident = false;
       free_ += trace_.expert_bytes[victim->layer];
     }
     free_ -= bytes;
     policy_->admit(key, bytes);
     entries_[index].resident = true;
-    entries_[index].arrival = read(bytes);
+    entries_[index].arrival = read(bytes, when);
     return true;
   }
 
-  /// When the bytes will be there.
-  double read(std::uint64_t bytes) {
+  /// When the bytes will be there that the disk is told to read.
+  double read(std::uint64_t bytes, double when) {
     double took = static_cast<double>(bytes) / run_.disk.bytes_per_second;
+    double& end = ends_[reads_ % ends_.size()];
     reads_ += 1;
     if (run_.disk.spike_every != 0 && reads_ % run_.disk.spike_every == 0) took += run_.disk.spike;
     counts_.bytes_read += bytes;
-    disk_free_ = std::max(disk_free_, now_) + took;
+    disk_free_ = std::max(disk_free_, when) + took;
+    end = disk_free_;
     worth_.read_took(took);
     return disk_free_ + run_.disk.latency;
   }
@@ -212,8 +233,13 @@ class Machine {
   std::vector<Entry> entries_;  // [keys]
   CachePolicy::Evictable evictable_;
   double now_ = 0, waited_ = 0;
-  double disk_free_ = 0;    // when it has read what it was told
+  double clock_ = 0;      // of the load that makes room
+  double disk_free_ = 0;  // when it has read what it was told
+  // When the last reads were or will be over, a ring: the disk is given as many at a time.
+  std::array<double, kInFlight> ends_{};
   double demand_done_ = 0;  // when the last visit's misses were in
+  double guessed_at_ = 0;
+  std::size_t most_ = 0;  // of guesses_: as many may be read
   std::uint64_t reads_ = 0;
   VirtualTime counts_;
   std::vector<std::uint32_t> wanted_, guesses_;

@@ -4,15 +4,17 @@
 //
 // The disk reads one thing after the other, in the order in which it was told; latency passes
 // beside that. The computer does a layer's dense part, learns what the layer wants, has its misses
-// read, computes the experts as they arrive, and goes on to the next layer. Guesses at the next
-// layer are read behind the misses: who comes too late waits for the rest, and a wrong one is in
-// the way of the next misses and displaces what the policy gives up.
+// read, computes the experts as they arrive, and goes on to the next layer. As the engine does, it
+// tells the disk of a guess at the next layer only when that has hardly anything else to do: a
+// right one that comes too late is awaited, a wrong one is in the way of the next misses and
+// displaces what the policy gives up, and what was not begun when the layer's turn comes never is.
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
 
 #include "cache/cache_policy.h"
+#include "cache/guess_worth.h"
 #include "cache/routing_trace.h"
 
 namespace sluice {
@@ -40,8 +42,8 @@ struct GuessModel {
   };
   Kind kind = Kind::kOff;
   double recall = 1;
-  std::uint32_t most = 2;  // guesses of a visit that are read
-  bool judged = true;      // only as many as GuessWorth says; false: always all
+  std::uint32_t most = GuessWorth::kGrades;  // guesses of a visit that are read
+  bool judged = true;                        // only where GuessWorth says so; false: always
 };
 
 struct VirtualRun {
