@@ -4,18 +4,17 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <atomic>
 #include <charconv>
 #include <chrono>
 #include <cmath>
-#include <optional>
-#include <thread>
 
 #include "apps/cancel.h"
 #include "apps/options.h"
 #include "apps/report.h"
 #include "apps/routing_trace_file.h"
+#include "apps/side_by_side.h"
 #include "apps/simulate_chart.h"
+#include "apps/simulate_time.h"
 #include "base/cancellation.h"
 #include "base/size.h"
 #include "cache/belady.h"
@@ -36,6 +35,7 @@ struct SimulateOptions {
   unsigned threads = 0;
   bool extents = false;
   bool json = false;
+  TimeOptions time;
 };
 
 /// "10%" of `all`, or a size.
@@ -86,28 +86,15 @@ class Simulation {
   /// Replays know nothing of one another: as many at a time as there are processors.
   Status run() {
     const auto began = std::chrono::steady_clock::now();
-    std::atomic<std::size_t> next = 0;
-    const auto work = [this, &next] {
-      for (std::size_t at = next++; at < replays_.size(); at = next++) {
-        Replay& cell = replays_[at];
-        auto policy = make_policy(cell.policy);  // was made before
-        cell.result = replay(trace_, std::move(policy).value(),
-                             {.capacity = capacities_[cell.capacity],
-                              .room = room(),
-                              .count_from = count_from_,
-                              .cancelled = &cancel_requested()});
-      }
-    };
-    const unsigned wished = options_.threads != 0
-                                ? options_.threads
-                                : std::max(1u, std::thread::hardware_concurrency());
-    {
-      std::vector<std::jthread> others;
-      for (std::size_t i = 1; i < std::min<std::size_t>(wished, replays_.size()); ++i) {
-        others.emplace_back(work);
-      }
-      work();
-    }
+    side_by_side(replays_.size(), options_.threads, [this](std::size_t at) {
+      Replay& cell = replays_[at];
+      auto policy = make_policy(cell.policy);  // was made before
+      cell.result = replay(trace_, std::move(policy).value(),
+                           {.capacity = capacities_[cell.capacity],
+                            .room = room(),
+                            .count_from = count_from_,
+                            .cancelled = &cancel_requested()});
+    });
     SLUICE_TRY(check_cancelled(&cancel_requested()));
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
     const double touches = static_cast<double>(trace_.routed.size() * replays_.size());
@@ -116,6 +103,19 @@ class Simulation {
         trace_.events.size(), trace_.routed.size(), replays_.size(), took.count(),
         touches / 1e6 / std::max(took.count(), 1e-9));
     return {};
+  }
+
+  /// What disks and a computer would take for it, on standard output.
+  Status run_virtually() const {
+    const auto made = [this](std::size_t policy) { return std::move(make_policy(policy)).value(); };
+    return simulate_time(options_.time,
+                         {.trace = trace_,
+                          .policies = options_.policies,
+                          .capacities = options_.capacities,
+                          .capacity_bytes = capacities_,
+                          .make_policy = made,
+                          .threads = options_.threads},
+                         options_.json);
   }
 
   nlohmann::json json() const {
@@ -216,6 +216,7 @@ Status simulate(const SimulateOptions& options) {
   }
   Simulation simulation(options, std::move(file.trace));
   SLUICE_TRY(simulation.prepare());
+  if (!options.time.disks.empty()) return simulation.run_virtually();
   SLUICE_TRY(simulation.run());
   if (!options.html.empty()) SLUICE_TRY(write_chart(options.html, simulation.curves()));
   if (options.json) {
@@ -257,14 +258,19 @@ Verb add_simulate(CLI::App& root) {
             return fits ? std::string() : text + " is not the size of an expert";
           },
           "SIZE"));
-  app->add_flag("--extents", options->extents,
-                "Count as the engine's cache does, with gaps between experts of several sizes");
-  app->add_option("--count-from", options->count_from,
-                  "Decode steps that only warm the cache before counting begins");
+  CLI::Option* const extents =
+      app->add_flag("--extents", options->extents,
+                    "Count as the engine's cache does, with gaps between experts of several sizes");
+  CLI::Option* const count_from =
+      app->add_option("--count-from", options->count_from,
+                      "Decode steps that only warm the cache before counting begins");
   app->add_option("--threads", options->threads, "Replays at a time (default: the processors)")
       ->check(CLI::Range(1u, 1024u));
   app->add_flag("--json", options->json, "Write one JSON array to standard output");
-  app->add_option("--html", options->html, "Draw the curves into this file");
+  CLI::Option* const html =
+      app->add_option("--html", options->html, "Draw the curves into this file");
+  CLI::Option* const disk = add_time_options(*app, options->time);
+  for (CLI::Option* const option : {extents, count_from, html}) disk->excludes(option);
   return {app, [options] { return simulate(*options); }};
 }
 

@@ -177,10 +177,39 @@ class Simulate(Folder):
         self.assertIn(f"({closed:.0f})", rows["auto"][0])
         self.assertIn("(–)", rows["auto"][1])
 
+    def test_virtual_time_of_a_cache_that_holds_everything_is_that_of_computing(self):
+        path = self.packed(draw_steps(50))
+        rows = sluice_json("simulate", path, "--policy", "lru", "--capacity", "100%,20%", "--expert-bytes", "1000", "--disk", "1M+0ms",
+                           "--computer", "2ms+1ms", "--guess", "1")
+        self.assertEqual([(row["capacity"], row["guess"], row["judged"]) for row in rows],
+                         [(capacity, guess, judged) for capacity in ("100%", "20%") for guess, judged in (("off", False), ("1", False), ("1", True))])
+        everything, _, _, off, sure, judged = rows
+        # Every expert is read once: 1000 bytes in 1000 / 2^20 s; all else is 50 steps of 3 layers with 2 experts each.
+        self.assertEqual(everything["bytes_read"], LAYERS * EXPERTS * 1000)
+        self.assertAlmostEqual(everything["seconds"] * (1 - everything["waiting_share"]), 50 * LAYERS * 0.004)
+        self.assertLessEqual(everything["seconds"] * everything["waiting_share"], LAYERS * EXPERTS * 1000 / 2**20 + 1e-9)
+        self.assertGreater(off["waiting_share"], everything["waiting_share"])
+        # The disk is idle for longer than two reads take, so that only the first layer's misses of each step are waited for.
+        self.assertLess(sure["waiting_share"], 0.6 * off["waiting_share"])
+        self.assertEqual(sure["read_ahead"], sure["read_ahead_rightly"])
+        self.assertGreater(judged["tokens_per_second"], off["tokens_per_second"])
+
+    def test_a_saturated_disk_reads_no_doubtful_guess(self):
+        arguments = ["simulate", self.packed(draw_steps(300)), "--policy", "auto", "--capacity", "30%", "--expert-bytes", "1000", "--guess", "0.3",
+                     "--disk", "1K+2ms+30ms/50"]
+        off, all_of_them, judged = sluice_json(*arguments)
+        self.assertLess(all_of_them["tokens_per_second"], off["tokens_per_second"])
+        self.assertEqual((judged["read_ahead"], judged["seconds"]), (0, off["seconds"]))
+        table = sluice(*arguments).stdout.decode().splitlines()
+        self.assertEqual([row.split()[4:6] for row in table[1:]], [[f"{off['tokens_per_second']:.3f}", f"{100 * off['waiting_share']:.1f}%"],
+                         ["all", f"{all_of_them['tokens_per_second']:.3f}"], ["what", "pays"]])
+
     def test_wrong_usage(self):
         path = self.csv(route_csv([], draw_steps(3)))
         for arguments in (["--policy", "wish"], ["--capacity", "ten"], ["--capacity", "120%"], ["--capacity", "-1%"],
-                          ["--capacity", "nan%"], ["--expert-bytes", "0"]):
+                          ["--capacity", "nan%"], ["--expert-bytes", "0"], ["--disk", "0"], ["--disk", "1G+2"], ["--disk", "1G+2ms+3ms"],
+                          ["--disk", "1G+2ms+3ms/0"], ["--disk", "1G", "--guess", "luck"], ["--disk", "1G", "--guess", "1.1"], ["--guess", "paths"],
+                          ["--disk", "1G", "--computer", "1ms"], ["--disk", "1G", "--html", "x"], ["--disk", "1G", "--extents"]):
             self.assertEqual(sluice("simulate", path, *arguments).returncode, 2, arguments)
 
     def test_what_is_no_trace(self):
