@@ -8,6 +8,7 @@
 #include "cache/edge_moe.h"
 #include "cache/fate.h"
 #include "cache/layered_policy.h"
+#include "cache/learned_reuse.h"
 #include "cache/lfru.h"
 #include "cache/lru.h"
 #include "cache/mixed_frequency.h"
@@ -49,12 +50,13 @@ struct NamedPolicy {
 };
 
 constexpr NamedPolicy kPolicies[] = {
-    {"auto", make_layered<PathFrequency>},
+    {"auto", make_layered<LearnedReuse>},
     {"adapmoe", make<AdapMoe>},
     {"arc", make<Arc>},
     {"decayed", make_layered<DecayedFrequency>},
     {"edgemoe", make_layered<EdgeMoe>},
     {"fate", make<Fate>},
+    {"learned", make_layered<LearnedReuse>},
     {"lfru", make<Lfru>},
     {"lfu",
      [](const CacheShape& shape) -> std::unique_ptr<CachePolicy> {

@@ -1,5 +1,5 @@
 #pragma once
-// What "auto" is: the shares of MixedFrequency, and the votes of earlier tokens that went the same
+// The shares of MixedFrequency, and the votes of earlier tokens that went the same
 // way for what this token and the next one will want. An expert that is wanted at its layer's next
 // turn with probability p, and else after 1/f turns as ever, is (1 - p) / f + d away.
 

@@ -20,6 +20,11 @@ RoutingPaths::RoutingPaths(const CacheShape& shape)
       asked_(shape.layers()),
       counted_(shape.layers()),
       votes_(shape.size()) {
+  std::uint32_t widest = 0;
+  for (std::uint32_t layer = 0; layer < shape.layers(); ++layer) {
+    widest = std::max(widest, shape.first(layer + 1) - shape.first(layer));
+  }
+  seen_.resize(widest);
   voters_.reserve(kVoters + 1);
 }
 
@@ -136,6 +141,27 @@ float RoutingPaths::share(std::uint32_t layer, std::uint32_t index) {
   }
   if (counted_[layer] != visits_) count_votes(layer);
   return votes_[index] * scale_;
+}
+
+void RoutingPaths::count_returns(std::uint32_t layer, std::span<Returns> returns) {
+  constexpr std::uint32_t kNext = 1, kSoon = 3, kLater = 8;
+  std::fill(returns.begin(), returns.end(), Returns{});
+  if (open_) close_visit();
+  if (voters_chosen_ != visits_) choose_voters();
+  for (const Voter& voter : voters_) {
+    voters_seen_ += 1;
+    const float share = voter.weight * scale_;
+    const std::uint32_t age = (path_ + kPaths - voter.path) % kPaths;
+    for (std::uint32_t turn = kNext; turn <= std::min(kLater, age); ++turn) {
+      const Stretch& chosen = stretch(layer, (voter.path + turn) % kPaths);
+      for (std::uint32_t i = 0; i < chosen.count; ++i) {
+        const std::uint16_t expert = chosen.experts[i];
+        if (std::exchange(seen_[expert], voters_seen_) == voters_seen_) continue;
+        Returns& of = returns[expert];
+        (turn <= kNext ? of.next : turn <= kSoon ? of.soon : of.later) += share;
+      }
+    }
+  }
 }
 
 }  // namespace sluice

@@ -25,6 +25,12 @@ class RoutingPaths {
   /// A visit that wants more experts than that is of many tokens, and no path's.
   static constexpr std::uint32_t kWidest = 16;
 
+  /// Shares of the votes that say how soon an expert is wanted again: at its layer's next turn, at
+  /// the second or third, at one of the fourth to eighth; each expert's first time counts.
+  struct Returns {
+    float next = 0, soon = 0, later = 0;
+  };
+
   explicit RoutingPaths(const CacheShape& shape);
 
   /// A layer's turn begins.
@@ -34,6 +40,8 @@ class RoutingPaths {
   /// The share of the votes that a key has for its layer's next turn: from 0 to below 1, and
   /// little where few are alike.
   float share(std::uint32_t layer, std::uint32_t index);
+  /// What the votes say of every key of the layer whose turn has just been: [keys of the layer].
+  void count_returns(std::uint32_t layer, std::span<Returns> returns);
 
  private:
   // Of 128, 256 and more remembered tokens, 256 saves a miss or two in a hundred over 128.
@@ -83,6 +91,8 @@ class RoutingPaths {
   std::uint64_t voters_chosen_ = 0;
   std::vector<std::uint64_t> asked_, counted_;  // [layers] at which visit
   std::vector<float> votes_;                    // [keys]
+  std::vector<std::uint64_t> seen_;             // [experts of the widest layer] by which voter
+  std::uint64_t voters_seen_ = 0;               // so far
 };
 
 }  // namespace sluice

@@ -9,7 +9,7 @@ import argparse
 import json
 import subprocess
 
-POLICIES = "lru,lfu,lfru,arc,s3fifo,mrs,edgemoe,fate,adapmoe,decayed,mixed,paths,auto,belady"
+POLICIES = "lru,lfu,lfru,arc,s3fifo,mrs,edgemoe,fate,adapmoe,decayed,mixed,paths,learned,auto,belady"
 
 
 def simulate(arguments):
