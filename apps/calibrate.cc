@@ -1,6 +1,7 @@
 // sluice calibrate: fits what foretells a model's experts to a text, and says how right it is.
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -16,6 +17,7 @@
 #include "engine/gate_fit.h"
 #include "engine/gate_recall.h"
 #include "engine/session.h"
+#include "engine/skip_sensitivity.h"
 #include "experts/counting_gates.h"
 #include "experts/gate_combiner.h"
 
@@ -33,6 +35,7 @@ struct CalibrateOptions {
   std::uint32_t fit = 32768;
   std::uint32_t test = 4096;
   std::uint32_t ahead = 1;
+  std::uint32_t sensitivity = 512;
 };
 
 class Calibration {
@@ -104,6 +107,17 @@ class Calibration {
       spdlog::info("fitted {} of {} gates to {} tokens", end, units.size(), split_);
     }
     return fitted;
+  }
+
+  /// How sensitive each layer is to skipping, `[layers]`; empty where nobody asked.
+  Result<std::vector<float>> measure_sensitivities() {
+    if (options_.sensitivity == 0 || shape_.top_k < 2) return std::vector<float>();
+    const std::size_t tokens = std::min<std::size_t>(options_.sensitivity, split_);
+    SLUICE_ASSIGN(const std::vector<float> sensitivities,
+                  measure_skip_sensitivities(session_, std::span(tokens_).first(tokens),
+                                             &cancel_requested()));
+    spdlog::info("measured on {} tokens how sensitive layers are to skipping", tokens);
+    return sensitivities;
   }
 
   /// Token by token, as in decode.
@@ -215,8 +229,9 @@ Status calibrate(CalibrateOptions& options) {
       options.out.empty() ? GateCorrections::default_path(model->checkpoint()) : options.out;
   SLUICE_ASSIGN(OutputFile file, OutputFile::create(path));
   SLUICE_ASSIGN(const std::vector<FittedGate> fitted, calibration.fit());
-  SLUICE_TRY(file.write(
-      GateCorrections::to_file(fitted, model->description(), model->weights().layers())));
+  SLUICE_ASSIGN(const std::vector<float> sensitivities, calibration.measure_sensitivities());
+  SLUICE_TRY(file.write(GateCorrections::to_file(fitted, sensitivities, model->description(),
+                                                 model->weights().layers())));
   SLUICE_TRY(file.close());
   SLUICE_ASSIGN(const GateCorrections corrections,
                 GateCorrections::read(path, model->description(), model->weights().layers()));
@@ -227,11 +242,15 @@ Status calibrate(CalibrateOptions& options) {
                           {"gates", corrections.count()},
                           {"fitted_tokens", calibration.fitted_tokens()},
                           {"tested_tokens", calibration.tested_tokens()},
+                          {"sensitivities", sensitivities},
                           {"recall", recall_json(results, calibration.shape())}};
     add_use(result, *model);
     print_json(result);
   } else {
     print_recall(results, calibration.shape(), calibration.tested_tokens());
+    if (!sensitivities.empty()) {
+      fmt::print("sensitivity of each layer to skipping: {:.2f}\n", fmt::join(sensitivities, " "));
+    }
     fmt::print("{}: {} corrections, fitted to {} tokens\n", path, corrections.count(),
                calibration.fitted_tokens());
   }
@@ -255,6 +274,11 @@ Verb add_calibrate(CLI::App& root) {
       ->capture_default_str();
   app->add_option("--test", options->test, "Most tokens, after those, to test on")
       ->check(CLI::Range(16u, 1u << 24))
+      ->capture_default_str();
+  app->add_option("--sensitivity", options->sensitivity,
+                  "Tokens of those to fit to, read again for each layer: how sensitive it is to "
+                  "--skip (0: not measured)")
+      ->check(CLI::Range(0u, 1u << 24))
       ->capture_default_str();
   app->add_option("--ahead", options->ahead, "Layers that corrections look ahead")
       ->check(CLI::Range(1u, kFarthest))

@@ -49,6 +49,7 @@ Status ForwardPass::run(std::span<const Row> rows, const PassOptions& options,
 
 Status ForwardPass::run_layers(std::span<const Row> rows, const PassOptions& options) {
   moe_.follow(options.script);
+  moe_.relax(options.script == nullptr ? options.relaxation : nullptr);
   forecast_.follow(options.script);
   if (options.script != nullptr) options.script->begin(rows.size());
   if (observer_ == nullptr) return run_layers(rows, options.observer, options.cancel);

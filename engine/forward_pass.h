@@ -33,6 +33,10 @@ struct PassOptions {
   RoutingObserver* observer = nullptr;
   const std::atomic<bool>* cancel = nullptr;  // looked at between layers: kCancelled when true
   RoutingScript* script = nullptr;            // says where rows go, in the routers' place
+  // Changes what the routers choose (a script's choices stand); null: the model's own does,
+  // if it has one, …
+  RouteRelaxation* relaxation = nullptr;
+  bool exact = false;  // … and this does not forbid it
 };
 
 struct ForecastOptions {

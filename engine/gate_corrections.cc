@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <map>
@@ -19,6 +21,7 @@ namespace {
 
 constexpr std::uint32_t kFarthest = 4;  // layers ahead
 constexpr std::string_view kChecksums = "checksums";
+constexpr std::string_view kSensitivities = "skip.sensitivities";
 constexpr std::array<std::string_view, 2> kInputs{"before_attention", "across_layers"};
 static_assert(static_cast<int>(GateInput::kLayerInput) == 0 &&
               static_cast<int>(GateInput::kRouterInput) == 1);
@@ -78,9 +81,15 @@ std::string GateCorrections::default_path(const Checkpoint& checkpoint) {
 }
 
 std::string GateCorrections::to_file(std::span<const FittedGate> fitted,
+                                     std::span<const float> sensitivities,
                                      const ModelDescription& model,
                                      const std::vector<LayerWeights>& weights) {
   Writer writer;
+  if (!sensitivities.empty()) {
+    const auto* const floats = reinterpret_cast<const char*>(sensitivities.data());
+    writer.add(std::string(kSensitivities), "F32", {sensitivities.size()},
+               {floats, sensitivities.size_bytes()});
+  }
   std::string halves;
   for (const FittedGate& gate : fitted) {
     const std::string name = name_of(gate.input, gate.ahead, gate.layer);
@@ -108,7 +117,8 @@ std::uint64_t GateCorrections::most_bytes(const ModelDescription& model) {
   constexpr std::uint64_t kHeader = 512;  // of a gate
   const std::uint64_t gate =
       std::uint64_t{model.router.experts} * (model.hidden * sizeof(std::uint16_t) + sizeof(float));
-  return 4096 + kInputs.size() * kFarthest * model.layers.size() * (gate + kHeader);
+  return 4096 + model.layers.size() * sizeof(float) +
+         kInputs.size() * kFarthest * model.layers.size() * (gate + kHeader);
 }
 
 Result<GateCorrections> GateCorrections::read(const std::string& path,
@@ -165,6 +175,13 @@ Result<GateCorrections> GateCorrections::read(const std::string& path,
     return refuse(ErrorCode::kInvalidArgument, "was made for another model");
   }
 
+  if (const TensorInfo* const tensor =
+          take(std::string(kSensitivities), TensorType::kF32, {model.layers.size()})) {
+    std::vector<float> values(model.layers.size());
+    std::memcpy(values.data(), file + tensor->ranges[0].offset, values.size() * sizeof(float));
+    const auto sound = [](float value) { return std::isfinite(value) && value > 0; };
+    if (std::ranges::all_of(values, sound)) corrections.sensitivities_ = std::move(values);
+  }
   const std::uint64_t experts = model.router.experts, hidden = model.hidden;
   for (const GateInput input : {GateInput::kLayerInput, GateInput::kRouterInput}) {
     for (std::uint32_t ahead = 1; ahead <= kFarthest; ++ahead) {

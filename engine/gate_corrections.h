@@ -1,10 +1,13 @@
 #pragma once
-// The corrections of a model's gates (gate_fit.h), as they lie in a file beside it and in memory.
+// What `calibrate` found out about a model, as it lies in a file beside it and in memory: the
+// corrections of its gates (gate_fit.h), and how sensitive its layers are to skipping
+// (skip_sensitivity.h).
 //
 // The file is one of safetensors: for each correction "gates.before_attention.1.7.weight" (how far
-// it looks, whose router it foretells) F16 [experts, hidden] and "….bias" F32 [experts], and
-// at the file's end "checksums" I64 [2]: of the routers that they were fitted to, and of all the
-// file's bytes before. A file of another model, or one that came to harm, is told by these.
+// it looks, whose router it foretells) F16 [experts, hidden] and "….bias" F32 [experts]; where they
+// were measured "skip.sensitivities" F32 [layers]; and at the file's end "checksums" I64 [2]: of
+// the routers that they were fitted to, and of all the file's bytes before. A file of another
+// model, or one that came to harm, is told by these.
 
 #include <span>
 #include <string>
@@ -21,8 +24,9 @@ class GateCorrections {
  public:
   /// Where `calibrate` writes and a model looks: beside the file, or in the folder.
   static std::string default_path(const Checkpoint& checkpoint);
-  /// The bytes of the file.
-  static std::string to_file(std::span<const FittedGate> fitted, const ModelDescription& model,
+  /// The bytes of the file. `sensitivities` `[layers]`, or none.
+  static std::string to_file(std::span<const FittedGate> fitted,
+                             std::span<const float> sensitivities, const ModelDescription& model,
                              const std::vector<LayerWeights>& weights);
   /// The most that a file of this model can have.
   static std::uint64_t most_bytes(const ModelDescription& model);
@@ -36,6 +40,8 @@ class GateCorrections {
   void apply(RouterGate& gate) const;
   bool empty() const { return gates_.empty(); }
   std::size_t count() const { return gates_.size(); }
+  /// [layers], each above 0; empty where they were not measured.
+  const std::vector<float>& sensitivities() const { return sensitivities_; }
 
  private:
   struct Gate {
@@ -45,6 +51,7 @@ class GateCorrections {
   };
   AlignedBuffer memory_;  // the file
   std::vector<Gate> gates_;
+  std::vector<float> sensitivities_;
 };
 
 }  // namespace sluice

@@ -42,8 +42,8 @@ class GateForecast {
   void entering(std::uint32_t layer, std::size_t rows);
   /// The layer will want these, after attention.
   void certain(std::uint32_t layer, std::span<const std::uint32_t> experts);
-  /// The layer was routed by `router_input` to scratch.expert_ids, and its visit is open;
-  /// scratch.scores is free.
+  /// The layer was routed by `router_input` to scratch.expert_ids (what is computed, after a
+  /// relaxation), and its visit is open; scratch.scores is free.
   void routed(std::uint32_t layer, std::size_t rows, const float* router_input);
 
  private:

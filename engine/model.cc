@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "base/cancellation.h"
+#include "engine/skip_sensitivity.h"
 
 namespace sluice {
 namespace {
@@ -64,6 +65,28 @@ Status check_layers(const Checkpoint& checkpoint, const ModelDescription& model)
                     fmt::format("the settings say {} layers, yet there is a tensor '{}'",
                                 model.layers.size(), name));
     }
+  }
+  return {};
+}
+
+/// What an approximation cannot do to these routers is an error, and not silently nothing.
+Status check_tolerance(const RouteTolerance& tolerance, const RouterDescription& router) {
+  const auto refuse = [](std::string why) {
+    return Status(ErrorCode::kInvalidArgument, std::move(why));
+  };
+  for (const float share : {tolerance.skip, tolerance.prefer_resident}) {
+    if (!(share >= 0 && share <= 1)) {
+      return refuse(fmt::format("a tolerance of {} is not between 0 and 1", share));
+    }
+  }
+  if (tolerance.skip != 0 && router.top_k < 2) {
+    return refuse(fmt::format("no expert can be skipped: a token of this model takes {}",
+                              router.top_k == 0 ? "none" : "one"));
+  }
+  const bool alone =
+      router.groups == RouterGroups::kOneEach && router.experts == router.group_count;
+  if (tolerance.prefer_resident != 0 && (router.experts <= router.top_k || alone)) {
+    return refuse("no resident expert can be preferred: a token of this model takes all there are");
   }
   return {};
 }
@@ -148,6 +171,7 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, const std::string& 
 Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outline,
                                            const ModelOptions& options) {
   SLUICE_TRY(check_cancelled(options.cancel));
+  SLUICE_TRY(check_tolerance(options.tolerance, outline.description.router));
   std::unique_ptr<Model> model(new Model(runtime, std::move(outline)));
   const ModelDescription& description = model->outline_.description;
   SLUICE_ASSIGN(const std::vector<FileIndex> files,
@@ -161,6 +185,12 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
                                                     runtime.reader(), files, options.cancel));
   model->dense_bytes_read_ = runtime.reader().counters().bytes - read_before;
   SLUICE_TRY(model->read_corrections(options));
+  if (options.tolerance.any()) {
+    model->relaxation_.emplace(
+        description.router,
+        skip_limits(options.tolerance.skip, description, model->corrections_.sensitivities()),
+        options.tolerance.prefer_resident);
+  }
   SLUICE_TRY(model->weights_.repack(runtime.compute(), options.cancel));
   SLUICE_ASSIGN(model->store_,
                 ExpertStore::create(model->outline_.catalogue, runtime.reader(),
@@ -199,7 +229,8 @@ Status Model::make_plan(const ModelOptions& options) {
       options.calibration.value_or(GateCorrections::default_path(checkpoint()));
   std::error_code missing;
   const std::uint64_t size = std::filesystem::file_size(path, missing);
-  if (options.predict != "off" && !path.empty() && (!missing || options.calibration)) {
+  const bool of_use = options.predict != "off" || options.tolerance.skip != 0;
+  if (of_use && !path.empty() && (!missing || options.calibration)) {
     ModelOptions more = wanted;
     more.reserved += missing ? 0 : size;
     auto plan = outline_.plan(runtime_.ram(), runtime_, more);
@@ -234,7 +265,9 @@ bool Model::warm_up() {
 
 Status Model::step(std::span<const Row> rows, const PassOptions& options, const LogitsSink& sink) {
   const std::lock_guard lock(step_mutex_);
-  return pass_->run(rows, options, sink);
+  PassOptions pass = options;
+  if (pass.relaxation == nullptr && relaxation_ && !pass.exact) pass.relaxation = &*relaxation_;
+  return pass_->run(rows, pass, sink);
 }
 
 }  // namespace sluice

@@ -14,6 +14,7 @@
 #include "engine/kv_cache.h"
 #include "engine/memory_plan.h"
 #include "engine/model_description.h"
+#include "engine/route_relaxation.h"
 #include "engine/runtime.h"
 #include "experts/expert_catalogue.h"
 #include "experts/expert_store.h"
@@ -33,6 +34,7 @@ struct ModelOptions {
   std::string predict = "auto";  // what foretells experts, as GateForecast knows it
   // Corrections of it. None: those beside the model, where there are any and they fit; empty: none.
   std::optional<std::string> calibration = std::nullopt;
+  RouteTolerance tolerance = {};  // approximations; by default there are none
   // Looked at while weights are read and laid out: kCancelled when true. It need not outlive that.
   const std::atomic<bool>* cancel = nullptr;
 };
@@ -80,6 +82,10 @@ class Model {
   /// Why corrections that lie beside the model are not used; empty where they are, or none are
   /// there.
   const std::string& unused_calibration() const { return unused_calibration_; }
+  /// The approximations that were asked for, and what they did; null: none were.
+  const RouteRelaxation* relaxation() const { return relaxation_ ? &*relaxation_ : nullptr; }
+  /// Whether the calibration says how sensitive each layer is to skipping; else all count alike.
+  bool knows_sensitivities() const { return !corrections_.sensitivities().empty(); }
   Runtime& runtime() const { return runtime_; }
   ExpertStatistics expert_statistics() const { return store_->statistics(); }
   /// What an expert takes of the cache. REQUIRES: there is such an expert.
@@ -101,7 +107,8 @@ class Model {
 
   /// Sees every pass of every session from now on; null: nobody does. REQUIRES: no pass runs.
   void observe_routing(RoutingObserver* observer) { pass_->observe(observer); }
-  /// One forward pass; see ForwardPass::run.
+  /// One forward pass; see ForwardPass::run. It has the model's relaxation, unless its options say
+  /// otherwise.
   Status step(std::span<const Row> rows, const PassOptions& options, const LogitsSink& sink);
 
  private:
@@ -117,6 +124,7 @@ class Model {
   std::string calibration_;  // the file that they are of, or empty
   std::string unused_calibration_;
   std::uint64_t dense_bytes_read_ = 0;
+  std::optional<RouteRelaxation> relaxation_;
   std::unique_ptr<ExpertStore> store_;
   std::optional<KvPool> kv_;
   std::unique_ptr<ForwardPass> pass_;

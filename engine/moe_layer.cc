@@ -104,15 +104,40 @@ void MoeLayer::choose(std::uint32_t layer, const RouterWeights& weights, std::si
                       .scores = script_ == nullptr ? scratch_.scores : nullptr,
                       .input = router_input().values});
   }
+  if (relaxation_ != nullptr) relax(layer, weights, rows);
+}
+
+void MoeLayer::relax(std::uint32_t layer, const RouterWeights& weights, std::size_t rows) {
+  resident_.clear();
+  for (std::uint32_t expert = 0; relaxation_->looks_at_memory() && expert < model_.router.experts;
+       ++expert) {
+    resident_.push_back(store_.resident({layer, expert}));
+  }
+  relaxation_->relax(
+      {.layer = layer,
+       .rows = rows,
+       .scores = scratch_.scores,
+       .selection_bias = weights.selection_bias,
+       .expert_scale = model_.router.weights_scale_input ? nullptr : weights.expert_scale,
+       .resident = resident_,
+       .ids = scratch_.expert_ids,
+       .weights = scratch_.expert_weights});
+}
+
+/// (row, rank) as an index, of all experts that rows take.
+template <typename Visit>
+void MoeLayer::for_each_pair(std::size_t rows, Visit visit) const {
+  for (std::size_t row = 0; row < rows; ++row) {
+    for (std::size_t rank = 0; rank < taken(row); ++rank) visit(row * top_k_ + rank);
+  }
 }
 
 /// A counting sort of (row, rank) by expert: each expert's rows lie together, and each pair knows
 /// where its output will be.
 void MoeLayer::group_by_expert(std::size_t rows) {
-  const std::size_t pairs = rows * top_k_;
   wanted_.clear();
   first_place_.assign(1, 0);
-  for (std::size_t pair = 0; pair < pairs; ++pair) {
+  for_each_pair(rows, [&](std::size_t pair) {
     std::uint32_t& slot = slot_of_[scratch_.expert_ids[pair]];
     if (slot == kNotWanted) {
       slot = static_cast<std::uint32_t>(wanted_.size());
@@ -120,15 +145,15 @@ void MoeLayer::group_by_expert(std::size_t rows) {
       first_place_.push_back(0);
     }
     ++first_place_[slot + 1];
-  }
+  });
   for (std::size_t slot = 0; slot < wanted_.size(); ++slot)
     first_place_[slot + 1] += first_place_[slot];
   // Filling advances each start to the next expert's; shifting back afterwards restores them.
-  for (std::size_t pair = 0; pair < pairs; ++pair) {
+  for_each_pair(rows, [&](std::size_t pair) {
     const std::uint32_t place = first_place_[slot_of_[scratch_.expert_ids[pair]]]++;
     scratch_.grouped_rows[place] = static_cast<std::uint32_t>(pair / top_k_);
     scratch_.output_place[pair] = place;
-  }
+  });
   for (std::size_t slot = wanted_.size(); slot > 0; --slot)
     first_place_[slot] = first_place_[slot - 1];
   first_place_[0] = 0;
@@ -143,8 +168,8 @@ void MoeLayer::score_wanted(std::size_t rows) {
   for (std::size_t row = 0; row < rows; ++row) {
     const std::uint32_t* const ids = scratch_.expert_ids + row * top_k_;
     const float* const weights = scratch_.expert_weights + row * top_k_;
-    const float sum = weight_sum({weights, top_k_});
-    for (std::size_t rank = 0; rank < top_k_; ++rank) {
+    const float sum = weight_sum({weights, taken(row)});
+    for (std::size_t rank = 0; rank < taken(row); ++rank) {
       wanted_scores_[slot_of_[ids[rank]]] += share_of(share_code(std::fabs(weights[rank]) / sum));
     }
   }
@@ -183,13 +208,12 @@ Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights,
 /// Each pair's own input: the row times the expert's weight, which its output then has no more.
 void MoeLayer::scale_inputs(std::size_t rows) {
   const std::size_t hidden = model_.hidden;
-  const std::size_t pairs = rows * top_k_;
-  for (std::size_t pair = 0; pair < pairs; ++pair) {
+  for_each_pair(rows, [&](std::size_t pair) {
     const float* from = scratch_.normed.values + pair / top_k_ * hidden;
     float* const to = scratch_.expert_input.values + scratch_.output_place[pair] * hidden;
     for (std::size_t i = 0; i < hidden; ++i) to[i] = from[i] * scratch_.expert_weights[pair];
-  }
-  compute_.quantise(scratch_.expert_input, pairs);
+  });
+  compute_.quantise(scratch_.expert_input, first_place_.back());
 }
 
 FfnTask MoeLayer::expert_task(std::uint32_t wanted, const ExpertBiases& biases) const {
@@ -226,7 +250,7 @@ void MoeLayer::combine(const LayerWeights& weights, std::size_t rows) {
     const auto add = [&](float weight, const float* values) {
       for (std::size_t i = 0; i < hidden; ++i) out[i] += weight * values[i];
     };
-    for (std::size_t rank = 0; rank < top_k_; ++rank) {
+    for (std::size_t rank = 0; rank < taken(row); ++rank) {
       const std::size_t pair = row * top_k_ + rank;
       float weight = scratch_.expert_weights[pair];
       if (model_.router.weights_scale_input) {  // the input has had it

@@ -11,6 +11,7 @@
 #include "engine/dense_weights.h"
 #include "engine/gate_forecast.h"
 #include "engine/model_description.h"
+#include "engine/route_relaxation.h"
 #include "engine/router.h"
 #include "engine/routing_observer.h"
 #include "engine/routing_script.h"
@@ -29,6 +30,9 @@ class MoeLayer {
   /// From now on `script` says where rows go; null: the routers do.
   /// REQUIRES: it gives a row at most the model's top_k experts.
   void follow(RoutingScript* script);
+  /// From now on routing departs from the routers' choices as it says; null: it does not.
+  /// REQUIRES: no script is followed.
+  void relax(RouteRelaxation* relaxation) { relaxation_ = relaxation; }
   /// Chooses the experts of rows [0, rows), for the next `run`, from what the model's router reads:
   /// the residual, or scratch.normed.
   void route(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
@@ -44,6 +48,12 @@ class MoeLayer {
   void multiply(const RouterWeights& weights, std::size_t rows);
   void choose(std::uint32_t layer, const RouterWeights& weights, std::size_t rows,
               RoutingObserver* observer);
+  void relax(std::uint32_t layer, const RouterWeights& weights, std::size_t rows);
+  std::size_t taken(std::size_t row) const {
+    return relaxation_ == nullptr ? top_k_ : relaxation_->taken(row);
+  }
+  template <typename Visit>
+  void for_each_pair(std::size_t rows, Visit visit) const;
   void group_by_expert(std::size_t rows);
   void score_wanted(std::size_t rows);
   Status visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows);
@@ -59,6 +69,8 @@ class MoeLayer {
   Router router_;
   RoutingScript* script_ = nullptr;
   std::size_t top_k_;  // the model's, or fewer where a script says so
+  RouteRelaxation* relaxation_ = nullptr;
+  std::vector<std::uint8_t> resident_;  // [experts]: in memory, where a relaxation wants to know
   std::vector<std::uint32_t>
       wanted_;  // experts of this visit, in the order in which rows first ask for them
   std::vector<float> wanted_scores_;  // [wanted]: the rows' shares of weight, summed

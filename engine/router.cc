@@ -44,7 +44,7 @@ float selection_score(std::span<const float> scores, const float* bias, std::siz
 void Router::choose(std::span<float> scores, const float* selection_bias, std::uint32_t* ids,
                     float* weights) {
   if (router_.score == RouterScore::kSparsemixer) {
-    mix(scores, ids, weights);
+    choose_to_mix(scores, ids);
   } else {
     score(scores);
     const std::size_t group_size = scores.size() / router_.group_count;
@@ -60,7 +60,7 @@ void Router::choose(std::span<float> scores, const float* selection_bias, std::u
       }
     } else {
       Ranking best(router_.top_k, ids, weights);
-      if (router_.groups != RouterGroups::kNone) score_groups(scores, selection_bias);
+      rank_groups(scores, selection_bias);
       for (std::size_t group = 0; group < router_.group_count; ++group) {
         if (router_.groups != RouterGroups::kNone && !group_is_used(group)) continue;
         for (std::size_t i = group * group_size; i < (group + 1) * group_size; ++i) {
@@ -68,17 +68,25 @@ void Router::choose(std::span<float> scores, const float* selection_bias, std::u
         }
       }
     }
-    for (std::uint32_t rank = 0; rank < router_.top_k; ++rank) weights[rank] = scores[ids[rank]];
   }
+  weigh(scores, {ids, router_.top_k}, weights);
+}
 
+void Router::weigh(std::span<const float> scores, std::span<const std::uint32_t> ids,
+                   float* weights) const {
+  for (std::size_t rank = 0; rank < ids.size(); ++rank) {
+    weights[rank] = router_.score == RouterScore::kSparsemixer
+                        ? mixing_weight(scores, ids.first(rank), ids[rank])
+                        : scores[ids[rank]];
+  }
   float sum = 1.0f;
   if (router_.renormalise) {
     sum = 0;
-    for (std::uint32_t rank = 0; rank < router_.top_k; ++rank) sum += weights[rank];
+    for (std::size_t rank = 0; rank < ids.size(); ++rank) sum += weights[rank];
     // Sigmoids of very low scores can all be 0.
     if (sum == 0) sum = 1.0f;
   }
-  for (std::uint32_t rank = 0; rank < router_.top_k; ++rank) {
+  for (std::size_t rank = 0; rank < ids.size(); ++rank) {
     weights[rank] = weights[rank] / sum * router_.scale;
   }
 }
@@ -97,7 +105,8 @@ void Router::score(std::span<float> scores) const {
   for (float& score : scores) score /= sum;
 }
 
-void Router::score_groups(std::span<const float> scores, const float* selection_bias) {
+void Router::rank_groups(std::span<const float> scores, const float* selection_bias) {
+  if (router_.groups != RouterGroups::kBest && router_.groups != RouterGroups::kBestTwo) return;
   const std::size_t size = scores.size() / router_.group_count;
   for (std::size_t group = 0; group < router_.group_count; ++group) {
     float first = kLowest, second = kLowest;
@@ -121,27 +130,48 @@ bool Router::group_is_used(std::size_t group) const {
   return better < router_.groups_used;
 }
 
-/// Sparsemixer (Liu et al. 2023) as it is at inference: each choice is weighed by the softmax of
-/// the logits that come within 2 · jitter of it, relative to the larger magnitude of the two.
-void Router::mix(std::span<const float> logits, std::uint32_t* ids, float* weights) const {
-  const auto is_taken = [&](std::size_t expert, std::uint32_t rank) {
-    return std::find(ids, ids + rank, expert) != ids + rank;
-  };
+bool Router::allows(std::uint32_t expert, std::uint32_t chosen) const {
+  const std::size_t size = router_.experts / router_.group_count;
+  switch (router_.groups) {
+    case RouterGroups::kNone:
+      return true;
+    case RouterGroups::kOneEach:
+      return expert / size == chosen / size;
+    case RouterGroups::kBest:
+    case RouterGroups::kBestTwo:
+      return group_is_used(expert / size);
+  }
+  return false;
+}
+
+/// The best, time and again; of equal ones the lower id.
+void Router::choose_to_mix(std::span<const float> logits, std::uint32_t* ids) const {
   for (std::uint32_t rank = 0; rank < router_.top_k; ++rank) {
     float peak = kLowest;
     for (std::size_t i = 0; i < logits.size(); ++i) {
-      if (is_taken(i, rank) || !(logits[i] > peak)) continue;
+      if (std::find(ids, ids + rank, i) != ids + rank || !(logits[i] > peak)) continue;
       peak = logits[i];
       ids[rank] = static_cast<std::uint32_t>(i);
     }
-    float sum = 0;
-    for (std::size_t i = 0; i < logits.size(); ++i) {
-      const float magnitude = std::max(std::fabs(logits[i]), peak);
-      if (is_taken(i, rank) || (peak - logits[i]) / magnitude > 2 * router_.jitter) continue;
-      sum += canonical_exp(logits[i] - peak);
-    }
-    weights[rank] = 1.0f / sum;
   }
+}
+
+/// Sparsemixer (Liu et al. 2023) as it is at inference: each choice is weighed by the softmax of
+/// the logits that come within 2 · jitter of it, relative to the larger magnitude of the two, less
+/// those of what was taken before.
+float Router::mixing_weight(std::span<const float> logits, std::span<const std::uint32_t> before,
+                            std::uint32_t expert) const {
+  const float peak = logits[expert];
+  float sum = 0;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const float magnitude = std::max(std::fabs(logits[i]), peak);
+    if (std::ranges::find(before, i) != before.end() ||
+        (peak - logits[i]) / magnitude > 2 * router_.jitter) {
+      continue;
+    }
+    sum += canonical_exp(logits[i] - peak);
+  }
+  return 1.0f / sum;
 }
 
 }  // namespace sluice

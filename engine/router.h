@@ -49,12 +49,22 @@ class Router {
   /// `selection_bias` is `[experts]`, or null. Best first; of equal ones the lower id.
   void choose(std::span<float> scores, const float* selection_bias, std::uint32_t* ids,
               float* weights);
+  /// What `choose` would have weighed these experts with, had it taken them, and no others, in this
+  /// order. `scores` are as it leaves them.
+  void weigh(std::span<const float> scores, std::span<const std::uint32_t> ids,
+             float* weights) const;
+
+  /// Sees to it that `allows` speaks of a row of these scores, which `choose` has left.
+  void rank_groups(std::span<const float> scores, const float* selection_bias);
+  /// Whether the rule of groups admits an expert in the place of one that was chosen.
+  bool allows(std::uint32_t expert, std::uint32_t chosen) const;
 
  private:
   void score(std::span<float> scores) const;
-  void score_groups(std::span<const float> scores, const float* selection_bias);
   bool group_is_used(std::size_t group) const;
-  void mix(std::span<const float> logits, std::uint32_t* ids, float* weights) const;
+  void choose_to_mix(std::span<const float> logits, std::uint32_t* ids) const;
+  float mixing_weight(std::span<const float> logits, std::span<const std::uint32_t> before,
+                      std::uint32_t expert) const;
 
   const RouterDescription router_;
   std::vector<float> group_scores_;  // [group_count]

@@ -31,7 +31,8 @@ inline float weight_sum(std::span<const float> weights) {
   return sum;
 }
 
-/// Sees every routing decision. Called on the computing thread.
+/// Sees every routing decision, as the routers (or a script) make it, before a RouteRelaxation
+/// changes it. Called on the computing thread.
 class RoutingObserver {
  public:
   virtual ~RoutingObserver() = default;

@@ -181,8 +181,8 @@ TEST_F(ExactnessTest, WithEveryPredictorWhateverItsCorrectionsSay) {
     for (std::uint32_t layer = 0; layer < model.layers.size(); ++layer)
       places.push_back({1, layer});
     nonsense =
-        folder.write("nonsense", GateCorrections::to_file(test::random_gates(model, places), model,
-                                                          opened.model->weights().layers()));
+        folder.write("nonsense", GateCorrections::to_file(test::random_gates(model, places), {},
+                                                          model, opened.model->weights().layers()));
   }
   const std::uint64_t room = std::filesystem::file_size(nonsense);
   for (const std::string& kind : GateForecast::kinds()) {

@@ -31,7 +31,7 @@ class GateCorrectionsTest : public testing::Test {
     return GateCorrections::read(path, model(), weights());
   }
   std::string file(std::span<const FittedGate> fitted) const {
-    return GateCorrections::to_file(fitted, model(), weights());
+    return GateCorrections::to_file(fitted, {}, model(), weights());
   }
   /// Of few bytes.
   std::string small_file() const { return file(test::random_gates(model(), {{1, 3}})); }
@@ -138,8 +138,8 @@ TEST_F(GateCorrectionsTest, AnotherModelsAreRefused) {
   folder_.write("copy.gguf", bytes);
   const test::Opened other = test::open({.ram = std::uint64_t{1} << 30, .path = copy});
   const ModelDescription& description = other.model->description();
-  expect_refused(GateCorrections::to_file(test::random_gates(description, {{1, 3}}), description,
-                                          other.model->weights().layers()),
+  expect_refused(GateCorrections::to_file(test::random_gates(description, {{1, 3}}), {},
+                                          description, other.model->weights().layers()),
                  ErrorCode::kInvalidArgument, "another model");
 }
 
