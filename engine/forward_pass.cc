@@ -33,8 +33,7 @@ ForwardPass::ForwardPass(const ModelDescription& model, const DenseWeights& weig
       scratch_(std::move(scratch)),
       attention_(model, compute, scratch_, kv_type),
       delta_net_(model, compute, scratch_),
-      forecast_(model, weights.layers(), compute, store, scratch_, forecast.kind,
-                forecast.corrections),
+      forecast_(model, weights.layers(), compute, store, scratch_, forecast),
       moe_(model, compute, store, scratch_, forecast_) {
   for (const RopeDescription& rope : model.ropes) ropes_.emplace_back(rope, context);
 }

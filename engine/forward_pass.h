@@ -39,11 +39,6 @@ struct PassOptions {
   bool exact = false;  // … and this does not forbid it
 };
 
-struct ForecastOptions {
-  std::string_view kind = "auto";  // as GateForecast knows it
-  const GateCorrections& corrections;
-};
-
 /// Not thread-safe: one pass at a time.
 class ForwardPass {
  public:

@@ -27,6 +27,10 @@ constexpr Kind kKinds[] = {
 
 const Kind& kind_of(std::string_view name) { return *std::ranges::find(kKinds, name, &Kind::name); }
 
+bool foretells(const ModelDescription& model, std::string_view kind) {
+  return kind != "off" && model.router.input != RouterInput::kLayerInput;
+}
+
 GateShape shape_of(const ModelDescription& model) {
   return {static_cast<std::uint32_t>(model.layers.size()), model.router.experts,
           model.router.top_k};
@@ -41,27 +45,30 @@ std::vector<std::string> GateForecast::kinds() {
 }
 
 std::uint64_t GateForecast::bytes(const ModelDescription& model, std::string_view kind) {
-  return kind_of(kind).affinity ? AffinityGate::bytes(shape_of(model)) : 0;
+  if (!foretells(model, kind)) return 0;
+  return RouterCopies::bytes(model) +
+         (kind_of(kind).affinity ? AffinityGate::bytes(shape_of(model)) : 0);
 }
 
 GateForecast::GateForecast(const ModelDescription& model, const std::vector<LayerWeights>& weights,
                            Compute& compute, ExpertStore& store, const Scratch& scratch,
-                           std::string_view kind, const GateCorrections& corrections)
+                           const ForecastOptions& options)
     : model_(model),
       store_(store),
       scratch_(scratch),
-      off_(kind == "off"),
+      off_(options.kind == "off"),
       top_k_(model.router.top_k),
       wanted_(model.router.experts) {
-  const Kind& asked = kind_of(kind);
+  const Kind& asked = kind_of(options.kind);
   const GateShape shape = shape_of(model);
   candidates_.resize(std::min(shape.experts, 2 * shape.top_k));
   likely_.reserve(shape.experts);
-  if (off_ || model.router.input == RouterInput::kLayerInput) return;
+  if (!foretells(model, options.kind)) return;
   const auto router = [&](GateInput input, std::uint32_t ahead = 1) {
     auto gate = std::make_unique<RouterGate>(
         model, weights, compute, GateMemory{scratch.scores, scratch.normed.values}, input, ahead);
-    corrections.apply(*gate);
+    options.copies.apply(*gate);
+    options.corrections.apply(*gate);
     return gate;
   };
   std::vector<std::unique_ptr<GatePredictor>> members;
@@ -93,32 +100,33 @@ void GateForecast::follow(RoutingScript* script) {
   candidates_.resize(std::min(shape.experts, 2 * shape.top_k));
 }
 
-bool GateForecast::speaks_of(std::size_t layer) const {
+bool GateForecast::speaks_of(std::size_t layer, Reach reach) const {
   return predictors_ != nullptr && layer < model_.layers.size() && model_.layers[layer].sparse &&
-         store_.misses_often();
+         store_.guesses_help(reach);
 }
 
 void GateForecast::entering(std::uint32_t layer, std::size_t rows) {
-  if (!before_ || rows > kFewRows || !speaks_of(layer)) return;
+  if (!before_ || rows > kFewRows || !speaks_of(layer, Reach::kGap)) return;
   expect_mixed({.layer = layer, .rows = rows, .layer_input = scratch_.residual}, layer);
 }
 
 void GateForecast::certain(std::uint32_t layer, std::span<const std::uint32_t> experts) {
-  if (off_ || !store_.misses_often()) return;
+  if (off_ || !store_.guesses_help(Reach::kAll)) return;
   likely_.clear();
   for (const std::uint32_t expert : experts) likely_.push_back({expert, 1});
   store_.expect(layer, likely_, Reach::kAll);
 }
 
 void GateForecast::routed(std::uint32_t layer, std::size_t rows, const float* router_input) {
-  if (predictors_ == nullptr || !store_.misses_often()) return;
+  const bool few = rows <= kFewRows;
+  const Reach reach = few ? Reach::kGap : Reach::kAll;
+  if (predictors_ == nullptr || !store_.guesses_help(reach)) return;
   const GateEvidence evidence{
       .layer = layer, .rows = rows, .router_input = router_input, .chosen = scratch_.expert_ids};
-  const bool few = rows <= kFewRows;
   if (few) (scripted_ ? scripted_ : predictors_)->learn(evidence);
-  if (!speaks_of(layer + std::size_t{1})) return;
+  if (!speaks_of(layer + std::size_t{1}, reach)) return;
   few ? expect_mixed(evidence, layer + 1) : expect_counted(evidence, layer + 1);
-  if (few && far_ && speaks_of(layer + std::size_t{2})) expect_mixed(evidence, layer + 2);
+  if (few && far_ && speaks_of(layer + std::size_t{2}, reach)) expect_mixed(evidence, layer + 2);
 }
 
 void GateForecast::expect_mixed(const GateEvidence& evidence, std::uint32_t target) {

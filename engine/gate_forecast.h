@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "engine/gate_corrections.h"
+#include "engine/router_copies.h"
 #include "engine/router_gate.h"
 #include "engine/routing_script.h"
 #include "engine/scratch.h"
@@ -23,18 +24,24 @@
 
 namespace sluice {
 
+struct ForecastOptions {
+  std::string_view kind = "auto";  // as GateForecast knows it
+  const RouterCopies& copies;
+  const GateCorrections& corrections;  // where there are any, in the copies' place
+};
+
 class GateForecast {
  public:
   /// What the constructor knows, "auto" first: what both moments say, one of them, what is counted,
   /// or "off".
   static std::vector<std::string> kinds();
-  /// Bytes that it allocates, but for little.
+  /// Bytes that it and its copies allocate, but for little. REQUIRES: `kind` is one of kinds().
   static std::uint64_t bytes(const ModelDescription& model, std::string_view kind);
 
-  /// Borrows everything but the name. REQUIRES: `kind` is one of kinds().
+  /// Borrows everything but the name. REQUIRES: `options.kind` is one of kinds().
   GateForecast(const ModelDescription& model, const std::vector<LayerWeights>& weights,
-               Compute& compute, ExpertStore& store, const Scratch& scratch, std::string_view kind,
-               const GateCorrections& corrections);
+               Compute& compute, ExpertStore& store, const Scratch& scratch,
+               const ForecastOptions& options);
 
   /// From now on `script` guesses; null: the predictors do.
   void follow(RoutingScript* script);
@@ -47,7 +54,7 @@ class GateForecast {
   void routed(std::uint32_t layer, std::size_t rows, const float* router_input);
 
  private:
-  bool speaks_of(std::size_t layer) const;
+  bool speaks_of(std::size_t layer, Reach reach) const;
   void expect_mixed(const GateEvidence& evidence, std::uint32_t target);
   void expect_counted(const GateEvidence& evidence, std::uint32_t target);
   void hand_on(std::uint32_t target, Reach reach);

@@ -131,6 +131,12 @@ Result<ModelOutline> ModelOutline::from(Checkpoint checkpoint) {
 
 Result<MemoryPlan> ModelOutline::plan(std::uint64_t ram, Runtime& runtime,
                                       const ModelOptions& options) const {
+  const std::vector<std::string> kinds = GateForecast::kinds();
+  if (std::ranges::find(kinds, options.predict) == kinds.end()) {
+    return Status(ErrorCode::kInvalidArgument,
+                  fmt::format("unknown predictor \"{}\": there are {}", options.predict,
+                              fmt::join(kinds, ", ")));
+  }
   for (const LayerDescription& layer : description.layers) {
     if (options.kv_type != KvType::kQ8_0 || layer.recurrent) continue;
     const AttentionShape heads = attention_shape(layer.attention, options.kv_type);
@@ -141,16 +147,17 @@ Result<MemoryPlan> ModelOutline::plan(std::uint64_t ram, Runtime& runtime,
             "a q8_0 KV cache needs heads of a multiple of 32, and this model's have {}; use f16",
             heads.head_dim));
   }
-  return MemoryPlan::make(description, catalogue, runtime.compute(), runtime.reader(),
-                          {.ram = ram,
-                           .reserved = options.reserved,
-                           .context = options.context,
-                           .sequences = options.sequences,
-                           .kv_type = options.kv_type,
-                           .eight_bit = !options.compute_f32,
-                           .threads = runtime.threads(),
-                           .tokenizer_bytes = tokenizer_bytes,
-                           .dense_bytes = dense_bytes});
+  return MemoryPlan::make(
+      description, catalogue, runtime.compute(), runtime.reader(),
+      {.ram = ram,
+       .reserved = options.reserved + GateForecast::bytes(description, options.predict),
+       .context = options.context,
+       .sequences = options.sequences,
+       .kv_type = options.kv_type,
+       .eight_bit = !options.compute_f32,
+       .threads = runtime.threads(),
+       .tokenizer_bytes = tokenizer_bytes,
+       .dense_bytes = dense_bytes});
 }
 
 Result<std::vector<FileIndex>> open_files(const Checkpoint& checkpoint, BlockReader& reader) {
@@ -191,6 +198,9 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
         skip_limits(options.tolerance.skip, description, model->corrections_.sensitivities()),
         options.tolerance.prefer_resident);
   }
+  if (GateForecast::bytes(description, options.predict) > 0) {
+    SLUICE_ASSIGN(model->copies_, RouterCopies::make(description, model->weights_.layers()));
+  }
   SLUICE_TRY(model->weights_.repack(runtime.compute(), options.cancel));
   SLUICE_ASSIGN(model->store_,
                 ExpertStore::create(model->outline_.catalogue, runtime.reader(),
@@ -211,27 +221,19 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
                                      .attention_bytes = attention_bytes(
                                          description, options.kv_type, runtime.compute(),
                                          plan.context, plan.threads)},
-                                    {options.predict, model->corrections_}));
+                                    {options.predict, model->copies_, model->corrections_}));
   return model;
 }
 
 /// With room for corrections; where that is too much and nobody asked for them, without.
 Status Model::make_plan(const ModelOptions& options) {
-  const std::vector<std::string> kinds = GateForecast::kinds();
-  if (std::ranges::find(kinds, options.predict) == kinds.end()) {
-    return Status(ErrorCode::kInvalidArgument,
-                  fmt::format("unknown predictor \"{}\": there are {}", options.predict,
-                              fmt::join(kinds, ", ")));
-  }
-  ModelOptions wanted = options;
-  wanted.reserved += GateForecast::bytes(description(), options.predict);
   const std::string path =
       options.calibration.value_or(GateCorrections::default_path(checkpoint()));
   std::error_code missing;
   const std::uint64_t size = std::filesystem::file_size(path, missing);
   const bool of_use = options.predict != "off" || options.tolerance.skip != 0;
   if (of_use && !path.empty() && (!missing || options.calibration)) {
-    ModelOptions more = wanted;
+    ModelOptions more = options;
     more.reserved += missing ? 0 : size;
     auto plan = outline_.plan(runtime_.ram(), runtime_, more);
     if (plan.ok() || options.calibration) {
@@ -241,7 +243,7 @@ Status Model::make_plan(const ModelOptions& options) {
     }
     unused_calibration_ = fmt::format("{}: the budget has no room for its {} bytes", path, size);
   }
-  SLUICE_ASSIGN(plan_, outline_.plan(runtime_.ram(), runtime_, wanted));
+  SLUICE_ASSIGN(plan_, outline_.plan(runtime_.ram(), runtime_, options));
   return {};
 }
 

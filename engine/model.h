@@ -120,6 +120,7 @@ class Model {
   ModelOutline outline_;
   MemoryPlan plan_;
   DenseWeights weights_;
+  RouterCopies copies_;
   GateCorrections corrections_;
   std::string calibration_;  // the file that they are of, or empty
   std::string unused_calibration_;

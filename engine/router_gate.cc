@@ -81,12 +81,15 @@ bool RouterGate::predict(const GateEvidence& evidence, std::uint32_t target) {
   const RouterWeights& router = weights_[target].router;
   const GateCorrection& correction = corrections_[target];
   const bool corrected = correction.present();
-  // Activations are borrowed for reading only.
-  const Activations rows{
-      .values = const_cast<float*>(inputs_), .rows = evidence.rows, .columns = model_.hidden};
-  const MatmulTask task =
-      product(corrected ? correction.matrix : router.matrix, rows, evidence.rows, memory_.scores,
-              corrected ? correction.bias : router.bias);
+  const WeightMatrix& matrix = corrected ? correction.matrix : router.matrix;
+  const bool coded = matrix.format->quantised() && evidence.rows <= coded_.rows;
+  Activations rows = coded ? coded_ : Activations{};
+  rows.values = const_cast<float*>(inputs_);  // for reading only
+  rows.rows = evidence.rows;
+  rows.columns = model_.hidden;
+  if (coded) compute_.quantise(rows, evidence.rows);
+  const MatmulTask task = product(matrix, rows, evidence.rows, memory_.scores,
+                                  corrected ? correction.bias : router.bias);
   compute_.matmul({&task, 1});
   return true;
 }

@@ -26,11 +26,12 @@ struct GateMemory {
 /// From which numbers a router is asked early.
 enum class GateInput : std::uint8_t { kLayerInput, kRouterInput };
 
-/// A matrix fitted to give a router's outputs from an earlier input.
+/// What stands in for a router: a matrix fitted to give its outputs from an earlier input, or fewer
+/// bits of its own.
 struct GateCorrection {
   WeightMatrix matrix;          // [experts, hidden]
-  const float* bias = nullptr;  // [experts]
-  bool present() const { return bias != nullptr; }
+  const float* bias = nullptr;  // [experts] or null
+  bool present() const { return matrix.format != nullptr; }
 };
 
 class RouterGate final : public GatePredictor {
@@ -52,6 +53,9 @@ class RouterGate final : public GatePredictor {
   void correct(std::uint32_t target, const GateCorrection& correction) {
     corrections_[target] = correction;
   }
+  /// Where matrices are quantised, so many rows as `coded` has are multiplied in their 8-bit form,
+  /// which is made there. Borrowed.
+  void multiply_coded(const Activations& coded) { coded_ = coded; }
   GateInput input() const { return input_; }
   std::uint32_t ahead() const { return ahead_; }
 
@@ -66,6 +70,7 @@ class RouterGate final : public GatePredictor {
   const GateInput input_;
   const std::uint32_t ahead_;
   std::vector<GateCorrection> corrections_;  // [layers]
+  Activations coded_;
   Router router_;
   std::uint32_t target_ = 0;
   const float* inputs_ = nullptr;

@@ -50,7 +50,9 @@ class CachedExpertStore final : public ExpertStore {
 
   Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts,
                std::span<const float> scores) override;
-  bool misses_often() const override { return missing_share_ >= 0.1f; }
+  bool guesses_help(Reach reach) const override {
+    return missing_share_ >= 0.1f && (reach == Reach::kAll || prefetcher_.may_start());
+  }
   void expect(std::uint32_t layer, std::span<const LikelyExpert> likely, Reach reach) override;
   Result<std::span<const std::uint32_t>> ready() override;
   void prepare(std::span<const std::uint32_t> indices, Compute& compute) override;

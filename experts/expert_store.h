@@ -113,10 +113,10 @@ class ExpertStore {
   /// no visit is open.
   virtual Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts,
                        std::span<const float> scores = {}) = 0;
-  /// Whether it is worth asking what a coming layer will want: of the last hundred visits or so,
-  /// one in ten or more wanted what had to be read. Where nearly everything is in memory, guessing
-  /// costs more than it saves.
-  virtual bool misses_often() const = 0;
+  /// Whether it is worth asking what a coming layer will want: of the last hundred visits or so, one
+  /// in ten or more wanted what had to be read; of Reach::kGap also that between visits the disk is
+  /// idle for long enough to read something. Else guessing costs more than it saves.
+  virtual bool guesses_help(Reach reach) const = 0;
   /// `likely` `[count]`, best first: experts that a coming layer will probably want, in the place
   /// of what was said of it before. Those that are not in memory are read as `reach` says, until
   /// the layer's visit begins. Ids that the layer does not have are passed over.

@@ -40,6 +40,8 @@ class Prefetcher {
   /// room: of Reach::kAll at most `most`; of Reach::kGap what pays, where the disk has nothing else
   /// to do for `idle` seconds until the next turn.
   void start(std::size_t most, std::uint32_t next_turn, double idle);
+  /// Whether the disk is idle for long enough to be worth a certain guess, as far as is known.
+  bool may_start() const { return at_a_time_ > 0 || worth_.read() == 0 || worth_.pays_if_sure(); }
   /// Whether there is something of Reach::kAll to be loaded.
   bool streams() const;
   /// A visit wants the expert: from now on its copy, or its load with the one pin that goes with

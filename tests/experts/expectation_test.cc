@@ -143,14 +143,14 @@ TEST(Expectation, ThatHasAllTheRoomIsWaitedFor) {
 
 TEST(Expectation, IsNotWorthItWhereNearlyEverythingIsInMemory) {
   StoreBench bench(kLayers, Placement::kAdjacent, 512, std::size_t{1} << 26);
-  EXPECT_TRUE(bench.store->misses_often());
+  EXPECT_TRUE(bench.store->guesses_help(Reach::kGap));
   for (int pass = 0; pass < 200; ++pass) {
     ASSERT_TRUE(bench.visit(0, {1, 2}).ok());
     if (pass % 32 == 0) {
       ASSERT_TRUE(bench.visit(1, {static_cast<std::uint32_t>(pass / 32)}).ok());
     }
   }
-  EXPECT_FALSE(bench.store->misses_often());
+  EXPECT_FALSE(bench.store->guesses_help(Reach::kGap));
 }
 
 TEST(Expectation, StaysWorthItWhereItIsRight) {
@@ -165,7 +165,7 @@ TEST(Expectation, StaysWorthItWhereItIsRight) {
     bench.store->settle();
   }
   EXPECT_GT(bench.store->statistics().hits, 300u);
-  EXPECT_TRUE(bench.store->misses_often());
+  EXPECT_TRUE(bench.store->guesses_help(Reach::kGap));
 }
 
 TEST(Expectation, PassesOverWhatTheLayerDoesNotHave) {
