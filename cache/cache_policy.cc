@@ -4,6 +4,7 @@
 
 #include "cache/adap_moe.h"
 #include "cache/arc.h"
+#include "cache/auto_policy.h"
 #include "cache/decayed_frequency.h"
 #include "cache/edge_moe.h"
 #include "cache/fate.h"
@@ -50,7 +51,7 @@ struct NamedPolicy {
 };
 
 constexpr NamedPolicy kPolicies[] = {
-    {"auto", make_layered<LearnedReuse>},
+    {"auto", make<AutoPolicy>},
     {"adapmoe", make<AdapMoe>},
     {"arc", make<Arc>},
     {"decayed", make_layered<DecayedFrequency>},

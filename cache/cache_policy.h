@@ -78,7 +78,7 @@ class CachePolicy {
 /// The names that make_cache_policy knows, "auto" first.
 std::vector<std::string> cache_policy_names();
 
-/// "auto" is the one that measured best, "learned". kInvalidArgument lists the names.
+/// "auto" is the one that measures best while it runs. kInvalidArgument lists the names.
 Result<std::unique_ptr<CachePolicy>> make_cache_policy(std::string_view name,
                                                        const CacheShape& shape);
 

@@ -19,7 +19,7 @@ std::unique_ptr<CachePolicy> make(std::string_view name, const CacheShape& shape
 
 TEST(CachePolicy, IsMadeByName) {
   const CacheShape shape({4});
-  EXPECT_EQ(make("auto", shape)->name(), "learned");
+  EXPECT_EQ(make("auto", shape)->name(), "auto");
   EXPECT_EQ(make("decayed", shape)->name(), "decayed");
   EXPECT_EQ(make("lfu", shape)->name(), "lfu");
   EXPECT_EQ(make("lru", shape)->name(), "lru");
