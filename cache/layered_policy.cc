@@ -17,7 +17,8 @@ LayeredPolicy::LayeredPolicy(const CacheShape& shape, std::shared_ptr<WorthModel
       feeds_(feeds),
       layers_(shape.layers()),
       resident_(shape.size()),
-      expected_(shape.size()) {}
+      expected_(shape.size()),
+      worths_(shape.size()) {}
 
 void LayeredPolicy::visit(std::uint32_t layer) {
   current_ = layer;
@@ -63,7 +64,7 @@ void LayeredPolicy::find_coldest(std::uint32_t layer, const Evictable& evictable
   state.known = true;
   for (std::uint32_t i = shape_.first(layer); i < shape_.first(layer + 1); ++i) {
     if (resident_[i] == 0) continue;
-    const float here = model_->worth(layer, i);
+    const float here = worths_[i] = model_->worth(layer, i);
     if (state.coldest != kNone && here >= state.worth) continue;
     if (evictable(shape_.key(i))) {
       state.coldest = i;
@@ -90,7 +91,7 @@ LayeredPolicy::Candidate LayeredPolicy::find_candidate(std::uint32_t layer,
   if (best.worth <= state.worth) return best;
   for (std::uint32_t i = shape_.first(layer); i < shape_.first(layer + 1); ++i) {
     if (resident_[i] == 0) continue;
-    const float here = raised(layer, i, model_->worth(layer, i));
+    const float here = raised(layer, i, worths_[i]);
     if (here < best.worth && evictable(shape_.key(i))) best = {i, here};
   }
   return best;

@@ -51,6 +51,7 @@ class LayeredPolicy final : public CachePolicy {
   std::vector<Layer> layers_;
   std::vector<std::uint8_t> resident_;  // [keys]
   std::vector<float> expected_;         // [keys] probabilities
+  std::vector<float> worths_;           // [keys] of residents, as their layer was last searched
 };
 
 }  // namespace sluice

@@ -103,13 +103,20 @@ void ReuseForecast::close_visit() {
   paths_.count_returns(current_, returns);
   const bool is_path = wanted_.size() <= RoutingPaths::kWidest;
   if (is_path) judge_samples(layer);
+  float unwanted = 0;
   for (std::uint32_t i = first; i < shape_.first(current_ + 1); ++i) {
+    // What was never wanted is all alike.
+    if (uses_[i].total == 0 && unwanted > 0) {
+      rates_[i] = unwanted;
+      continue;
+    }
     const auto logit =
         static_cast<float>(learner_.logit(features(layer, uses_[i], returns[i - first])));
     // Turns that want it come like rain: at least one of the horizon's with the probability that
     // the learner names.
     const float soft = logit > 20 ? logit : std::log1p(std::exp(logit));
     rates_[i] = std::max(soft / kHorizon, kLeastRate);
+    if (uses_[i].total == 0) unwanted = rates_[i];
   }
   if (is_path) take_samples(layer);
 }
