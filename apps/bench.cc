@@ -223,6 +223,7 @@ Verb add_bench(CLI::App& root) {
   CLI::App* app = root.add_subcommand("bench", "Prefill and decode speed");
   options->common.add_to(*app, true);
   options->common.add_trace_to(*app);
+  options->common.add_approximations_to(*app);
   app->add_option("-p,--prompt-tokens", options->prompt, "Tokens to prefill")
       ->capture_default_str();
   app->add_option("-n,--n", options->decode, "Tokens to decode")->capture_default_str();
@@ -231,7 +232,9 @@ Verb add_bench(CLI::App& root) {
       ->capture_default_str();
   app->add_option("--seed", options->seed, "Of the random tokens")->capture_default_str();
   app->add_option("--routing", options->routing,
-                  "Let tokens take the experts of a recorded routing, as 'simulate' reads it");
+                  "Let tokens take the experts of a recorded routing, as 'simulate' reads it")
+      // A recorded routing stands: it has no scores of the experts that were not chosen.
+      ->excludes("--skip", "--prefer-resident");
   app->add_option("--guess-recall", options->guess_recall,
                   "With --routing: how many of the next layer's experts are guessed rightly")
       ->check(CLI::Range(0.0, 1.0) & kFinite)

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <filesystem>
+#include <optional>
 
 #include "apps/cancel.h"
 #include "apps/options.h"
@@ -26,7 +28,8 @@ struct EvalOptions {
 
 /// Every token of the window but the first is predicted; with `half`, only those after the middle
 /// count.
-Status score_window(Session& session, std::span<const TokenId> window, bool half, Score& score) {
+Status score_window(Session& session, std::span<const TokenId> window, bool half,
+                    const PassOptions& pass, Score& score) {
   const std::size_t first_target = half ? window.size() / 2 + 1 : 1;
   session.truncate(0);
   Status sound;
@@ -35,15 +38,19 @@ Status score_window(Session& session, std::span<const TokenId> window, bool half
     sound = check_logits(logits, row, session.model());
     score.add(logits, window[row + 1]);
   };
-  SLUICE_TRY(session.eval(window, Session::Logits::kAll, sink, {.cancel = &cancel_requested()}));
+  SLUICE_TRY(session.eval(window, Session::Logits::kAll, sink, pass));
   return sound;
 }
 
 /// Windows of the text, scored as its tokens come; Ctrl-C ends it between two layers.
 class Evaluation {
  public:
-  Evaluation(Model& model, TextSource text, bool half)
-      : session_(model), source_(std::move(text), *model.tokenizer(), {}), half_(half) {}
+  /// `exact`: without the model's approximations.
+  Evaluation(Session& session, TextSource text, bool half, bool exact = false)
+      : session_(session), source_(std::move(text), *session.model().tokenizer(), {}), half_(half) {
+    pass_.cancel = &cancel_requested();
+    pass_.exact = exact;
+  }
 
   Status run() {
     const Status status = score_windows();
@@ -67,7 +74,7 @@ class Evaluation {
     return tokens_.size() > 1 ? score(tokens_.size()) : Status();
   }
   Status score(std::size_t count) {
-    SLUICE_TRY(score_window(session_, {tokens_.data(), count}, half_, score_));
+    SLUICE_TRY(score_window(session_, {tokens_.data(), count}, half_, pass_, score_));
     tokens_.erase(tokens_.begin(), tokens_.begin() + static_cast<std::ptrdiff_t>(count));
     tokens_seen_ += count;
     if (progress_ && score_.tokens != 0) show_progress();
@@ -87,9 +94,10 @@ class Evaluation {
                score_.perplexity());
   }
 
-  Session session_;
+  Session& session_;
   TokenSource source_;
   const bool half_;
+  PassOptions pass_;
   const bool progress_ = isatty(STDERR_FILENO) != 0;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   std::vector<TokenId> tokens_;  // read and not scored
@@ -97,24 +105,42 @@ class Evaluation {
   Score score_;
 };
 
+/// What the approximations cost: the same text once more, without them. None of a text that cannot
+/// be read twice, or where not all was seen.
+Result<std::optional<Score>> score_exactly(Session& session, const EvalOptions& options,
+                                           std::size_t tokens) {
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(options.file, ignored)) return std::optional<Score>();
+  SLUICE_ASSIGN(TextSource text, TextSource::open(options.file));
+  Evaluation evaluation(session, std::move(text), options.half, /*exact=*/true);
+  const Status status = evaluation.run();
+  if (!status.ok() && status.code() != ErrorCode::kCancelled) return status;
+  const bool same = status.ok() && evaluation.score().tokens == tokens;
+  return same ? std::optional(evaluation.score()) : std::nullopt;
+}
+
 /// `partial`: not all of the text was seen.
-void print_result(const Evaluation& evaluation, const Model& model, bool json, bool partial) {
+nlohmann::json result_json(const Evaluation& evaluation, const Model& model, bool partial) {
   const Score& score = evaluation.score();
-  if (json) {
-    nlohmann::json result{
-        {"perplexity", score.perplexity()},
-        {"nll", score.mean()},
-        {"tokens", score.tokens},
-        {"partial", partial},
-        {"ctx", evaluation.window()},
-        {"tok_s", static_cast<double>(evaluation.tokens_seen()) / evaluation.seconds()}};
-    add_use(result, model);
-    print_json(result);
-  } else {
-    fmt::print("perplexity {:.4f} over {} tokens (windows of {}{})\n", score.perplexity(),
-               score.tokens, evaluation.window(),
-               partial ? "; partial: stopped before the end of the text" : "");
-  }
+  nlohmann::json result{
+      {"perplexity", score.perplexity()},
+      {"nll", score.mean()},
+      {"tokens", score.tokens},
+      {"partial", partial},
+      {"ctx", evaluation.window()},
+      {"tok_s", static_cast<double>(evaluation.tokens_seen()) / evaluation.seconds()}};
+  add_use(result, model);
+  return result;
+}
+
+void print_result(const Evaluation& evaluation, const std::optional<Score>& exact, bool partial) {
+  const Score& score = evaluation.score();
+  fmt::print("perplexity {:.4f} over {} tokens (windows of {}{})\n", score.perplexity(),
+             score.tokens, evaluation.window(),
+             partial ? "; partial: stopped before the end of the text" : "");
+  if (!exact) return;
+  fmt::print("without approximations {:.4f}: they cost {:+.2f} %\n", exact->perplexity(),
+             100 * (score.perplexity() / exact->perplexity() - 1));
 }
 
 Status eval(EvalOptions& options) {
@@ -133,7 +159,8 @@ Status eval(EvalOptions& options) {
     return Status(ErrorCode::kUnsupported, fmt::format("{}: a text cannot be read: {}",
                                                        options.common.model, model.no_tokenizer()));
   }
-  Evaluation evaluation(model, std::move(text), options.half);
+  Session session(model);
+  Evaluation evaluation(session, std::move(text), options.half);
   const Status status = evaluation.run();
   const bool stopped = status.code() == ErrorCode::kCancelled;
   if (!status.ok() && !stopped) return status;
@@ -144,8 +171,15 @@ Status eval(EvalOptions& options) {
                         options.file + ": too short: nothing " +
                             (options.half ? "is left to score with --half" : "can be predicted"));
   }
-  print_result(evaluation, model, options.common.json, stopped);
+  // Before the text is read again: of the first time.
+  nlohmann::json result = result_json(evaluation, model, stopped);
   if (options.common.stats) print_statistics(model);
+  std::optional<Score> exact;
+  if (model.relaxation() != nullptr && !stopped) {
+    SLUICE_ASSIGN(exact, score_exactly(session, options, evaluation.score().tokens));
+  }
+  if (exact) result["exact"] = {{"perplexity", exact->perplexity()}, {"nll", exact->mean()}};
+  options.common.json ? print_json(result) : print_result(evaluation, exact, stopped);
   return opened.finish();
 }
 
@@ -156,6 +190,7 @@ Verb add_eval(CLI::App& root) {
   CLI::App* app = root.add_subcommand("eval", "Perplexity of a text");
   options->common.add_to(*app, true);
   options->common.add_trace_to(*app);
+  options->common.add_approximations_to(*app);
   app->add_option("--text", options->file, "The text's file")->required();
   app->add_flag("--half", options->half,
                 "Score only the second half of each window, as llama.cpp's tool does");

@@ -35,6 +35,23 @@ void warn_of_ram(std::uint64_t ram) {
                format_size(ram), format_size(memory->available), memory->limited_by);
 }
 
+/// Results that are not the model's own say so, whatever --quiet says.
+void warn_of_approximations(const Model& model, const RouteTolerance& tolerance) {
+  if (tolerance.skip != 0) {
+    spdlog::warn("results are approximate: --skip {:g} leaves weak experts out ({})",
+                 tolerance.skip,
+                 model.knows_sensitivities()
+                     ? "as much of each layer as its calibration allows"
+                     : "of all layers alike: no calibration tells how sensitive each is");
+  }
+  if (tolerance.prefer_resident != 0) {
+    spdlog::warn(
+        "results are approximate and not reproducible: with --prefer-resident {:g} they depend on "
+        "what is in memory, on --ram and on how fast the disk is",
+        tolerance.prefer_resident);
+  }
+}
+
 }  // namespace
 
 void CommonOptions::add_to(CLI::App& app, bool runs_the_model) {
@@ -82,6 +99,20 @@ void CommonOptions::add_trace_to(CLI::App& app) {
                  "Record which experts the routers choose, for 'simulate' and 'bench --routing'");
 }
 
+void CommonOptions::add_approximations_to(CLI::App& app) {
+  const auto share = CLI::Range(0.0, 1.0) & kFinite;
+  app.add_option("--skip", tolerance.skip,
+                 "APPROXIMATE: leave out a token's weakest experts, up to this share of its "
+                 "experts' weights in a layer, averaged over layers (0: none)")
+      ->check(share)
+      ->capture_default_str();
+  app.add_option("--prefer-resident", tolerance.prefer_resident,
+                 "APPROXIMATE, NOT REPRODUCIBLE: in place of an expert that would have to be read "
+                 "take one in memory whose router score is lower by at most this share (0: never)")
+      ->check(share)
+      ->capture_default_str();
+}
+
 Result<std::unique_ptr<RoutingRecorder>> CommonOptions::create_recorder(
     const Checkpoint& checkpoint) const {
   if (trace_routing.empty()) return std::unique_ptr<RoutingRecorder>();
@@ -109,6 +140,7 @@ ModelOptions CommonOptions::model_options() const {
   options.policy = policy;
   options.predict = predict;
   options.calibration = calibration;
+  options.tolerance = tolerance;
   options.cancel = &cancel_requested();
   return options;
 }
@@ -142,6 +174,7 @@ Result<OpenedModel> open_model(const CommonOptions& common, std::uint32_t sequen
 Result<std::unique_ptr<Model>> load_model(Runtime& runtime, ModelOutline outline,
                                           const ModelOptions& options) {
   auto model = Model::open(runtime, std::move(outline), options);
+  if (model.ok()) warn_of_approximations(**model, options.tolerance);
   if (model.status().code() != ErrorCode::kBudget) return model;
   return Status(ErrorCode::kBudget, model.status().message() +
                                         " (--ram is the budget, --ctx the context, --kv the "

@@ -32,12 +32,15 @@ struct CommonOptions {
   std::optional<std::string> calibration;
   std::uint32_t batch = 0;    // rows in a pass
   std::string trace_routing;  // file
+  RouteTolerance tolerance;   // --skip, --prefer-resident
   bool json = false;
   bool stats = false;
 
   void add_to(CLI::App& app, bool runs_the_model);
   /// --trace-routing, of verbs that compute what the user gives them.
   void add_trace_to(CLI::App& app);
+  /// --skip and --prefer-resident, of the same verbs.
+  void add_approximations_to(CLI::App& app);
   /// Warns of a --ram that this process cannot get.
   Result<std::unique_ptr<Runtime>> create_runtime() const;
   ModelOptions model_options() const;
@@ -58,7 +61,7 @@ struct OpenedModel {
 using OutlineCheck = std::function<Status(const ModelOutline& outline)>;
 Result<OpenedModel> open_model(const CommonOptions& common, std::uint32_t sequences = 1,
                                const OutlineCheck& check = {});
-/// Model::open, but a refusal names the options that help.
+/// Model::open, but a refusal names the options that help, and approximations are warned of.
 Result<std::unique_ptr<Model>> load_model(Runtime& runtime, ModelOutline outline,
                                           const ModelOptions& options);
 

@@ -99,6 +99,23 @@ void print_layers(const Model& model) {
     print_statistic("the layers that waited longest: " + longest);
 }
 
+nlohmann::json approximations_json(const Model& model) {
+  const RelaxationStatistics& statistics = model.relaxation()->statistics();
+  return {{"calibrated", model.knows_sensitivities()},
+          {"chosen", statistics.chosen},
+          {"skipped", statistics.skipped},
+          {"replaced", statistics.replaced}};
+}
+
+std::string words_of(const RelaxationStatistics& statistics) {
+  const auto chosen = static_cast<double>(std::max<std::uint64_t>(1, statistics.chosen));
+  const auto percent = [&](std::uint64_t count) {
+    return 100 * static_cast<double>(count) / chosen;
+  };
+  return fmt::format("approximate: of {} choices of an expert {:.1f} % skipped, {:.1f} % replaced",
+                     statistics.chosen, percent(statistics.skipped), percent(statistics.replaced));
+}
+
 }  // namespace
 
 nlohmann::json experts_json(const ExpertStatistics& statistics) {
@@ -120,6 +137,7 @@ void add_use(nlohmann::json& json, const Model& model) {
   json["experts"]["layers"] = layers_json(model);
   json["dense"] = {{"bytes_read", model.dense_bytes_read()}};
   json["memory"] = memory_json(model);
+  if (model.relaxation() != nullptr) json["approximations"] = approximations_json(model);
 }
 
 void print_statistic(const std::string& line) { fmt::print(stderr, "sluice: {}\n", line); }
@@ -136,6 +154,7 @@ void print_statistics(const Model& model) {
   print_statistic(fmt::format("dense weights: {} read", format_size(model.dense_bytes_read())));
   print_statistic(fmt::format("memory: peak {} of {}", format_size(peak_resident_bytes()),
                               format_size(model.runtime().ram())));
+  if (model.relaxation() != nullptr) print_statistic(words_of(model.relaxation()->statistics()));
   print_layers(model);
 }
 
