@@ -16,8 +16,8 @@ constexpr std::uint32_t kLogarithms = 1024;
 // A rate has to tell apart even what is hopeless.
 constexpr float kLeastRate = 1e-4f;
 
-// Learned from two thirds of two recorded traces, and as good as that many examples: a token of 24
-// layers gives 192.
+// Fitted to tokens of three recorded traces (32 experts of which a token takes 4, 128 and 6, 128
+// and 2), of two of them to the first two thirds only, and rounded. kEvidence is their precision.
 constexpr std::array kWeights{-1.1f, 0.05f, -0.05f, 1.2f, -0.75f, -0.2f, 0.2f, 2.0f, 1.8f, 0.5f};
 constexpr double kEvidence = 1000;
 
