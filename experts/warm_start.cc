@@ -8,6 +8,8 @@ namespace {
 
 /// As many as the policies' middle clocks remember.
 constexpr std::uint32_t kRecalledVisits = 32;
+/// Visits after which a disk that had no time for a single load is tried again.
+constexpr std::uint32_t kLongestPause = 64;
 
 }  // namespace
 
@@ -92,6 +94,7 @@ HotSet WarmStart::hand_over(std::span<const CacheKey> residents) const {
 }
 
 void WarmStart::start() {
+  if (spare_ == 0) return;
   // All of it was there before anybody looked: the disk could have read more.
   if (loads_.empty() && given_ >= spare_) spare_ = std::min(2 * spare_, most_);
   load(spare_);
@@ -99,9 +102,20 @@ void WarmStart::start() {
 }
 
 void WarmStart::yield() {
-  if (loads_.empty()) return;
-  spare_ = std::max<std::size_t>(1, given_ - std::min(given_, loads_.size()));
-  given_ = 0;
+  if (spare_ == 0) {
+    rest_ -= 1;
+    if (rest_ == 0) spare_ = 1;
+  } else if (!loads_.empty() && came_ == 0) {
+    spare_ = 0;
+    rest_ = pause_;
+    pause_ = std::min(2 * pause_, kLongestPause);
+    given_ = 0;
+  } else if (!loads_.empty()) {
+    spare_ = std::max<std::size_t>(1, given_ - std::min(given_, loads_.size()));
+    pause_ = 1;
+    given_ = 0;
+  }
+  came_ = 0;
 }
 
 void WarmStart::load(std::size_t most) {
@@ -128,6 +142,7 @@ void WarmStart::claim(CacheKey key) { std::erase(loads_, key); }
 
 bool WarmStart::finish(const FinishedLoad& load) {
   if (std::erase(loads_, load.key) == 0) return false;
+  came_ += 1;
   if (load.status.ok()) {
     cache_.loaded(load.key);
     cache_.unpin(load.key);

@@ -61,14 +61,16 @@ class WarmStart {
   std::byte* const memory_;
   const std::size_t most_;
   const std::span<ExpertStatistics> statistics_;
-  std::vector<CacheKey> keys_;         // to be read
-  std::size_t next_ = 0;               // of keys_
-  bool full_ = false;                  // the cache is
-  std::vector<CacheKey> loads_;        // under way
-  std::size_t spare_ = 1;              // loads that the disk finishes unnoticed
-  std::size_t given_ = 0;              // under way when it was last given some
-  std::vector<std::uint32_t> visits_;  // [layers]
-  std::vector<std::uint32_t> uses_;    // [keys]
+  std::vector<CacheKey> keys_;          // to be read
+  std::size_t next_ = 0;                // of keys_
+  bool full_ = false;                   // the cache is
+  std::vector<CacheKey> loads_;         // under way
+  std::size_t spare_ = 1;               // loads that the disk finishes unnoticed
+  std::size_t given_ = 0;               // under way when it was last given some
+  std::size_t came_ = 0;                // since the disk was last wanted
+  std::uint32_t pause_ = 1, rest_ = 0;  // visits to come, with nothing spare, next time and now
+  std::vector<std::uint32_t> visits_;   // [layers]
+  std::vector<std::uint32_t> uses_;     // [keys]
 };
 
 }  // namespace sluice
