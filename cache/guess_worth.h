@@ -67,9 +67,10 @@ class GuessWorth {
   };
 
   static constexpr double kMemory = 200;
-  // What an expert displaced in vain costs, in reads. With policies other than LRU and a cache for
-  // more than one token it was between -0.2 (a wrong guess is right later) and 0.06.
-  static constexpr double kDisplaced = 0.05;
+  // What an expert displaced in vain costs, in reads. In virtual time it was between -0.2 (a wrong
+  // guess is right later) and 0.06 with the policy paths and a cache for more than one token; and
+  // with LRU, where it is as likely wanted as others, up to 0.8. This is in between.
+  static constexpr double kDisplaced = 0.25;
   // What a read must gain, in reads, until guesses of its grade are read and while they are.
   static constexpr double kBegin = 0.15, kGoOn = 0.05;
   // Standard deviations by which a share may be less than it seems.

@@ -132,13 +132,13 @@ TEST(GuessWorth, AVisitWithoutMissesLeavesMoreTime) {
 }
 
 TEST(GuessWorth, AWrongGuessCostsWhatLaterMissesWaitForIt) {
-  // Seven of ten are right, and a read takes two and a half times as long as the disk is idle. A wrong one is
+  // Eight of ten are right, and a read takes two and a half times as long as the disk is idle. A wrong one is
   // over long before the next miss if that is far away.
   const auto pays = [](int visits_between_misses) {
     GuessWorth worth;
     for (int visit = 0; visit < 2000; ++visit) {
       worth.was_idle(0.4);
-      worth.came(0, visit % 10 > 2);
+      worth.came(0, visit % 10 > 1);
       worth.read_took(1);
       worth.missed(visit % visits_between_misses == 0);
     }
@@ -146,7 +146,7 @@ TEST(GuessWorth, AWrongGuessCostsWhatLaterMissesWaitForIt) {
     return worth.pays(0, 0.4);
   };
   EXPECT_TRUE(pays(1000));
-  EXPECT_FALSE(pays(3));
+  EXPECT_FALSE(pays(2));
 }
 
 }  // namespace
