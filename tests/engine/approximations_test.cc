@@ -147,8 +147,8 @@ TEST_F(ApproximationsTest, SkippingIsTheSameForEveryBudgetAndCut) {
     test::Conditions conditions = with(tolerance);
     conditions.model.max_rows = rows;
     conditions.threads = 2;
-    conditions.ram = test::smallest_budget(conditions);
     conditions.model.predict = "auto";
+    conditions.ram = test::smallest_budget(conditions);
     const auto small = test::open(conditions);
     EXPECT_TRUE(test::same_bits(logits_of(*small.model, tokens_, {}), skipping)) << rows;
     EXPECT_EQ(small.model->relaxation()->statistics().skipped, wide.skipped);
