@@ -11,20 +11,17 @@
 #include <utility>
 #include <vector>
 
-#include "io/block_reader.h"
+#include "tests/experts/files_in_memory.h"
 
 namespace sluice::test {
 
 enum class ReadFault { kNone, kFail, kShort, kDelay };
 
-class MemoryReader final : public BlockReader {
+class MemoryReader final : public FilesInMemory {
  public:
-  using File = std::vector<std::byte>;
-
-  /// `files` outlives the reader.
   MemoryReader(std::vector<std::string> names, const std::vector<File>& files,
                std::size_t alignment, unsigned seed = 1)
-      : names_(std::move(names)), files_(files), alignment_(alignment), random_(seed) {
+      : FilesInMemory(std::move(names), files), alignment_(alignment), random_(seed) {
     pending_.reserve(4096);
   }
 
@@ -39,12 +36,6 @@ class MemoryReader final : public BlockReader {
   std::vector<std::string> violations;
   std::size_t under_way() const { return pending_.size(); }
 
-  Result<FileIndex> open(const std::string& path) override {
-    const auto at = std::find(names_.begin(), names_.end(), path);
-    if (at == names_.end()) return Status(ErrorCode::kNotFound, path + ": no such file");
-    return static_cast<FileIndex>(at - names_.begin());
-  }
-  std::uint64_t file_size(FileIndex file) const override { return files_[file].size(); }
   std::size_t alignment(FileIndex) const override { return alignment_; }
   void register_memory(std::span<std::byte> memory) override { memory_ = memory; }
 
@@ -53,8 +44,6 @@ class MemoryReader final : public BlockReader {
       violations.push_back("forgot what is in use");
     memory_ = {};
   }
-
-  void limit_in_flight(std::size_t) override {}
 
   Status submit(std::span<const ReadRequest> requests) override {
     if (refuse_submissions) return Status(ErrorCode::kIo, "the ring is broken");
@@ -82,7 +71,6 @@ class MemoryReader final : public BlockReader {
   }
 
   ReaderInfo info() const override { return {"memory", "for tests", alignment_ > 1, 64}; }
-  ReaderCounters counters() const override { return {}; }
 
  private:
   struct Pending {
@@ -101,7 +89,7 @@ class MemoryReader final : public BlockReader {
       violations.push_back("outside of the registered memory");
     }
     if (request.needed > request.bytes ||
-        request.offset + request.needed > files_[request.file].size()) {
+        request.offset + request.needed > file(request.file).size()) {
       violations.push_back("needs more than there is");
     }
     for (const Pending& other : pending_) {
@@ -114,19 +102,17 @@ class MemoryReader final : public BlockReader {
 
   ReadCompletion deliver(const Pending& pending) {
     const ReadRequest& request = pending.request;
-    const File& file = files_[request.file];
-    std::size_t bytes = std::min<std::size_t>(request.bytes, file.size() - request.offset);
+    const File& from = file(request.file);
+    std::size_t bytes = std::min<std::size_t>(request.bytes, from.size() - request.offset);
     if (pending.fault == ReadFault::kShort) bytes /= 2;
     if (pending.fault == ReadFault::kFail) bytes = 0;
-    std::memcpy(request.destination, file.data() + request.offset, bytes);
+    std::memcpy(request.destination, from.data() + request.offset, bytes);
     if (pending.fault == ReadFault::kFail || pending.fault == ReadFault::kShort) {
       return {request.tag, Status(ErrorCode::kIo, "the disk is tired")};
     }
     return {request.tag, {}};
   }
 
-  std::vector<std::string> names_;
-  const std::vector<File>& files_;
   std::size_t alignment_;
   std::mt19937 random_;
   std::span<std::byte> memory_;

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "io/block_reader.h"
+#include "tests/experts/files_in_memory.h"
 
 namespace sluice::test {
 
@@ -21,29 +21,18 @@ struct TimedDisk {
   double spike = 0;          // … by so many seconds; 0: none does
 };
 
-class TimedReader final : public BlockReader {
+class TimedReader final : public FilesInMemory {
  public:
-  using File = std::vector<std::byte>;
-
-  /// `files` outlives the reader.
   TimedReader(std::vector<std::string> names, const std::vector<File>& files, TimedDisk disk)
-      : names_(std::move(names)), files_(files), disk_(disk) {}
+      : FilesInMemory(std::move(names), files), disk_(disk) {}
 
   double now = 0;  // seconds
   std::uint64_t bytes_read = 0;
   std::size_t under_way() const { return pending_.size(); }
 
-  Result<FileIndex> open(const std::string& path) override {
-    const auto at = std::find(names_.begin(), names_.end(), path);
-    if (at == names_.end()) return Status(ErrorCode::kNotFound, path + ": no such file");
-    return static_cast<FileIndex>(at - names_.begin());
-  }
-  std::uint64_t file_size(FileIndex file) const override { return files_[file].size(); }
   std::size_t alignment(FileIndex) const override { return 1; }
   void register_memory(std::span<std::byte>) override {}
-  void limit_in_flight(std::size_t) override {}
   ReaderInfo info() const override { return {"timed", "for tests", false, 64}; }
-  ReaderCounters counters() const override { return {}; }
 
   Status submit(std::span<const ReadRequest> requests) override {
     for (const ReadRequest& request : requests) {
@@ -62,7 +51,7 @@ class TimedReader final : public BlockReader {
     std::size_t count = 0;
     for (; count < out.size() && !pending_.empty() && pending_.front().done <= now; ++count) {
       const ReadRequest& request = pending_.front().request;
-      std::memcpy(request.destination, files_[request.file].data() + request.offset, request.bytes);
+      std::memcpy(request.destination, file(request.file).data() + request.offset, request.bytes);
       out[count] = {request.tag, {}};
       pending_.pop_front();
     }
@@ -74,8 +63,6 @@ class TimedReader final : public BlockReader {
     ReadRequest request;
     double done;
   };
-  const std::vector<std::string> names_;
-  const std::vector<File>& files_;
   const TimedDisk disk_;
   std::deque<Pending> pending_;
   double free_ = 0;  // when the disk has done what it was told
