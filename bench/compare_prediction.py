@@ -184,7 +184,7 @@ class Comparison:
 
     def _block(self, case, number):
         kinds = list(self.subject.kinds)
-        random.Random(f"{self.args.seed} {case} {number}").shuffle(kinds)
+        random.Random(f"{self.args.seed} {pathlib.Path(case).name} {number}").shuffle(kinds)  # wherever the file lies
         for kind in kinds:
             path, _ = self.cases[case]
             run = self._run(self.models[path], self.rams[case], kind)
