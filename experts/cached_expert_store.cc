@@ -74,9 +74,7 @@ Status CachedExpertStore::begin(std::uint32_t layer, std::span<const std::uint32
                                                    std::to_string(experts.size()) + " experts");
   }
   limit_in_flight(in_flight_);
-  loader_.reap(finished_, /*wait=*/false);  // what came in time is there
-  hand_over_finished();
-  warm_.yield();
+  stop_warming();
   SLUICE_TRY(open_visit(layer, experts, scores));
   const double now = clock_();
   if (usual_) prefetcher_.worth().was_idle(now - idle_since_);
@@ -86,6 +84,13 @@ Status CachedExpertStore::begin(std::uint32_t layer, std::span<const std::uint32
   Status status = load_deferred();
   if (!status.ok()) end();
   return status;
+}
+
+/// What came in time is there; what did not is in the way from now on.
+void CachedExpertStore::stop_warming() {
+  loader_.reap(finished_, /*wait=*/false);
+  hand_over_finished();
+  warm_.yield();
 }
 
 Status CachedExpertStore::open_visit(std::uint32_t layer, std::span<const std::uint32_t> experts,
@@ -393,9 +398,7 @@ void CachedExpertStore::end() {
 void CachedExpertStore::settle() {
   prefetcher_.expect_nothing();
   usual_ = false;
-  loader_.reap(finished_, /*wait=*/false);
-  hand_over_finished();
-  warm_.yield();
+  stop_warming();
   while (loader_.under_way() > 0) take_finished(/*wait=*/true);
 }
 

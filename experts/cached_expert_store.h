@@ -75,6 +75,7 @@ class CachedExpertStore final : public ExpertStore {
   std::uint32_t turn_of(const ExpertLayer& layer) const {
     return static_cast<std::uint32_t>(&layer - catalogue_.layers().data());
   }
+  void stop_warming();
   void pin_present();
   Status load_deferred();
   void read_ahead();

@@ -54,8 +54,6 @@ class Prefetcher {
   /// The turn of this layer has come: what nobody claimed of it was a wrong guess.
   void close(std::uint32_t turn);
 
-  /// Loads that no visit has claimed.
-  std::size_t under_way() const { return under_way_; }
   GuessWorth& worth() { return worth_; }
   const GuessWorth& worth() const { return worth_; }
 
@@ -87,7 +85,7 @@ class Prefetcher {
   GuessWorth worth_;
   std::vector<Guess> guesses_;  // of a turn best first
   std::vector<Load> loads_;
-  std::size_t under_way_ = 0;
+  std::size_t under_way_ = 0;  // that no visit has claimed
 };
 
 }  // namespace sluice
