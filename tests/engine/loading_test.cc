@@ -44,21 +44,25 @@ TEST_P(LoadingTest, ARequestBeforeItStartsReadsNothing) {
   EXPECT_EQ(reader_->submitted(), 0u);
 }
 
+// How many reads a model takes differs from one opening to the next: a block lands in place or by
+// way of the bounce memory, as the allocator has aligned its destination. So the reads around the
+// last are all tried, and those that are never made raise no request.
 TEST_P(LoadingTest, ARequestAtAnyReadStopsItAfterThoseUnderWay) {
   ASSERT_TRUE(open().ok());
   const std::uint64_t reads = reader_->submitted();
   ASSERT_GT(reads, 2 * kUnderWay);
-  for (std::uint64_t n = 1; n <= reads; n += 1 + n / 4) {
+  for (std::uint64_t n = 1; n <= reads + kUnderWay; n += n < reads - kUnderWay ? 1 + n / 4 : 1) {
     SCOPED_TRACE(n);
     cancel_ = false;
     const std::uint64_t before = reader_->submitted();
     reader_->stop_at(n, cancel_);
-    EXPECT_EQ(open().code(), ErrorCode::kCancelled);
+    const Status status = open();
+    const bool requested = cancel_;
+    EXPECT_EQ(status.code(), requested ? ErrorCode::kCancelled : ErrorCode::kOk);
+    EXPECT_TRUE(requested || n > reads / 2);
     EXPECT_LE(reader_->submitted() - before, n + kUnderWay);
   }
-  cancel_ = false;
-  reader_->stop_at(reads, cancel_);  // the last
-  EXPECT_EQ(open().code(), ErrorCode::kCancelled);
+  reader_->never_stop();
   cancel_ = false;
   const Status status = open();
   EXPECT_TRUE(status.ok()) << status.message();

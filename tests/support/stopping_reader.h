@@ -20,6 +20,7 @@ class StoppingReader final : public BlockReader {
     stop_at_ = submitted_ + nth;
     flag_ = &flag;
   }
+  void never_stop() { flag_ = nullptr; }
   std::uint64_t submitted() const { return submitted_; }
 
   Result<FileIndex> open(const std::string& path) override { return inner_->open(path); }
