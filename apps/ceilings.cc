@@ -34,27 +34,54 @@ std::uint64_t sum(const std::uint64_t* words, std::size_t count) {
   return total;
 }
 
-Result<double> measure_ram(std::uint64_t budget, unsigned threads,
-                           const std::atomic<bool>& cancel) {
+/// More than the caches hold, for each thread its part.
+Result<AlignedBuffer> memory_to_read(std::uint64_t budget, unsigned threads) {
   const std::size_t bytes =
       std::clamp<std::size_t>(budget / 4, 16 * kMiB, 512 * kMiB) / threads / 4096 * 4096 * threads;
   SLUICE_ASSIGN(AlignedBuffer buffer, AlignedBuffer::allocate(bytes));
   std::fill_n(buffer.as<std::uint64_t>(), bytes / 8, 1);
-  std::atomic<std::uint64_t> checksum{0};
+  return buffer;
+}
+
+/// Threads that read the buffer, each its part: once, or again and again until `stop`.
+class MemoryReaders {
+ public:
+  MemoryReaders(AlignedBuffer& buffer, unsigned threads, bool once) : stop_(once) {
+    const std::size_t words = buffer.size() / 8 / threads;
+    for (unsigned i = 0; i < threads; ++i) {
+      threads_.emplace_back([this, part = buffer.as<std::uint64_t>() + i * words, words] {
+        do {
+          checksum_ += sum(part, words);
+        } while (!stop_);
+      });
+    }
+  }
+  ~MemoryReaders() { join(); }
+
+  /// What was read, summed up, so that it was read.
+  std::uint64_t join() {
+    stop_ = true;
+    threads_.clear();
+    return checksum_;
+  }
+
+ private:
+  std::atomic<bool> stop_;
+  std::atomic<std::uint64_t> checksum_{0};
+  std::vector<std::jthread> threads_;
+};
+
+Result<double> measure_ram(AlignedBuffer& buffer, unsigned threads,
+                           const std::atomic<bool>& cancel) {
   double best = 0;
   for (int round = 0; round < 5; ++round) {
     SLUICE_TRY(check_cancelled(&cancel));
     const auto start = Clock::now();
-    std::vector<std::thread> readers;
-    const std::size_t words = bytes / 8 / threads;
-    for (unsigned i = 0; i < threads; ++i) {
-      readers.emplace_back(
-          [&, i] { checksum += sum(buffer.as<std::uint64_t>() + i * words, words); });
+    if (MemoryReaders(buffer, threads, /*once=*/true).join() == 0) {
+      return Status(ErrorCode::kInternal, "the memory measurement read nothing");
     }
-    for (std::thread& reader : readers) reader.join();
-    best = std::max(best, static_cast<double>(bytes) / seconds_since(start) / 1e9);
+    best = std::max(best, static_cast<double>(buffer.size()) / seconds_since(start) / 1e9);
   }
-  if (checksum == 0) return Status(ErrorCode::kInternal, "the memory measurement read nothing");
   return best;
 }
 
@@ -129,9 +156,13 @@ Result<double> measure_disk(Runtime& runtime, const Checkpoint& checkpoint,
 
 Result<Ceilings> measure_ceilings(Runtime& runtime, const Checkpoint& checkpoint,
                                   const std::atomic<bool>& cancel) {
+  const unsigned threads = runtime.threads();
   Ceilings ceilings;
-  SLUICE_ASSIGN(ceilings.ram_read_gbs, measure_ram(runtime.ram(), runtime.threads(), cancel));
+  SLUICE_ASSIGN(AlignedBuffer buffer, memory_to_read(runtime.ram(), threads));
+  SLUICE_ASSIGN(ceilings.ram_read_gbs, measure_ram(buffer, threads, cancel));
   SLUICE_ASSIGN(ceilings.disk_read_gbs, measure_disk(runtime, checkpoint, cancel));
+  const MemoryReaders beside(buffer, threads, /*once=*/false);
+  SLUICE_ASSIGN(ceilings.disk_beside_ram_gbs, measure_disk(runtime, checkpoint, cancel));
   return ceilings;
 }
 

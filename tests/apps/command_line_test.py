@@ -198,6 +198,7 @@ class Verbs(unittest.TestCase):
             self.assertLessEqual(result[phase]["tok_s"], result[phase]["max"])
         self.assertGreater(result["ceilings"]["ram_read_gbs"], 0.5)
         self.assertGreater(result["ceilings"]["disk_read_gbs"], 0)
+        self.assertGreater(result["ceilings"]["disk_beside_ram_gbs"], 0)
         self.assertIn("hits", result["experts"])
         self.assertIn("peak_rss", result["memory"])
 
