@@ -1,38 +1,16 @@
 #include "experts/expert_catalogue.h"
 
 #include <algorithm>
-#include <charconv>
 #include <limits>
 #include <optional>
 #include <set>
 #include <string>
-#include <string_view>
 
+#include "formats/expert_tensors.h"
 #include "formats/stored_layout.h"
 
 namespace sluice {
 namespace {
-
-constexpr std::array<std::string_view, 3> kMatrices = {"gate", "up", "down"};
-
-std::string tensor_name(std::uint32_t layer, std::string_view matrix) {
-  return "blk." + std::to_string(layer) + ".ffn_" + std::string(matrix) + "_exps.weight";
-}
-
-/// The layer of "blk.N.ffn_{gate,up,down}_exps.weight"; none for any other name.
-std::optional<std::uint32_t> layer_of(std::string_view name) {
-  constexpr std::string_view kPrefix = "blk.";
-  if (!name.starts_with(kPrefix)) return std::nullopt;
-  name.remove_prefix(kPrefix.size());
-  std::uint32_t layer = 0;
-  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), layer);
-  if (error != std::errc()) return std::nullopt;
-  name.remove_prefix(static_cast<std::size_t>(end - name.data()));
-  for (const std::string_view matrix : kMatrices) {
-    if (name == ".ffn_" + std::string(matrix) + "_exps.weight") return layer;
-  }
-  return std::nullopt;
-}
 
 std::string shape_text(const std::vector<std::uint64_t>& shape) {
   std::string text = "[";
@@ -50,7 +28,7 @@ Status corrupt(const std::string& tensor, const std::string& what) {
 /// Checks one matrix of a layer and notes where its slices are. The first (gate) sets the layer's
 /// shape.
 Status add_matrix(const Checkpoint& checkpoint, std::size_t matrix, ExpertLayer& layer) {
-  const std::string name = tensor_name(layer.layer, kMatrices[matrix]);
+  const std::string name = expert_tensor_name(layer.layer, kExpertMatrices[matrix]);
   const Result<const TensorInfo*> required = checkpoint.require(name);
   if (required.status().code() == ErrorCode::kNotFound) {
     return corrupt(name, "is missing beside the layer's other expert matrices");
@@ -163,10 +141,11 @@ Status use_in_place(ExpertLayer& layer) {
 Result<ExpertCatalogue> ExpertCatalogue::build(const Checkpoint& checkpoint) {
   std::set<std::uint32_t> sparse;
   for (const auto& [name, tensor] : checkpoint.tensors) {
-    if (const auto layer = layer_of(name)) sparse.insert(*layer);
+    if (const auto layer = layer_of_experts(name)) sparse.insert(*layer);
   }
   for (const auto& [name, format] : checkpoint.unreadable) {
-    if (const auto layer = layer_of(name)) sparse.insert(*layer);  // `require` will say what it is
+    if (const auto layer = layer_of_experts(name))
+      sparse.insert(*layer);  // `require` will say what it is
   }
   ExpertCatalogue catalogue;
   catalogue.files_ = checkpoint.files;
@@ -174,7 +153,7 @@ Result<ExpertCatalogue> ExpertCatalogue::build(const Checkpoint& checkpoint) {
   for (const std::uint32_t number : sparse) {
     ExpertLayer& layer = catalogue.layers_.emplace_back();
     layer.layer = number;
-    for (std::size_t matrix = 0; matrix < kMatrices.size(); ++matrix) {
+    for (std::size_t matrix = 0; matrix < kExpertMatrices.size(); ++matrix) {
       SLUICE_TRY(add_matrix(checkpoint, matrix, layer));
     }
     SLUICE_TRY(use_in_place(layer));

@@ -1,13 +1,16 @@
 #include "formats/checkpoint.h"
 
+#include <algorithm>
 #include <exception>
 #include <filesystem>
+#include <iterator>
 #include <new>
 #include <system_error>
 #include <utility>
 
 #include "formats/gguf.h"
 #include "formats/hugging_face.h"
+#include "formats/store_format.h"
 
 namespace sluice {
 namespace {
@@ -54,6 +57,25 @@ FileRange TensorInfo::slice(std::uint64_t index) const {
 std::string Checkpoint::source_of(std::string_view setting) const {
   const auto name = setting_names.find(setting);
   return name == setting_names.end() ? settings_file : settings_file + ": '" + name->second + "'";
+}
+
+const CheckedBlock* Checkpoint::block_of(const FileRange& range) const {
+  const auto after = std::ranges::upper_bound(
+      blocks, std::pair(range.file, range.offset), {},
+      [](const CheckedBlock& block) { return std::pair(block.file, block.offset); });
+  if (after == blocks.begin()) return nullptr;
+  const CheckedBlock& block = *std::prev(after);
+  const bool inside = block.file == range.file && range.offset - block.offset <= block.bytes &&
+                      range.bytes <= block.bytes - (range.offset - block.offset);
+  return inside ? &block : nullptr;
+}
+
+Status Checkpoint::damaged(const CheckedBlock& block) const {
+  return Status(ErrorCode::kCorrupt, files[block.file] + ": the block of " +
+                                         std::to_string(block.bytes) + " bytes at offset " +
+                                         std::to_string(block.offset) +
+                                         " does not fit its checksum: the file is damaged; copy it "
+                                         "again, or pack it again");
 }
 
 const TensorInfo* Checkpoint::find(std::string_view name) const {
@@ -110,7 +132,7 @@ Result<Checkpoint> open_checkpoint(const std::string& path, CheckpointParts part
   try {
     std::error_code ignored;
     if (std::filesystem::is_directory(path, ignored)) return open_hugging_face(path, parts);
-    return open_gguf(path, parts);
+    return is_store(path) ? open_store(path, parts) : open_gguf(path, parts);
   } catch (const std::bad_alloc&) {
     return Status(ErrorCode::kBudget, path + ": not enough memory to read the header");
   } catch (const std::exception& failure) {

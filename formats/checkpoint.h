@@ -1,7 +1,7 @@
 #pragma once
 // A checkpoint, whatever it was written as: names, shapes and places of its tensors, its settings,
-// its tokenizer. GGUF files and Hugging Face folders both become this; nobody above can tell which
-// it was.
+// its tokenizer. GGUF files, Hugging Face folders and Sluice's own stores all become this; nobody
+// above can tell which it was.
 //
 // Names and keys are GGUF's (without the architecture's prefix in keys): tensors
 // "blk.0.attn_q.weight", "blk.0.ffn_gate_exps.weight"; settings "attention.head_count",
@@ -26,6 +26,14 @@
 
 namespace sluice {
 
+/// A run of bytes whose checksum the file keeps: what lies in it is checked when it is read.
+struct CheckedBlock {
+  std::uint32_t file = 0;  // index into Checkpoint::files
+  std::uint64_t offset = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t checksum = 0;  // formats/checksum.h
+};
+
 using Setting = std::variant<bool, std::int64_t, double, std::string, std::vector<std::int64_t>,
                              std::vector<double>>;
 
@@ -42,10 +50,17 @@ struct Checkpoint {
   /// Tensors that are there, in a number format that this build cannot read: name → the format's
   /// name.
   std::map<std::string, std::string, std::less<>> unreadable;
+  /// Ascending, and apart from each other; none of a container that keeps no checksums.
+  std::vector<CheckedBlock> blocks;
   TokenizerData tokenizer;
 
   /// "qwen3/config.json: 'num_experts'": where a setting stands, for messages about it.
   std::string source_of(std::string_view setting) const;
+
+  /// The block that the whole range lies in; null where there is none.
+  const CheckedBlock* block_of(const FileRange& range) const;
+  /// kCorrupt: what was read of a block is not what was written there.
+  Status damaged(const CheckedBlock& block) const;
 
   const TensorInfo* find(std::string_view name) const;
   /// The same for a tensor that must be there: kNotFound, or kUnsupported naming its format. Never
@@ -64,7 +79,8 @@ struct Checkpoint {
 /// What is wanted of it: tokenize and info need no weights.
 enum class CheckpointParts { kEverything, kTokenizerOnly };
 
-/// `path`: a .gguf file (the first of a split set finds the others) or a Hugging Face folder. Every
+/// `path`: a .gguf file (the first of a split set finds the others), a Hugging Face folder, or a
+/// file that begins as a store does. Every
 /// header field is validated before use; errors name the field and its offset. Leaves nothing of
 /// consequence in the page cache.
 Result<Checkpoint> open_checkpoint(const std::string& path,

@@ -269,4 +269,9 @@ Status complete_checkpoint(Checkpoint& checkpoint, Container container,
   return check_together(checkpoint);
 }
 
+Status check_complete(const Checkpoint& checkpoint) {
+  SLUICE_TRY(check_settings(checkpoint));
+  return check_together(checkpoint);
+}
+
 }  // namespace sluice

@@ -14,4 +14,7 @@ namespace sluice {
 Status complete_checkpoint(Checkpoint& checkpoint, Container container,
                            const Architecture* architecture);
 
+/// The checks alone, for a checkpoint that was completed before it was written.
+Status check_complete(const Checkpoint& checkpoint);
+
 }  // namespace sluice

@@ -1,0 +1,32 @@
+#pragma once
+// The checksum of a store's bytes: XXH3, 64 bits, seed 0. It finds damage, not malice.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+namespace sluice {
+
+std::uint64_t checksum(std::span<const std::byte> bytes);
+
+/// The same of bytes that come in pieces. Movable.
+class RunningChecksum {
+ public:
+  RunningChecksum();
+  RunningChecksum(RunningChecksum&&) noexcept;
+  RunningChecksum& operator=(RunningChecksum&&) noexcept;
+  ~RunningChecksum();
+
+  void add(std::span<const std::byte> bytes);
+  void add_zeros(std::uint64_t count);
+  /// Of what was added since the beginning or the last `restart`.
+  std::uint64_t value() const;
+  void restart();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace sluice

@@ -1,0 +1,67 @@
+#pragma once
+// The store (.slc): a checkpoint rearranged. The same settings, the same tokenizer, the same bytes
+// of every tensor, at other places: whatever is read together lies together, in blocks that begin
+// where a disk's sectors do. docs/store.md defines every byte.
+//
+//     0           header, 4 KiB
+//     4096        index: everything but weights, CBOR; zeros up to the next 4 KiB
+//     …           blocks, each at a multiple of 4 KiB, zeros between them
+//     the end     table: a checksum of every block, and one of the table
+//
+// A block is a tensor that stays in memory, or all of one expert. All places follow from the
+// source's own header, so a plan is everything about a store but its weights: whoever writes one
+// copies bytes and hashes them.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "formats/checkpoint.h"
+
+namespace sluice {
+
+inline constexpr std::uint64_t kStoreBlockAlignment = 4096;
+/// Of what lies in a block: a cache line.
+inline constexpr std::uint64_t kStoreRangeAlignment = 64;
+
+struct StoreBlock {
+  std::uint64_t offset = 0;  // in the store
+  std::uint64_t bytes = 0;   // without the padding behind it
+};
+
+/// Verbatim: a range of the source to an offset in the store.
+struct StoreCopy {
+  FileRange from;
+  std::uint64_t to = 0;
+};
+
+struct StorePlan {
+  std::vector<std::string> files;  // of the source, as StoreCopy::from counts them
+  std::vector<std::byte> head;     // header and index, padded: the file up to the first block
+  std::vector<StoreBlock> blocks;  // ascending; nothing but padding between them
+  /// Ascending by `to`, each inside one block. Together they fill the blocks but for gaps of less
+  /// than kStoreRangeAlignment, which are zero.
+  std::vector<StoreCopy> copies;
+  std::uint64_t table_offset = 0;  // zeros between the last block and it
+  std::uint64_t file_bytes = 0;
+};
+
+/// Pure, and deterministic: the same source gives the same bytes. kUnsupported where the source has
+/// a tensor that this build cannot read; kInvalidArgument where it was opened without tensors.
+Result<StorePlan> plan_store(const Checkpoint& source);
+
+/// The bytes at table_offset. `checksums` `[blocks]`: `checksum` of each one's bytes.
+std::vector<std::byte> store_table(std::span<const std::uint64_t> checksums);
+
+/// Whether a file's first eight bytes are a store's, whatever its name; false where it cannot be
+/// read.
+bool is_store(const std::string& path);
+
+/// Every field is checked before it is used: kCorrupt names it and what to do; kUnsupported: a
+/// newer version wrote the store.
+Result<Checkpoint> open_store(const std::string& path, CheckpointParts parts);
+
+}  // namespace sluice
