@@ -8,6 +8,7 @@
 #include <system_error>
 #include <utility>
 
+#include "formats/checksum.h"
 #include "formats/gguf.h"
 #include "formats/hugging_face.h"
 #include "formats/store_format.h"
@@ -71,11 +72,7 @@ const CheckedBlock* Checkpoint::block_of(const FileRange& range) const {
 }
 
 Status Checkpoint::damaged(const CheckedBlock& block) const {
-  return Status(ErrorCode::kCorrupt, files[block.file] + ": the block of " +
-                                         std::to_string(block.bytes) + " bytes at offset " +
-                                         std::to_string(block.offset) +
-                                         " does not fit its checksum: the file is damaged; copy it "
-                                         "again, or pack it again");
+  return damaged_block(files[block.file], block.offset, block.bytes);
 }
 
 const TensorInfo* Checkpoint::find(std::string_view name) const {

@@ -17,6 +17,14 @@ std::uint64_t checksum(std::span<const std::byte> bytes) {
   return XXH3_64bits(bytes.data(), bytes.size());
 }
 
+Status damaged_block(const std::string& path, std::uint64_t offset, std::uint64_t bytes) {
+  return Status(ErrorCode::kCorrupt,
+                path + ": the block of " + std::to_string(bytes) + " bytes at offset " +
+                    std::to_string(offset) +
+                    " does not fit its checksum: the file is damaged; copy it again, or pack it "
+                    "again");
+}
+
 RunningChecksum::RunningChecksum() : state_(std::make_unique<State>()) { restart(); }
 RunningChecksum::RunningChecksum(RunningChecksum&&) noexcept = default;
 RunningChecksum& RunningChecksum::operator=(RunningChecksum&&) noexcept = default;

@@ -5,12 +5,18 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
+
+#include "base/status.h"
 
 namespace sluice {
 
 std::uint64_t checksum(std::span<const std::byte> bytes);
 
-/// The same of bytes that come in pieces. Movable.
+/// kCorrupt: what was read there is not what the file's checksum is of; and what to do.
+Status damaged_block(const std::string& path, std::uint64_t offset, std::uint64_t bytes);
+
+/// A checksum of bytes that come in pieces. Movable.
 class RunningChecksum {
  public:
   RunningChecksum();
