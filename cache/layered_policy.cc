@@ -90,7 +90,7 @@ LayeredPolicy::Candidate LayeredPolicy::find_candidate(std::uint32_t layer,
   Candidate best{state.coldest, raised(layer, state.coldest, state.worth)};
   if (best.worth <= state.worth) return best;
   for (std::uint32_t i = shape_.first(layer); i < shape_.first(layer + 1); ++i) {
-    if (resident_[i] == 0) continue;
+    if (resident_[i] == 0 || worths_[i] >= best.worth) continue;
     const float here = raised(layer, i, worths_[i]);
     if (here < best.worth && evictable(shape_.key(i))) best = {i, here};
   }
@@ -106,8 +106,11 @@ std::optional<CacheKey> LayeredPolicy::victim(const Evictable& evictable) {
         state.known && (state.coldest == kNone || evictable(shape_.key(state.coldest)));
     if (!holds) find_coldest(layer, evictable);
     if (state.coldest == kNone) continue;
+    // Forecasts only raise worths, so nothing of the layer is farther away than that.
+    const float until = ahead(layer);
+    if (model_->distance_of(state.worth, until) <= farthest) continue;
     const Candidate candidate = find_candidate(layer, evictable);
-    const float distance = model_->distance_of(candidate.worth, ahead(layer));
+    const float distance = model_->distance_of(candidate.worth, until);
     if (distance > farthest) {
       farthest = distance;
       best = candidate.index;
