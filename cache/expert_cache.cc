@@ -21,6 +21,7 @@ constexpr double kFittingWorth = 0.75;
 //   Loading   loaded     Ready
 //   Loading   failed     Empty     released   0                forget
 //   Ready     pin        Ready                + 1
+//   Ready     discard    Empty     released   0                forget
 //   Loading,
 //   Ready     unpin      the same             - 1
 //   Ready     eviction   Empty     released   0                forget      (only at 0 pins)
@@ -99,8 +100,18 @@ void ExpertCache::loaded(CacheKey key) {
 
 void ExpertCache::failed(CacheKey key) {
   const std::lock_guard lock(mutex_);
+  assert(entry(key).state == CopyState::kLoading);
+  give_up(key);
+}
+
+void ExpertCache::discard(CacheKey key) {
+  const std::lock_guard lock(mutex_);
+  assert(entry(key).state == CopyState::kReady);
+  give_up(key);
+}
+
+void ExpertCache::give_up(CacheKey key) {
   Entry& gone = entry(key);
-  assert(gone.state == CopyState::kLoading);
   if (gone.pins > 0) pinned_bytes_ -= gone.extent.bytes;
   gone.pins = 0;
   drop(key, gone);

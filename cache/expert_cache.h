@@ -60,6 +60,9 @@ class ExpertCache {
   /// Loading → Empty; voids all pins. REQUIRES: the key is Loading and nothing writes into its
   /// extent any more.
   void failed(CacheKey key);
+  /// Ready → Empty; voids all pins, and is no eviction. REQUIRES: the key is Ready and nobody uses
+  /// its extent any more.
+  void discard(CacheKey key);
   /// Gives back one pin. REQUIRES: the caller has one.
   void unpin(CacheKey key);
 
@@ -85,6 +88,7 @@ class ExpertCache {
   CachedCopy take(CacheKey key, Extent extent);
   std::optional<CacheKey> choose_victim(std::uint64_t bytes);
   void evict(CacheKey victim);
+  void give_up(CacheKey key);
   void drop(CacheKey key, Entry& gone);
 
   const CacheShape shape_;

@@ -1,8 +1,10 @@
 #include "engine/dense_weights.h"
 
 #include <span>
+#include <utility>
 
 #include "base/cancellation.h"
+#include "engine/checked_ranges.h"
 #include "engine/weight_binder.h"
 #include "formats/stored_layout.h"
 #include "io/read_range.h"
@@ -13,41 +15,54 @@ namespace {
 /// Reads a tensor whose bytes are not the numbers that are wanted, range by range.
 class Converter {
  public:
-  Converter(BlockReader& reader, const std::vector<FileIndex>& files,
+  Converter(const Checkpoint& checkpoint, BlockReader& reader, const std::vector<FileIndex>& files,
             const std::atomic<bool>* cancel)
-      : reader_(reader), files_(files), cancel_(cancel) {}
+      : stored_(checkpoint, reader, files, cancel), scales_(checkpoint, reader, files, cancel) {}
 
   Status load(const WeightBinder::Conversion& item) {
-    const TensorInfo& tensor = *item.tensor;
-    const std::size_t elements = tensor.elements() / tensor.ranges.size();
-    const TensorFormat& format = tensor_format(tensor.type);
-    const std::size_t bytes = item.widen ? elements * sizeof(float) : format.bytes(elements);
-    for (std::size_t i = 0; i < tensor.ranges.size(); ++i) {
-      std::byte* const to = item.destination + i * bytes;
-      auto* const floats = reinterpret_cast<float*>(to);
-      SLUICE_TRY(read(tensor.ranges[i], stored_));
-      if (!tensor.stored) {
-        format.decode(stored_.data(), floats, elements);
-        continue;
-      }
-      scales_.clear();
-      if (!tensor.stored->scales.empty()) SLUICE_TRY(read(tensor.stored->scales[i], scales_));
-      SLUICE_TRY(item.widen ? decode_range(tensor, stored_, scales_, {floats, elements})
-                            : relay_range(tensor, stored_, scales_, {to, bytes}));
+    return item.tensor->stored ? relay(item) : widen(item);
+  }
+
+ private:
+  /// Ranges of whole rows, which need not be of one size.
+  Status widen(const WeightBinder::Conversion& item) {
+    const TensorFormat& format = tensor_format(item.tensor->type);
+    auto* to = reinterpret_cast<float*>(item.destination);
+    for (const FileRange& range : item.tensor->ranges) {
+      SLUICE_ASSIGN(const std::span<const std::byte> bytes, stored_.read(range));
+      const std::size_t elements = bytes.size() / format.block_bytes * format.block_elements;
+      format.decode(bytes.data(), to, elements);
+      to += elements;
     }
     return {};
   }
 
- private:
-  Status read(const FileRange& range, std::vector<std::byte>& bytes) {
-    bytes.resize(range.bytes);
-    return read_range(reader_, files_[range.file], range.offset, bytes, cancel_);
+  Status relay(const WeightBinder::Conversion& item) {
+    const TensorInfo& tensor = *item.tensor;
+    const std::vector<FileRange>& scale_ranges = tensor.stored->scales;
+    const std::size_t elements = tensor.elements() / tensor.ranges.size();
+    const std::size_t bytes = item.widen ? elements * sizeof(float) : relaid_bytes(tensor);
+    for (std::size_t i = 0; i < tensor.ranges.size(); ++i) {
+      std::byte* const to = item.destination + i * bytes;
+      SLUICE_ASSIGN(const std::span<const std::byte> stored, stored_.read(tensor.ranges[i]));
+      std::span<const std::byte> scales;
+      if (!scale_ranges.empty()) {
+        SLUICE_ASSIGN(scales, scales_beside(scale_ranges[i]));
+      }
+      SLUICE_TRY(item.widen ? decode_range(tensor, stored, scales,
+                                           {reinterpret_cast<float*>(to), elements})
+                            : relay_range(tensor, stored, scales, {to, bytes}));
+    }
+    return {};
   }
 
-  BlockReader& reader_;
-  const std::vector<FileIndex>& files_;
-  const std::atomic<bool>* const cancel_;
-  std::vector<std::byte> stored_, scales_;
+  /// A block has both, mostly.
+  Result<std::span<const std::byte>> scales_beside(const FileRange& range) {
+    if (stored_.holds(range)) return stored_.held(range);
+    return scales_.read(range);
+  }
+
+  CheckedRanges stored_, scales_;
 };
 
 }  // namespace
@@ -75,7 +90,10 @@ Result<DenseWeights> DenseWeights::load(const Checkpoint& checkpoint, const Mode
     reads.push_back({files[range.file], range.offset, {to, range.bytes}});
   }
   SLUICE_TRY(read_ranges(reader, reads, cancel));
-  Converter converter(reader, files, cancel);
+  std::vector<RangeInMemory> read;
+  for (const auto& [range, to] : binder.pieces()) read.push_back({range, to});
+  SLUICE_TRY(CheckedRanges(checkpoint, reader, files, cancel).check(std::move(read)));
+  Converter converter(checkpoint, reader, files, cancel);
   for (const WeightBinder::Conversion& item : binder.conversions()) {
     SLUICE_TRY(converter.load(item));
   }

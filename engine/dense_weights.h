@@ -20,7 +20,7 @@ class DenseWeights {
  public:
   /// Bytes that `load` will hold.
   static Result<std::uint64_t> bytes(const Checkpoint& checkpoint, const ModelDescription& model);
-  /// Reads everything. `files[i]` is the reader's index of checkpoint.files[i]. Checks every shape
+  /// Reads everything, and checks it where the files keep checksums. `files[i]` is the reader's index of checkpoint.files[i]. Checks every shape
   /// against the description: kCorrupt names the tensor. kCancelled once `cancel` is true, which
   /// is looked at between blocks.
   static Result<DenseWeights> load(const Checkpoint& checkpoint, const ModelDescription& model,

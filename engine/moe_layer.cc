@@ -192,7 +192,8 @@ Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights,
     } else if (ready->empty()) {
       break;
     } else {
-      store_.prepare(*ready, compute_);
+      status = store_.prepare(*ready, compute_);
+      if (!status.ok()) break;
       tasks_.clear();
       for (const std::uint32_t index : *ready) {
         tasks_.push_back(expert_task(index, weights.expert_biases));

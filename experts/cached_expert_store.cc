@@ -1,6 +1,7 @@
 #include "experts/cached_expert_store.h"
 
 #include <algorithm>
+#include <functional>
 #include <string>
 #include <utility>
 
@@ -53,6 +54,7 @@ CachedExpertStore::CachedExpertStore(const ExpertCatalogue& catalogue, BlockRead
   handed_.reserve(most);
   starting_.reserve(most);
   finished_.reserve(2 * most);
+  unchecked_.reserve(most);
   returned_.reserve(most);
   repack_tasks_.reserve(3 * most);
   layouts_.resize(cache_.shape().size());
@@ -318,9 +320,43 @@ void CachedExpertStore::hand_over_finished() {
   finished_.clear();
 }
 
-void CachedExpertStore::prepare(std::span<const std::uint32_t> indices, Compute& compute) {
+Status CachedExpertStore::prepare(std::span<const std::uint32_t> indices, Compute& compute) {
+  if (Status damage = check(indices, compute); !damage.ok()) {
+    if (failure_.ok()) failure_ = damage;
+    return damage;
+  }
   relay(indices, compute);
   repack(indices, compute);
+  return {};
+}
+
+/// Of copies that nobody has looked at yet; those of relaid layers are noted once they are relaid.
+Status CachedExpertStore::check(std::span<const std::uint32_t> indices, Compute& compute) {
+  unchecked_.clear();
+  for (const std::uint32_t index : indices) {
+    const Want& want = wants_[index];
+    if (catalogue_.layers()[want.key.layer].blocks.empty() || is_current(want)) continue;
+    unchecked_.push_back({index, {}});
+  }
+  const auto check_one = [&](std::size_t i) {
+    const Want& want = wants_[unchecked_[i].index];
+    unchecked_[i].status = loader_.check(want.key, memory_.data() + want.copy.extent.offset);
+  };
+  if (!unchecked_.empty()) compute.share_out(unchecked_.size(), std::ref(check_one));
+  Status failure;
+  for (Unchecked& unchecked : unchecked_) {
+    Want& want = wants_[unchecked.index];
+    if (!unchecked.status.ok()) {
+      cache_.discard(want.key);
+      want.stage = Stage::kOver;
+      if (failure.ok()) failure = std::move(unchecked.status);
+    } else if (!catalogue_.layers()[want.key.layer].relaid()) {
+      const ExpertWeights read = weights(unchecked.index);
+      layout_of(want) = {
+          want.copy.version, false, {read.gate.layout, read.up.layout, read.down.layout}};
+    }
+  }
+  return failure;
 }
 
 /// Those that were read since, also by a visit that ended before it came to them.

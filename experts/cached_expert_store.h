@@ -19,7 +19,7 @@ namespace sluice {
 /// version lies there as it was read.
 struct CopyLayout {
   std::uint32_t version = 0;
-  bool repacked = false;  // else it was relaid
+  bool repacked = false;  // else it was checked or relaid
   WeightLayout matrices[3] = {};
 };
 
@@ -55,7 +55,7 @@ class CachedExpertStore final : public ExpertStore {
   }
   void expect(std::uint32_t layer, std::span<const LikelyExpert> likely, Reach reach) override;
   Result<std::span<const std::uint32_t>> ready() override;
-  void prepare(std::span<const std::uint32_t> indices, Compute& compute) override;
+  Status prepare(std::span<const std::uint32_t> indices, Compute& compute) override;
   ExpertWeights weights(std::uint32_t index) const override;
   Status release(std::span<const std::uint32_t> indices) override;
   void end() override;
@@ -84,6 +84,7 @@ class CachedExpertStore final : public ExpertStore {
   void take_finished(bool wait);
   void hand_over_finished();
   std::size_t group_limit() const;
+  Status check(std::span<const std::uint32_t> indices, Compute& compute);
   void relay(std::span<const std::uint32_t> indices, Compute& compute);
   void repack(std::span<const std::uint32_t> indices, Compute& compute);
   CopyLayout& layout_of(const Want& want) { return layouts_[cache_.shape().index(want.key)]; }
@@ -132,6 +133,11 @@ class CachedExpertStore final : public ExpertStore {
   std::vector<std::uint32_t> handed_;    // by the last `ready`
   std::vector<std::uint32_t> starting_;  // what load_deferred found room for
   std::vector<FinishedLoad> finished_;
+  struct Unchecked {
+    std::uint32_t index;
+    Status status;
+  };
+  std::vector<Unchecked> unchecked_;  // what `check` works on
   struct Returned {
     std::uint32_t index;
     ExpertWeights weights;

@@ -114,6 +114,34 @@ Status add_matrix(const Checkpoint& checkpoint, std::size_t matrix, ExpertLayer&
   return {};
 }
 
+/// The block that an expert's ranges fill; null where there is none, or where they do not.
+const CheckedBlock* block_of(const Checkpoint& checkpoint, ExpertRanges ranges) {
+  constexpr std::uint64_t kWidestGap = 63;
+  const CheckedBlock* const block = checkpoint.block_of(ranges.front());
+  if (block == nullptr) return nullptr;
+  std::ranges::sort(ranges, {}, &FileRange::offset);
+  std::uint64_t end = block->offset, gap = 0;  // none before the first
+  for (const FileRange& range : ranges) {
+    if (range.bytes == 0) continue;
+    if (checkpoint.block_of(range) != block || range.offset > end + gap) return nullptr;
+    end = std::max(end, range.offset + range.bytes);
+    gap = kWidestGap;
+  }
+  return end == block->offset + block->bytes ? block : nullptr;
+}
+
+void note_blocks(const Checkpoint& checkpoint, ExpertLayer& layer) {
+  if (checkpoint.blocks.empty()) return;
+  for (const ExpertRanges& ranges : layer.ranges) {
+    const CheckedBlock* const block = block_of(checkpoint, ranges);
+    if (block == nullptr) {
+      layer.blocks.clear();
+      return;
+    }
+    layer.blocks.push_back(*block);
+  }
+}
+
 Status check_all_relays(const ExpertLayer& layer) {
   for (const auto& stored : layer.stored) {
     if (stored) SLUICE_TRY(check_relay(*stored));
@@ -157,6 +185,7 @@ Result<ExpertCatalogue> ExpertCatalogue::build(const Checkpoint& checkpoint) {
       SLUICE_TRY(add_matrix(checkpoint, matrix, layer));
     }
     SLUICE_TRY(use_in_place(layer));
+    note_blocks(checkpoint, layer);
   }
   return catalogue;
 }

@@ -21,6 +21,9 @@ struct ExpertLayer {
   std::size_t hidden = 0;
   std::size_t ffn = 0;
   std::vector<ExpertRanges> ranges;  // [experts]
+  /// [experts]: the block that an expert's ranges fill, where its file keeps checksums; else empty.
+  /// Gaps between the ranges are less than a cache line, so that one read brings the block.
+  std::vector<CheckedBlock> blocks;
   /// Gate, up and down: where each lies in its range; or, of experts that are relaid, behind one
   /// another in that order.
   std::array<WeightView, 3> views{};

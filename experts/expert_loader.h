@@ -45,6 +45,10 @@ class ExpertLoader {
   static std::size_t slot_bytes_bound(const ExpertLayer& layer, std::uint32_t expert);
   /// Memory that the loader needs for itself: where experts are relaid, room for one.
   static std::size_t own_bytes(const ExpertCatalogue& catalogue);
+  /// Whether what was read into `slot` is what was written: nothing has been done to it since. Ok
+  /// where the file keeps no checksums; kCorrupt names layer, expert, file and offset. May be
+  /// called from several threads.
+  Status check(CacheKey key, const std::byte* slot) const;
   /// Makes the matrices of the bytes that were read into `slot`, in the same slot, on the device's
   /// threads. REQUIRES: the expert's layer is relaid, and this was not done since the load.
   void relay(CacheKey key, std::byte* slot, Compute& compute);

@@ -113,9 +113,9 @@ class ExpertStore {
   /// no visit is open.
   virtual Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts,
                        std::span<const float> scores = {}) = 0;
-  /// Whether it is worth asking what a coming layer will want: of the last hundred visits or so, one
-  /// in ten or more wanted what had to be read; of Reach::kGap also that between visits the disk is
-  /// idle for long enough to read something. Else guessing costs more than it saves.
+  /// Whether it is worth asking what a coming layer will want: of the last hundred visits or so,
+  /// one in ten or more wanted what had to be read; of Reach::kGap also that between visits the
+  /// disk is idle for long enough to read something. Else guessing costs more than it saves.
   virtual bool guesses_help(Reach reach) const = 0;
   /// `likely` `[count]`, best first: experts that a coming layer will probably want, in the place
   /// of what was said of it before. Those that are not in memory are read as `reach` says, until
@@ -129,7 +129,10 @@ class ExpertStore {
   /// bytes no kernel multiplies are relaid; hits that lie as in the file still are brought into the
   /// order that the device multiplies fastest: an expert that comes back is worth it, one that was
   /// just read may never be wanted again.
-  virtual void prepare(std::span<const std::uint32_t> indices, Compute& compute) = 0;
+  /// Before anything is done to it, what was read is checked, where the file keeps checksums: an
+  /// expert that does not fit its own is kCorrupt, and its copy is given up, so that it is read
+  /// again when it is wanted again; the visit must then be ended.
+  virtual Status prepare(std::span<const std::uint32_t> indices, Compute& compute) = 0;
   /// REQUIRES: prepared.
   virtual ExpertWeights weights(std::uint32_t index) const = 0;
   virtual Status release(std::span<const std::uint32_t> indices) = 0;

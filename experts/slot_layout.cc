@@ -29,7 +29,8 @@ SlotLayout layout_slot(const ExpertRanges& ranges, const std::array<std::size_t,
     const std::uint64_t slice_end = range.offset + range.bytes;
     const std::uint64_t end = round_up(slice_end, alignments[slice]);
     SlotRead* read = layout.read_count > 0 ? &layout.reads[layout.read_count - 1] : nullptr;
-    if (read == nullptr || read->file != range.file || begin > read->offset + read->bytes) {
+    if (read == nullptr || read->file != range.file ||
+        begin >= read->offset + read->bytes + kDataAlignment) {
       const std::uint64_t unit = std::max(alignments[slice], kDataAlignment);
       read = &layout.reads[layout.read_count++];
       *read = {range.file, begin, 0, 0, round_up(layout.bytes, unit)};

@@ -11,7 +11,8 @@
 //     slot        |····gggg|gggggggg|ggg·····|·uuuuuuu|uuuuuu··|dddd…
 //                      └ slices[0]            └ slices[1]      └ slices[2]
 //
-// Slices whose sectors meet or overlap on disk become one read.
+// Slices whose sectors meet or overlap on disk, or are less than a cache line apart, become one
+// read.
 
 #include <array>
 #include <cstddef>

@@ -69,6 +69,13 @@ TEST(SlotLayout, NeighboursOnDiskAreOneRead) {
   for (const std::size_t alignment : {1, 512, 4096}) {
     EXPECT_EQ(layout_slot(back_to_back, {alignment, alignment, alignment}).read_count, 1u);
   }
+  // Less than a cache line between them is not worth another read.
+  const auto reads = [](std::uint64_t gap) {
+    const ExpertRanges apart = {{{0, 1000, 500}, {0, 1500 + gap, 500}, {0, 5000, 700}}};
+    return layout_slot(apart, {1, 1, 1}).read_count;
+  };
+  EXPECT_EQ(reads(63), 2u);
+  EXPECT_EQ(reads(64), 3u);
   // In another order in the file, and down in a file of its own.
   const ExpertRanges mixed = {{{1, 1500, 500}, {1, 1000, 500}, {0, 1000, 700}}};
   const SlotLayout layout = layout_slot(mixed, {512, 512, 512});

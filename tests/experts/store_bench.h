@@ -117,7 +117,8 @@ struct StoreBench {
       }
       if (ready->empty()) break;
       const std::vector<std::uint32_t> group(ready->begin(), ready->end());
-      store->prepare(group, device);
+      status = store->prepare(group, device);
+      if (!status.ok()) break;
       for (const std::uint32_t index : group) {
         seen[index] += 1;
         EXPECT_TRUE(right(layer, experts[index], store->weights(index), returned[index]))

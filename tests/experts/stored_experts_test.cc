@@ -194,7 +194,7 @@ class StoredExperts : public ::testing::TestWithParam<Kind> {
       const auto ready = store_->ready();
       ASSERT_TRUE(ready.ok()) << ready.status().message();
       ASSERT_FALSE(ready->empty());
-      store_->prepare(*ready, device_);
+      ASSERT_TRUE(store_->prepare(*ready, device_).ok());
       for (const std::uint32_t index : *ready) {
         const ExpertWeights weights = store_->weights(index);
         EXPECT_EQ(values(weights.gate), wanted("gate", experts[index])) << experts[index];
@@ -254,8 +254,7 @@ TEST_P(StoredExperts, AllocateNothingOnTheirWay) {
       const auto ready = store_->ready();
       ok = ready.ok() && !ready->empty();
       if (!ok) break;
-      store_->prepare(*ready, device_);
-      ok = store_->release(*ready).ok();
+      ok = store_->prepare(*ready, device_).ok() && store_->release(*ready).ok();
     }
     store_->end();
     if (pass >= 30) counted += test::allocation_count() - before;

@@ -168,7 +168,7 @@ TEST(WarmStart, AVisitTakesOverWhatIsBeingRead) {
   const auto ready = bench.store->ready();
   ASSERT_TRUE(ready.ok());
   EXPECT_EQ(ready->size(), 1u);
-  bench.store->prepare(*ready, bench.device);
+  ASSERT_TRUE(bench.store->prepare(*ready, bench.device).ok());
   EXPECT_TRUE(bench.right(0, 0, bench.store->weights(0)));
   bench.store->end();
   bench.store->settle();
