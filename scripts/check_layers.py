@@ -17,19 +17,20 @@ ARROWS = {
     "cpu": {"base"},
     "cuda": {"base"},
     "formats": {"base", "io"},
+    "store": {"base", "io", "formats"},
     "experts": {"base", "io", "cache", "formats"},
     "engine": {"base", "io", "cache", "formats", "text", "experts"},
     "capi": {"base", "io", "cache", "formats", "text", "experts", "engine", "include"},
-    "apps": {"base", "io", "cache", "formats", "text", "experts", "engine"},
+    "apps": {"base", "io", "cache", "formats", "store", "text", "experts", "engine"},
     "include": set(),
 }
 # The one place that knows which devices there are.
 EXTRA_ARROWS = {"engine/runtime.cc": {"cpu", "cuda"}, "engine/CMakeLists.txt": {"cpu", "cuda"}}
 UNBOUND = {"tests", "bench"}  # may look everywhere
 
-LIBRARY = {"base", "io", "formats", "text", "cache", "experts", "cpu", "cuda", "engine", "capi"}
+LIBRARY = {"base", "io", "formats", "store", "text", "cache", "experts", "cpu", "cuda", "engine", "capi"}
 # An architecture is data that formats/ writes down; the forward pass and all below it have never heard of one.
-NAMELESS = {"engine", "cpu", "cuda", "experts", "cache", "io"}
+NAMELESS = {"engine", "cpu", "cuda", "experts", "cache", "store", "io"}
 ARCHITECTURES = re.compile(
     r"mixtral|mistral|qwen|olmoe|llama|deepseek|gpt[-_]?oss|granite|\bglm|phi_?moe|\bphi\d|minimax|gemma|ernie"
     r"|pangu|small_?thinker|kimi|jamba|\bdbrx|hunyuan|arctic|\bdots(1\b|\.llm)|bailing",

@@ -1,0 +1,147 @@
+#include "store/packer.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <future>
+#include <system_error>
+#include <utility>
+
+#include "base/size.h"
+#include "formats/checksum.h"
+
+namespace sluice {
+namespace {
+
+/// Everything that decides the store's bytes: what is copied where, and that the source's files are
+/// still those of the earlier pack, as far as their paths, sizes and times of change tell.
+Result<std::uint64_t> pin_of(const StorePlan& plan) {
+  std::vector<std::uint64_t> words;
+  words.push_back(checksum(plan.head));
+  words.push_back(plan.table_offset);
+  for (const StoreBlock& block : plan.blocks) {
+    words.insert(words.end(), {block.offset, block.bytes});
+  }
+  for (const StoreCopy& copy : plan.copies) {
+    words.insert(words.end(), {copy.from.file, copy.from.offset, copy.from.bytes, copy.to});
+  }
+  for (const std::string& file : plan.files) {
+    struct stat about = {};
+    if (::stat(file.c_str(), &about) != 0) {
+      return Status(ErrorCode::kIo, file + ": cannot be looked at: " + std::strerror(errno));
+    }
+    const std::unique_ptr<char, void (*)(void*)> real(::realpath(file.c_str(), nullptr), std::free);
+    const char* const path = real ? real.get() : file.c_str();
+    words.insert(words.end(), {checksum(std::as_bytes(std::span(path, std::strlen(path)))),
+                               static_cast<std::uint64_t>(about.st_size),
+                               static_cast<std::uint64_t>(about.st_mtim.tv_sec),
+                               static_cast<std::uint64_t>(about.st_mtim.tv_nsec)});
+  }
+  return checksum(std::as_bytes(std::span(words)));
+}
+
+/// Beside the caller, where there is a thread to be had.
+template <typename Work>
+std::future<Status> start(Work work) {
+  try {
+    return std::async(std::launch::async, work);
+  } catch (const std::system_error&) {
+    return std::async(std::launch::deferred, work);
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Packer>> Packer::begin(const StorePlan& plan, BlockReader& reader,
+                                              PackTarget& target, PackOptions options) {
+  SLUICE_ASSIGN(const std::uint64_t pin, pin_of(plan));
+  SLUICE_ASSIGN(PlanReader source, PlanReader::open(plan, reader));
+  SLUICE_ASSIGN(PackJournal journal, PackJournal::open(target.journal(), pin, plan.blocks.size()));
+  std::unique_ptr<Packer> packer(
+      new Packer(plan, std::move(source), target, std::move(journal), std::move(options)));
+  packer->pin_ = pin;
+  SLUICE_TRY(packer->make_room());
+  packer->writer_.emplace(plan, target.partial(), packer->journal_, packer->options_.sync_bytes);
+  for (AlignedBuffer& chunk : packer->chunks_) {
+    SLUICE_ASSIGN(chunk, AlignedBuffer::allocate(packer->options_.chunk_bytes));
+  }
+  return packer;
+}
+
+Status Packer::make_room() {
+  PackFile& partial = target_.partial();
+  SLUICE_ASSIGN(const std::uint64_t there, partial.size());
+  if (there > 0 && journal_.fresh()) {
+    return {ErrorCode::kInvalidArgument,
+            partial.path() +
+                ": is there without the journal of a pack, and is left as it is: "
+                "remove it, or choose another name"};
+  }
+  std::size_t blocks = journal_.checksums().size();
+  // Else it is not the file that the journal is about.
+  const bool whole = there >= offset_after(plan_, blocks);
+  if (!whole) blocks = 0;
+  started_over_ = there > 0 && (journal_.other() || !whole);
+  resumed_ = offset_after(plan_, blocks);
+  SLUICE_TRY(partial.truncate(resumed_));
+  SLUICE_TRY(partial.sync());
+  SLUICE_ASSIGN(const std::uint64_t free, target_.free_bytes());
+  const std::uint64_t needed = plan_.file_bytes - resumed_;
+  if (free < needed) {
+    return {ErrorCode::kIo, target_.path() + ": takes " + format_size(needed) + " and there are " +
+                                format_size(free) + " free: " + format_size(needed - free) +
+                                " are missing"};
+  }
+  return journal_.restart(blocks);
+}
+
+Status Packer::copy() {
+  if (writer_->offset() == 0) SLUICE_TRY(writer_->write(plan_.head));
+  std::future<Status> writing;
+  std::uint64_t at = writer_->offset();
+  for (std::size_t turn = 0; at < plan_.table_offset; turn ^= 1) {
+    const std::uint64_t left = plan_.table_offset - at;
+    const std::span<std::byte> chunk(
+        chunks_[turn].data(),
+        static_cast<std::size_t>(std::min<std::uint64_t>(options_.chunk_bytes, left)));
+    const Status read = source_.read(at, chunk, options_.cancel);
+    if (writing.valid()) SLUICE_TRY(writing.get());
+    SLUICE_TRY(read);
+    if (options_.progress) options_.progress(at);
+    writing = start([this, chunk] { return writer_->write(chunk); });
+    at += chunk.size();
+  }
+  if (writing.valid()) SLUICE_TRY(writing.get());
+  if (options_.progress) options_.progress(plan_.file_bytes);
+  return {};
+}
+
+Status Packer::check_source() {
+  SLUICE_ASSIGN(const std::uint64_t now, pin_of(plan_));
+  if (now == pin_) return {};
+  // Nobody knows which of its blocks are old and which are new.
+  SLUICE_TRY(journal_.restart(0));
+  SLUICE_TRY(target_.partial().truncate(0));
+  return {ErrorCode::kCorrupt, plan_.files.front() +
+                                   ": the source changed while it was packed: "
+                                   "pack again"};
+}
+
+Status Packer::run() {
+  Status status = copy();
+  if (!status.ok()) {
+    // Why it ends is what is told; what this fails to keep is packed again.
+    static_cast<void>(writer_->settle());
+    // A file that nobody can go on with would only be in the way.
+    if (kept_bytes() == 0) static_cast<void>(target_.partial().truncate(0));
+    return status;
+  }
+  SLUICE_TRY(writer_->finish());
+  SLUICE_TRY(check_source());
+  return target_.publish();
+}
+
+}  // namespace sluice

@@ -1,0 +1,85 @@
+// Packs that are killed for real, at any moment, and go on.
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <random>
+#include <thread>
+
+#include "sample_plan.h"
+#include "store/file_target.h"
+#include "store/packer.h"
+
+namespace sluice {
+namespace {
+
+namespace fs = std::filesystem;
+using test::read_file;
+using test::SamplePlan;
+using test::TemporaryFolder;
+using Time = std::chrono::steady_clock;
+
+constexpr int kPacked = 0, kFailed = 1, kKilled = -1;
+
+int pack(const StorePlan& plan, const std::string& path) {
+  auto reader = make_block_reader(ReaderKind::kPread, 4);
+  auto target = FileTarget::open(path, plan.files);
+  if (!reader.ok() || !target.ok()) return kFailed;
+  auto packer =
+      Packer::begin(plan, **reader, **target, {.chunk_bytes = 4096 * 16, .sync_bytes = 200'000});
+  return packer.ok() && (*packer)->run().ok() ? kPacked : kFailed;
+}
+
+pid_t start_pack(const StorePlan& plan, const std::string& path) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(pack(plan, path));
+  return child;
+}
+
+/// Its exit status; kKilled if it had none.
+int end_of(pid_t child) {
+  int outcome = 0;
+  EXPECT_EQ(::waitpid(child, &outcome, 0), child);
+  return WIFEXITED(outcome) ? WEXITSTATUS(outcome) : kKilled;
+}
+
+TEST(PackKill, AStoreKilledAt200MomentsIsTheSameStore) {
+  constexpr int kKills = 200;
+  const TemporaryFolder folder;
+  const SamplePlan sample(folder, 1, 150);
+  const std::string path = folder / "a.slc";
+  const auto begun = Time::now();
+  ASSERT_EQ(end_of(start_pack(sample.plan, path)), kPacked);
+  const double seconds = std::chrono::duration<double>(Time::now() - begun).count();
+  ASSERT_TRUE(read_file(path) == sample.bytes);
+  fs::remove(path);
+
+  std::mt19937_64 random(1);
+  std::uniform_real_distribution<double> moment(0, seconds);
+  int killed = 0, packed = 0;
+  while (killed < kKills) {
+    const pid_t child = start_pack(sample.plan, path);
+    std::this_thread::sleep_for(std::chrono::duration<double>(moment(random)));
+    ::kill(child, SIGKILL);
+    const int outcome = end_of(child);
+    ASSERT_NE(outcome, kFailed);
+    killed += outcome == kKilled ? 1 : 0;
+    if (!fs::exists(path)) continue;  // else the kill, if any, came after the renaming
+    ASSERT_TRUE(read_file(path) == sample.bytes);
+    fs::remove(path);
+    ++packed;
+  }
+  // Each went on where the one before was killed: otherwise hardly any would have come to the end.
+  EXPECT_GT(packed, kKills / 20);
+  ASSERT_EQ(end_of(start_pack(sample.plan, path)), kPacked);
+  EXPECT_TRUE(read_file(path) == sample.bytes);
+  EXPECT_EQ(folder.names(), (std::vector<std::string>{"a.slc", "one.bin", "two.bin"}));
+}
+
+}  // namespace
+}  // namespace sluice

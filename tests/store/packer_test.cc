@@ -1,0 +1,304 @@
+#include "store/packer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <filesystem>
+
+#include "io/faulty_reader.h"
+#include "memory_target.h"
+#include "sample_plan.h"
+
+namespace sluice {
+namespace {
+
+using test::MemoryTarget;
+using test::SamplePlan;
+using test::TemporaryFolder;
+using testing::HasSubstr;
+
+std::unique_ptr<BlockReader> reader() {
+  auto reader = make_block_reader(ReaderKind::kAuto);
+  EXPECT_TRUE(reader.ok());
+  return std::move(*reader);
+}
+
+/// Small pieces, so that there are many moments at which something can happen.
+PackOptions small(std::uint64_t sync_bytes = 50'000) {
+  return {.chunk_bytes = 4096 * 5, .sync_bytes = sync_bytes};
+}
+
+class PackerTest : public testing::Test {
+ protected:
+  struct Outcome {
+    Status status;
+    std::uint64_t resumed = 0, kept = 0;
+    bool started_over = false;
+  };
+  Outcome pack(MemoryTarget& target, BlockReader& reader, PackOptions options = small()) {
+    auto packer = Packer::begin(sample.plan, reader, target, std::move(options));
+    if (!packer.ok()) return {packer.status()};
+    const Status status = (*packer)->run();
+    return {status, (*packer)->resumed_bytes(), (*packer)->kept_bytes(), (*packer)->started_over()};
+  }
+  Outcome pack(MemoryTarget& target, PackOptions options = small()) {
+    const auto each_its_own = reader();
+    return pack(target, *each_its_own, std::move(options));
+  }
+  /// Packs what is left and finds the very bytes.
+  Outcome finish(MemoryTarget& target) {
+    const Outcome outcome = pack(target);
+    EXPECT_TRUE(outcome.status.ok()) << outcome.status.message();
+    EXPECT_TRUE(target.published == sample.bytes);
+    return outcome;
+  }
+  /// Where block `count` begins.
+  std::uint64_t after(std::size_t count) const { return offset_after(sample.plan, count); }
+
+  TemporaryFolder folder;
+  SamplePlan sample{folder, 1, 40};
+};
+
+TEST_F(PackerTest, CopiesEveryByteAndFillsGapsWithZeros) {
+  for (const std::uint64_t seed : {2, 3, 4}) {
+    sample = SamplePlan(folder, seed, 25);
+    for (const std::size_t chunk : {std::size_t{4096}, std::size_t{12288}, std::size_t{1} << 20}) {
+      MemoryTarget target;
+      std::vector<std::uint64_t> written;
+      const Outcome outcome =
+          pack(target, {.chunk_bytes = chunk, .sync_bytes = 1u << 16, .progress = [&](auto bytes) {
+                          written.push_back(bytes);
+                        }});
+      ASSERT_TRUE(outcome.status.ok()) << outcome.status.message();
+      EXPECT_TRUE(target.published == sample.bytes);
+      EXPECT_EQ(outcome.resumed, 0u);
+      EXPECT_FALSE(outcome.started_over);
+      EXPECT_TRUE(std::ranges::is_sorted(written));
+      EXPECT_EQ(written.back(), sample.bytes.size());
+    }
+  }
+}
+
+TEST_F(PackerTest, APlanWithoutBlocksIsAHeadAndATable) {
+  sample = SamplePlan(folder, 5, 0);
+  MemoryTarget target;
+  finish(target);
+}
+
+TEST_F(PackerTest, GoesOnAfterALossOfPowerAtEveryOperation) {
+  std::mt19937_64 random(7);
+  MemoryTarget whole;
+  finish(whole);
+  const std::uint64_t operations = whole.faults.operations;
+  ASSERT_GT(operations, 60u);
+  for (int round = 0; round < 2; ++round) {
+    for (std::uint64_t nth = 1; nth <= operations; ++nth) {
+      MemoryTarget target;
+      target.faults.power_fails_at = nth;
+      const Outcome lost = pack(target);
+      EXPECT_EQ(lost.status.code(), ErrorCode::kIo) << nth;
+      EXPECT_FALSE(target.published);
+      target.lose_power(random);
+      if (nth % 3 == 0) {  // and once more while it goes on
+        target.faults.power_fails_at = 1 + random() % 40;
+        if (!pack(target).status.ok()) target.lose_power(random);
+        if (target.published) continue;
+      }
+      const Outcome outcome = finish(target);
+      EXPECT_FALSE(outcome.started_over) << nth;
+      EXPECT_GE(outcome.resumed, lost.kept) << nth;  // what was journalled is there
+      if (nth == operations) {
+        EXPECT_EQ(outcome.resumed, after(40));
+      }
+    }
+  }
+}
+
+TEST_F(PackerTest, AFullDiskLosesAtMostWhatWasNotSynced) {
+  for (std::uint64_t room = 0; room < sample.bytes.size(); room += 24'999) {
+    MemoryTarget target;
+    target.partial().set_most_bytes(room);
+    const Outcome full = pack(target);
+    EXPECT_EQ(full.status.code(), ErrorCode::kIo);
+    EXPECT_THAT(full.status.message(), HasSubstr("full"));
+    if (full.kept == 0) {
+      EXPECT_TRUE(target.partial().bytes().empty());  // nothing in the way
+    }
+    // All of the chunks that fitted, but for the last block of them.
+    if (room > 150'000) {
+      EXPECT_GT(full.kept, room - 4096 * 5 - 60'000);
+    }
+    target.partial().set_most_bytes(test::kNever);
+    EXPECT_EQ(finish(target).resumed, full.kept);
+  }
+}
+
+TEST_F(PackerTest, AFailedSyncIsNotTriedAgain) {
+  MemoryTarget whole;
+  finish(whole);
+  for (std::uint64_t nth = 1; nth <= whole.faults.operations; ++nth) {
+    MemoryTarget target;
+    target.faults.sync_fails_at = nth;
+    const Outcome outcome = pack(target);
+    std::mt19937_64 random(nth);
+    if (outcome.status.ok()) continue;  // that operation was none
+    target.lose_power(random);
+    finish(target);
+  }
+}
+
+TEST_F(PackerTest, StopsWhenAskedAndGoesOn) {
+  for (int nth = 1; nth < 40; nth += 3) {
+    MemoryTarget target;
+    std::atomic<bool> cancel = false;
+    PackOptions options = small();
+    options.cancel = &cancel;
+    int chunks = 0;
+    options.progress = [&](std::uint64_t) { cancel = ++chunks == nth; };
+    const Outcome stopped = pack(target, std::move(options));
+    if (stopped.status.ok()) break;
+    EXPECT_EQ(stopped.status.code(), ErrorCode::kCancelled);
+    EXPECT_FALSE(target.published);
+    EXPECT_EQ(finish(target).resumed, stopped.kept);
+  }
+}
+
+TEST_F(PackerTest, EveryReadThatFailsIsReportedAndOthersAreKept) {
+  FaultyReader counting(reader());
+  MemoryTarget whole;
+  ASSERT_TRUE(pack(whole, counting).status.ok());
+  const std::uint64_t reads = counting.fault_counters().submitted;
+  ASSERT_GT(reads, 100u);
+  for (std::uint64_t nth = 1; nth <= reads; nth += 8) {
+    for (const ReadFault::Kind kind : {ReadFault::Kind::kFail, ReadFault::Kind::kShort}) {
+      FaultyReader faulty(reader());
+      faulty.add_fault({.kind = kind, .nth = nth});
+      MemoryTarget target;
+      const Outcome outcome = pack(target, faulty);
+      EXPECT_EQ(outcome.status.code(), ErrorCode::kIo) << nth;
+      EXPECT_THAT(outcome.status.message(), HasSubstr(".bin"));
+      EXPECT_FALSE(target.published);
+      EXPECT_EQ(finish(target).resumed, outcome.kept);
+    }
+  }
+}
+
+TEST_F(PackerTest, ReadsThatComeLateChangeNothing) {
+  FaultyReader faulty(reader());
+  faulty.add_fault({.kind = ReadFault::Kind::kDelay, .nth = 1, .times = 10'000, .behind = 3});
+  MemoryTarget target;
+  ASSERT_TRUE(pack(target, faulty).status.ok());
+  EXPECT_TRUE(target.published == sample.bytes);
+}
+
+/// Leaves a target with about half of the store in it.
+void pack_half(MemoryTarget& target, const SamplePlan& sample) {
+  const auto each_its_own = reader();
+  target.partial().set_most_bytes(sample.bytes.size() / 2);
+  const auto packer = Packer::begin(sample.plan, *each_its_own, target, small());
+  ASSERT_TRUE(packer.ok());
+  EXPECT_FALSE((*packer)->run().ok());
+  EXPECT_GT((*packer)->kept_bytes(), 0u);
+  target.partial().set_most_bytes(test::kNever);
+}
+
+TEST_F(PackerTest, AChangedSourceStartsOver) {
+  namespace fs = std::filesystem;
+  const std::string& source = sample.plan.files[1];
+  const auto time = fs::last_write_time(source);
+  const auto later = [&] { fs::last_write_time(source, time + std::chrono::milliseconds(1)); };
+  const auto longer = [&] {
+    fs::resize_file(source, fs::file_size(source) + 1);
+    fs::last_write_time(source, time);
+  };
+  const auto elsewhere = [&] {
+    const std::string other = folder / "other.bin";
+    fs::copy(source, other);
+    fs::last_write_time(other, time);
+    sample.plan.files[1] = other;
+  };
+  for (const std::function<void()>& change :
+       {std::function<void()>(later), {longer}, {elsewhere}}) {
+    MemoryTarget target;
+    pack_half(target, sample);
+    change();
+    const Outcome outcome = finish(target);
+    EXPECT_TRUE(outcome.started_over);
+    EXPECT_EQ(outcome.resumed, 0u);
+  }
+}
+
+TEST_F(PackerTest, AnotherPlanStartsOver) {
+  const auto changes = {
+      +[](StorePlan& plan) { plan.head[100] ^= std::byte{1}; },
+      +[](StorePlan& plan) { plan.copies[3].from.offset ^= 1; },
+  };
+  for (const auto change : changes) {
+    const SamplePlan before = sample;
+    MemoryTarget target;
+    pack_half(target, sample);
+    change(sample.plan);
+    const Outcome outcome = pack(target);
+    EXPECT_TRUE(outcome.status.ok());
+    EXPECT_TRUE(outcome.started_over);
+    sample = before;
+  }
+}
+
+TEST_F(PackerTest, ASourceThatChangesMeanwhileIsAnErrorAndNothingIsKept) {
+  MemoryTarget target;
+  PackOptions options = small();
+  const std::string& source = sample.plan.files[0];
+  options.progress = [&](std::uint64_t) {
+    std::filesystem::last_write_time(source, std::filesystem::file_time_type::clock::now());
+  };
+  const Outcome outcome = pack(target, std::move(options));
+  EXPECT_EQ(outcome.status.code(), ErrorCode::kCorrupt);
+  EXPECT_THAT(outcome.status.message(), HasSubstr(source));
+  EXPECT_EQ(outcome.kept, 0u);
+  EXPECT_FALSE(target.published);
+  finish(target);
+}
+
+TEST_F(PackerTest, ASourceThatEndsTooEarlyIsNamed) {
+  std::filesystem::resize_file(sample.plan.files[0], 30'000);
+  MemoryTarget target;
+  const Outcome outcome = pack(target);
+  EXPECT_EQ(outcome.status.code(), ErrorCode::kIo);
+  EXPECT_THAT(outcome.status.message(), HasSubstr(sample.plan.files[0]));
+}
+
+TEST_F(PackerTest, ALostPartialFileStartsOver) {
+  MemoryTarget target;
+  pack_half(target, sample);
+  ASSERT_TRUE(target.partial().truncate(20'000).ok());
+  EXPECT_TRUE(finish(target).started_over);
+}
+
+TEST_F(PackerTest, WhatNobodyPackedIsLeftAsItIs) {
+  MemoryTarget target;
+  const std::vector<std::byte> mine(10, std::byte{1});
+  ASSERT_TRUE(target.partial().write(0, mine).ok());
+  const Outcome outcome = pack(target);
+  EXPECT_EQ(outcome.status.code(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(outcome.status.message(), HasSubstr("memory.slc.partial:"));
+  EXPECT_EQ(target.partial().bytes(), mine);
+  EXPECT_TRUE(target.journal().bytes().empty());
+}
+
+TEST_F(PackerTest, SaysHowMuchRoomIsMissingBeforeItBegins) {
+  MemoryTarget target;
+  target.free = sample.bytes.size() - 1024;
+  const Outcome outcome = pack(target);
+  EXPECT_EQ(outcome.status.code(), ErrorCode::kIo);
+  EXPECT_THAT(outcome.status.message(), HasSubstr("1K are missing"));
+  EXPECT_TRUE(target.partial().bytes().empty());
+  target.free = test::kNever;
+  pack_half(target, sample);  // then the rest is all that it takes
+  target.free = sample.bytes.size() - 100'000;
+  finish(target);
+}
+
+}  // namespace
+}  // namespace sluice
