@@ -203,6 +203,84 @@ INSTANTIATE_TEST_SUITE_P(Oracles, StoreRoundTrip, ::testing::ValuesIn(test::orac
                            return text;
                          });
 
+/// A checkpoint of a tokenizer and one number.
+TokenizerData there_and_back(Checkpoint source, const TemporaryFolder& folder) {
+  source.files = {folder.write("number", "abcd")};
+  source.tensors["number"] = {"number", TensorType::kF32, {1}, {{0, 0, 4}}};
+  const auto plan = plan_store(source);
+  EXPECT_TRUE(plan.ok()) << plan.status().message();
+  const auto store = open_checkpoint(folder.write("t.slc", test::written_store(*plan)));
+  EXPECT_TRUE(store.ok()) << store.status().message();
+  return store.ok() ? store->tokenizer : TokenizerData();
+}
+
+TEST(StoredTokenizer, comes_back_as_it_was) {
+  std::size_t seen = 0;
+  for (const std::string name : {"tales", "llama2", "qwen3"}) {
+    const auto path = test::test_data("tokenizers/" + name);
+    if (path.empty()) continue;
+    const TemporaryFolder folder;
+    folder.write("tokenizer.json", test::read_gzip(path / "tokenizer.json.gz"));
+    folder.write("tokenizer_config.json", test::read_file(path / "tokenizer_config.json"));
+    const auto source = open_checkpoint(folder.path(), CheckpointParts::kTokenizerOnly);
+    ASSERT_TRUE(source.ok()) << source.status().message();
+    ASSERT_GT(source->tokenizer.tokens.size(), 1000u) << name;
+    expect_equal(source->tokenizer, there_and_back(*source, folder));
+    ++seen;
+  }
+  for (const std::string name : {"gpt-2", "llama-spm"}) {
+    const auto path = test::test_data("tokenizers/vocab/ggml-vocab-" + name + ".gguf.gz");
+    if (path.empty()) continue;
+    const TemporaryFolder folder;
+    const std::string file = folder.write("vocab.gguf", test::read_gzip(path));
+    const auto source = open_checkpoint(file, CheckpointParts::kTokenizerOnly);
+    ASSERT_TRUE(source.ok()) << source.status().message();
+    ASSERT_GT(source->tokenizer.tokens.size(), 1000u) << name;
+    expect_equal(source->tokenizer, there_and_back(*source, folder));
+    ++seen;
+  }
+  EXPECT_GE(seen, 2u);  // what is bundled
+}
+
+TEST(StoredTokenizer, no_member_is_forgotten) {
+  Checkpoint source;
+  TokenizerData& data = source.tokenizer;
+  data.model = TokenizerModel::kUnigram;
+  data.unusable = "why";
+  data.warnings = {"one", "two"};
+  for (const std::string_view token : {"a", "", "\xff\x00z", "bb"}) data.tokens.push_back(token);
+  data.kinds = {TokenKind::kNormal, TokenKind::kByte, TokenKind::kControl, TokenKind::kUnused};
+  data.scores = {1.5f, -0.0f, 1e-40f, -1e30f};
+  data.log_probabilities = {-0.1, -1e300};
+  data.merges.push_back("a b");
+  data.added = {{2, std::string("\xff\0z", 3), true, false, true, false, true},
+                {3, "bb", false, true, false, true, false}};
+  data.pre_tokenizer = "llama-bpe";
+  data.splits = {{"\\s+", false, true, SplitStep::Behaviour::kContiguous},
+                 {"x", true, false, SplitStep::Behaviour::kRemoved}};
+  data.normalize = {{NormalizeStep::Kind::kCharacterMap, "", false, std::string("\0\xfe", 2), true,
+                     false, true, false},
+                    {NormalizeStep::Kind::kReplace, " ", true, "_", false, true, false, true}};
+  data.bos = 0;
+  data.padding = 3;
+  data.end_of_generation = {1, 3};
+  data.chat_template = "{{ messages }}";
+  bool* const flags[] = {&data.add_space_prefix,
+                         &data.space_prefix_once,
+                         &data.space_prefix_unless_there,
+                         &data.ignore_merges,
+                         &data.byte_fallback,
+                         &data.clean_spaces,
+                         &data.add_bos,
+                         &data.add_eos};
+  const TemporaryFolder folder;
+  for (bool* flag : flags) {
+    *flag = true;
+    expect_equal(data, there_and_back(source, folder));
+    *flag = false;
+  }
+}
+
 TEST(StorePlanTest, copies_fill_the_blocks_in_order) {
   const auto path = test::test_data("oracle/mixtral/model.gguf");
   if (path.empty()) GTEST_SKIP() << "needs the whole test data";
