@@ -55,7 +55,8 @@ void warn_of_approximations(const Model& model, const RouteTolerance& tolerance)
 }  // namespace
 
 void CommonOptions::add_to(CLI::App& app, bool runs_the_model) {
-  app.add_option("MODEL", model, "A .gguf file (the first of a split set) or a Hugging Face folder")
+  app.add_option("MODEL", model,
+                 "A .gguf file (the first of a split set), a Hugging Face folder or a store (.slc)")
       ->required()
       ->check(part_of_a_folder);
   app.add_flag("--json", json, "Write one JSON object to standard output");

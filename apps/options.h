@@ -83,6 +83,7 @@ Verb add_info(CLI::App& root);
 Verb add_bench(CLI::App& root);
 Verb add_simulate(CLI::App& root);
 Verb add_calibrate(CLI::App& root);
+Verb add_pack(CLI::App& root);
 
 /// For CLI11: a number that is not a number passes its range checks.
 inline const auto kFinite = CLI::Validator(

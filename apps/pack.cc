@@ -1,0 +1,106 @@
+// sluice pack: a model becomes one file, a store, in which every expert lies together.
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "apps/byte_progress.h"
+#include "apps/cancel.h"
+#include "apps/options.h"
+#include "apps/report.h"
+#include "base/clock.h"
+#include "base/size.h"
+#include "base/system_memory.h"
+#include "formats/checkpoint.h"
+#include "formats/store_format.h"
+#include "store/file_target.h"
+#include "store/packer.h"
+
+namespace sluice::apps {
+namespace {
+
+struct PackVerbOptions {
+  CommonOptions common;
+  std::string out;
+};
+
+void announce(const Packer& packer, const StorePlan& plan, const FileTarget& target) {
+  if (packer.started_over()) {
+    spdlog::warn(
+        "{}.partial: what an earlier pack left does not fit, since the model or this program has "
+        "changed: it starts over",
+        target.path());
+  } else if (packer.resumed_bytes() > 0) {
+    spdlog::info("{}: goes on where an earlier pack stopped, after {} of {}", target.path(),
+                 format_size(packer.resumed_bytes()), format_size(plan.file_bytes));
+  }
+}
+
+/// The error with what becomes of what was packed. A stop prints nothing itself.
+Status explain(const Status& status, const Packer& packer, const StorePlan& plan,
+               const FileTarget& target) {
+  const std::uint64_t kept = packer.kept_bytes();
+  if (kept == 0) return status;
+  const std::string words =
+      fmt::format("{} of {} are packed and stay in {}.partial: the same command goes on there",
+                  format_size(kept), format_size(plan.file_bytes), target.path());
+  if (status.code() == ErrorCode::kCancelled) {
+    spdlog::warn("stopped; {}", words);
+    return status;
+  }
+  return {status.code(), fmt::format("{}; {}", status.message(), words)};
+}
+
+Status pack(const PackVerbOptions& options) {
+  SLUICE_ASSIGN(const Checkpoint checkpoint, open_checkpoint(options.common.model));
+  SLUICE_ASSIGN(const StorePlan plan, plan_store(checkpoint));
+  SLUICE_ASSIGN(const std::unique_ptr<FileTarget> target,
+                FileTarget::open(options.out, plan.files));
+  SLUICE_ASSIGN(const std::unique_ptr<BlockReader> reader, make_block_reader(ReaderKind::kAuto));
+  std::optional<ByteProgress> progress;
+  SLUICE_ASSIGN(
+      const std::unique_ptr<Packer> packer,
+      Packer::begin(plan, *reader, *target,
+                    {.progress = [&progress](std::uint64_t done) { progress->update(done); },
+                     .cancel = &cancel_requested()}));
+  announce(*packer, plan, *target);
+  const double started = steady_seconds();
+  progress.emplace(plan.file_bytes, packer->resumed_bytes());
+  const Status status = packer->run();
+  progress.reset();
+  if (!status.ok()) return explain(status, *packer, plan, *target);
+  const double seconds = std::max(steady_seconds() - started, 1e-6);
+
+  const double written = static_cast<double>(plan.file_bytes - packer->resumed_bytes());
+  if (options.common.json) {
+    const auto memory = process_memory();
+    print_json({{"file", options.out},
+                {"bytes", plan.file_bytes},
+                {"blocks", plan.blocks.size()},
+                {"resumed_bytes", packer->resumed_bytes()},
+                {"source", checkpoint.container},
+                {"seconds", seconds},
+                {"peak_rss", memory.ok() ? memory->peak_resident : 0}});
+  } else {
+    fmt::print("{}: {} in {} blocks, packed in {:.1f} s ({:.0f} MB/s)\n", options.out,
+               format_size(plan.file_bytes), plan.blocks.size(), seconds, written / seconds / 1e6);
+  }
+  return {};
+}
+
+}  // namespace
+
+Verb add_pack(CLI::App& root) {
+  auto options = std::make_shared<PackVerbOptions>();
+  CLI::App* app = root.add_subcommand(
+      "pack", "Make one file of a model, with every expert's bytes together and checked");
+  options->common.add_to(*app, false);
+  app->add_option("--out", options->out,
+                  "The store that is written, such as model.slc; a pack that was stopped goes on "
+                  "in the file of that name with .partial behind it")
+      ->required();
+  return {app, [options] { return pack(*options); }};
+}
+
+}  // namespace sluice::apps
