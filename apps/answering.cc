@@ -80,6 +80,8 @@ Result<OpenedModel> AnswerOptions::open(const OutlineCheck& check) {
   }
   take_recommended(opened.model->checkpoint());
   warm_file_.emplace(warm_, common.model, opened.model->checkpoint());
+  SLUICE_TRY(common.files.check_output(warm_file_->path()));
+  common.files.add(warm_file_->path(), "what --warm names");
   warm_file_->read_into(*opened.model);
   generate.pass.cancel = &cancel_requested();
   return opened;

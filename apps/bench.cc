@@ -12,6 +12,7 @@
 #include "apps/ceilings.h"
 #include "apps/options.h"
 #include "apps/report.h"
+#include "apps/routing_trace_file.h"
 #include "apps/trace_script.h"
 #include "engine/session.h"
 
@@ -190,6 +191,9 @@ Status bench(BenchOptions& options) {
   SLUICE_ASSIGN(opened.runtime, options.common.create_runtime());
   SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(options.common.model));
   SLUICE_ASSIGN(const std::unique_ptr<TraceScript> script, read_script(options, outline));
+  for (const std::string& path : routing_files(options.routing)) {
+    options.common.files.add(path, "what --routing names");
+  }
   SLUICE_ASSIGN(opened.recorder, options.common.create_recorder(outline.checkpoint));
   Ceilings ceilings;
   if (!options.no_ceilings) {

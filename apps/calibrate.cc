@@ -197,6 +197,7 @@ class Calibration {
 Status calibrate(CalibrateOptions& options) {
   if (options.common.context == 0) options.common.context = kDefaultWindow;
   SLUICE_ASSIGN(TextSource text, TextSource::open(options.text));
+  options.common.files.add(options.text, "what --text names");
   SLUICE_ASSIGN(const std::unique_ptr<Runtime> runtime, options.common.create_runtime());
   SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(options.common.model));
   if (outline.tokenizer == nullptr) {
@@ -224,10 +225,12 @@ Status calibrate(CalibrateOptions& options) {
 
   Calibration calibration(*model, options, sums);
   SLUICE_TRY(calibration.take(std::move(text)));
+  RunFiles& files = options.common.files;
+  files.add(model->checkpoint());
   // Before the long work: a place that cannot be written to is heard of now.
   const std::string path =
       options.out.empty() ? GateCorrections::default_path(model->checkpoint()) : options.out;
-  SLUICE_ASSIGN(OutputFile file, OutputFile::create(path));
+  SLUICE_ASSIGN(OutputFile file, OutputFile::create(path, files));
   SLUICE_ASSIGN(const std::vector<FittedGate> fitted, calibration.fit());
   SLUICE_ASSIGN(const std::vector<float> sensitivities, calibration.measure_sensitivities());
   SLUICE_TRY(file.write(GateCorrections::to_file(fitted, sensitivities, model->description(),

@@ -103,7 +103,12 @@ Status answer_once(ChatSession& chat, const ChatOptions& options) {
 
 Status chat(ChatOptions& options) {
   if (!options.render_file.empty()) return render(options);
-  const CommonOptions& common = options.answer.common;
+  CommonOptions& common = options.answer.common;
+  const bool once = options.prompt_given->count() != 0 || !options.prompt_file.empty();
+  common.files.add(options.load_file, "what --load names");
+  common.files.add(options.template_file, "what --template names");
+  common.files.add(options.prompt_file, "what --file names");
+  if (!once) common.files.add("-", "standard input");
   // What can be wrong in small files is said before a large one is read.
   SLUICE_ASSIGN(Conversation conversation, begin_conversation(options, options.load_file));
   std::optional<ChatFormat> format;
@@ -116,9 +121,8 @@ Status chat(ChatOptions& options) {
   ChatSession chat(
       model, std::move(*format), std::move(conversation),
       {.generate = options.answer.generate, .silent = common.json, .stats = common.stats});
-  const bool once = options.prompt_given->count() != 0 || !options.prompt_file.empty();
-  const Status status =
-      once ? answer_once(chat, options) : Dialogue(chat, model.checkpoint().files).run();
+  common.files.remove(options.load_file);  // /save may go back to where it came from
+  const Status status = once ? answer_once(chat, options) : Dialogue(chat, common.files).run();
   if (!status.ok() && status.code() != ErrorCode::kCancelled) return status;
   if (common.json) print_json(chat.report());
   options.answer.finish(model);

@@ -135,8 +135,8 @@ Result<Conversation> Conversation::read(const std::string& path) {
   return conversation;
 }
 
-Status Conversation::save(const std::string& path) const {
-  SLUICE_ASSIGN(OutputFile file, OutputFile::create(path));
+Status Conversation::save(const std::string& path, const RunFiles& files) const {
+  SLUICE_ASSIGN(OutputFile file, OutputFile::create(path, files));
   SLUICE_TRY(file.write(variables().dump(2, ' ', false, Json::error_handler_t::replace) + "\n"));
   return file.close();
 }

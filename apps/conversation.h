@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "apps/run_files.h"
 #include "base/status.h"
 
 namespace sluice::apps {
@@ -23,7 +24,7 @@ class Conversation {
   /// JSON that means here what it means in Python: kCorrupt also for integers beyond 64 bits.
   static Result<Json> parse(const std::string& text);
   /// What `read` reads. kIo names the path.
-  Status save(const std::string& path) const;
+  Status save(const std::string& path, const RunFiles& files) const;
 
   /// Bytes that are not UTF-8 become U+FFFD, here and below.
   void set_system(std::string_view text);

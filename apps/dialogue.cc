@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <filesystem>
 
 #include "apps/cancel.h"
 #include "apps/text_source.h"
@@ -27,8 +26,8 @@ const Dialogue::Command Dialogue::kCommands[] = {
     {"/exit", "", "ends the chat, as Ctrl-D does", &Dialogue::leave},
 };
 
-Dialogue::Dialogue(ChatSession& chat, const std::vector<std::string>& model_files)
-    : chat_(chat), model_files_(model_files), typed_(isatty(STDIN_FILENO) != 0) {}
+Dialogue::Dialogue(ChatSession& chat, const RunFiles& files)
+    : chat_(chat), files_(files), typed_(isatty(STDIN_FILENO) != 0) {}
 
 Status Dialogue::run() {
   SLUICE_ASSIGN(TextSource input, TextSource::open("-"));
@@ -106,13 +105,7 @@ Status Dialogue::undo(const std::string&) {
 }
 
 Status Dialogue::save(const std::string& path) {
-  for (const std::string& file : model_files_) {
-    std::error_code ignored;
-    if (!std::filesystem::equivalent(file, path, ignored)) continue;
-    spdlog::error("{} is the model itself: name another file", path);
-    return {};
-  }
-  const Status status = chat_.conversation().save(path);
+  const Status status = chat_.conversation().save(path, files_);
   if (status.ok()) {
     spdlog::info("{}: {} messages", path, chat_.conversation().messages().size());
   } else {

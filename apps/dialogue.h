@@ -4,17 +4,17 @@
 
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "apps/chat_session.h"
+#include "apps/run_files.h"
 #include "base/status.h"
 
 namespace sluice::apps {
 
-/// Borrows both. `model_files` are never written over.
+/// Borrows both. None of `files` is written over.
 class Dialogue {
  public:
-  Dialogue(ChatSession& chat, const std::vector<std::string>& model_files);
+  Dialogue(ChatSession& chat, const RunFiles& files);
 
   /// Until the input ends, or /exit. kCancelled after Ctrl-C at the prompt and, where nobody types,
   /// at the end after the first that stopped an answer, at once after the second.
@@ -38,7 +38,7 @@ class Dialogue {
   Status leave(const std::string&);
 
   ChatSession& chat_;
-  const std::vector<std::string>& model_files_;
+  const RunFiles& files_;
   const bool typed_;
   int interrupts_ = 0;  // answers that Ctrl-C stopped
   bool ended_ = false;

@@ -153,6 +153,7 @@ Status eval(EvalOptions& options) {
                     options.common.context, options.half ? " with --half" : "", least));
   }
   SLUICE_ASSIGN(TextSource text, TextSource::open(options.file));
+  options.common.files.add(options.file, "what --text names");
   SLUICE_ASSIGN(OpenedModel opened, open_model(options.common));
   Model& model = *opened.model;
   if (model.tokenizer() == nullptr) {

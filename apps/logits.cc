@@ -1,7 +1,5 @@
 // sluice logits: the logits of every position of a list of ids.
 
-#include <filesystem>
-
 #include "apps/cancel.h"
 #include "apps/npy.h"
 #include "apps/options.h"
@@ -21,16 +19,9 @@ Status logits(LogitsOptions& options) {
   SLUICE_ASSIGN(const std::vector<TokenId> ids, parse_ids(options.ids));
   if (ids.empty()) return Status(ErrorCode::kInvalidArgument, "--ids names no token");
   SLUICE_ASSIGN(OpenedModel opened, open_model(options.common));
-  for (const std::string& file : opened.model->checkpoint().files) {
-    std::error_code ignored;
-    if (std::filesystem::equivalent(file, options.out, ignored)) {
-      return Status(ErrorCode::kInvalidArgument,
-                    options.out + ": is the model itself; name another file for --out");
-    }
-  }
   SLUICE_TRY(check_context(ids.size(), *opened.model));
-  SLUICE_ASSIGN(NpyWriter writer,
-                NpyWriter::create(options.out, ids.size(), opened.model->description().vocabulary));
+  SLUICE_ASSIGN(NpyWriter writer, NpyWriter::create(options.out, options.common.files, ids.size(),
+                                                    opened.model->description().vocabulary));
   Session session(*opened.model);
   Status written;
   const LogitsSink sink = [&](std::size_t position, std::span<const float> row) {

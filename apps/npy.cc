@@ -25,9 +25,9 @@ std::string npy_header(std::size_t rows, std::size_t columns) {
 
 }  // namespace
 
-Result<NpyWriter> NpyWriter::create(const std::string& path, std::size_t rows,
-                                    std::size_t columns) {
-  SLUICE_ASSIGN(OutputFile file, OutputFile::create(path));
+Result<NpyWriter> NpyWriter::create(const std::string& path, const RunFiles& files,
+                                    std::size_t rows, std::size_t columns) {
+  SLUICE_ASSIGN(OutputFile file, OutputFile::create(path, files));
   return NpyWriter(std::move(file), npy_header(rows, columns));
 }
 

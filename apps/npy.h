@@ -13,7 +13,8 @@ namespace sluice::apps {
 /// Writes rows one after the other into the file that the path names; see OutputFile.
 class NpyWriter {
  public:
-  static Result<NpyWriter> create(const std::string& path, std::size_t rows, std::size_t columns);
+  static Result<NpyWriter> create(const std::string& path, const RunFiles& files, std::size_t rows,
+                                  std::size_t columns);
   Status write(std::span<const float> row);
   /// REQUIRES: every row was written.
   Status close() { return file_.close(); }

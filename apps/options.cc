@@ -12,6 +12,7 @@
 #include "base/size.h"
 #include "base/system_memory.h"
 #include "cache/cache_policy.h"
+#include "engine/gate_corrections.h"
 
 namespace sluice::apps {
 namespace {
@@ -115,9 +116,14 @@ void CommonOptions::add_approximations_to(CLI::App& app) {
 }
 
 Result<std::unique_ptr<RoutingRecorder>> CommonOptions::create_recorder(
-    const Checkpoint& checkpoint) const {
+    const Checkpoint& checkpoint) {
+  files.add(checkpoint);
+  files.add(calibration.value_or(GateCorrections::default_path(checkpoint)),
+            calibration ? "what --calibration names" : "the calibration of the model");
   if (trace_routing.empty()) return std::unique_ptr<RoutingRecorder>();
-  return RoutingRecorder::create(trace_routing, checkpoint.files);
+  auto recorder = RoutingRecorder::create(trace_routing, files);
+  files.add(trace_routing, "what --trace-routing names");
+  return recorder;
 }
 
 Result<std::unique_ptr<Runtime>> CommonOptions::create_runtime() const {
@@ -146,7 +152,7 @@ ModelOptions CommonOptions::model_options() const {
   return options;
 }
 
-Result<OpenedModel> open_model(const CommonOptions& common, std::uint32_t sequences,
+Result<OpenedModel> open_model(CommonOptions& common, std::uint32_t sequences,
                                const OutlineCheck& check) {
   OpenedModel opened;
   SLUICE_ASSIGN(opened.runtime, common.create_runtime());

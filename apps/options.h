@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "apps/routing_recorder.h"
+#include "apps/run_files.h"
 #include "base/status.h"
 #include "engine/model.h"
 #include "engine/runtime.h"
@@ -35,6 +36,7 @@ struct CommonOptions {
   RouteTolerance tolerance;   // --skip, --prefer-resident
   bool json = false;
   bool stats = false;
+  RunFiles files;  // what a verb reads it adds before it opens the model
 
   void add_to(CLI::App& app, bool runs_the_model);
   /// --trace-routing, of verbs that compute what the user gives them.
@@ -44,8 +46,8 @@ struct CommonOptions {
   /// Warns of a --ram that this process cannot get.
   Result<std::unique_ptr<Runtime>> create_runtime() const;
   ModelOptions model_options() const;
-  /// Null without --trace-routing.
-  Result<std::unique_ptr<RoutingRecorder>> create_recorder(const Checkpoint& checkpoint) const;
+  /// Null without --trace-routing. From here on `files` has the model, its calibration and this.
+  Result<std::unique_ptr<RoutingRecorder>> create_recorder(const Checkpoint& checkpoint);
 };
 
 /// A runtime and the model opened in it.
@@ -59,7 +61,7 @@ struct OpenedModel {
 };
 /// `check` sees what is known before any weight is read, and may refuse it.
 using OutlineCheck = std::function<Status(const ModelOutline& outline)>;
-Result<OpenedModel> open_model(const CommonOptions& common, std::uint32_t sequences = 1,
+Result<OpenedModel> open_model(CommonOptions& common, std::uint32_t sequences = 1,
                                const OutlineCheck& check = {});
 /// Model::open, but a refusal names the options that help, and approximations are warned of.
 Result<std::unique_ptr<Model>> load_model(Runtime& runtime, ModelOutline outline,

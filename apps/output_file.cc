@@ -53,7 +53,8 @@ const char* remedy(int error) {
 
 }  // namespace
 
-Result<OutputFile> OutputFile::create(const std::string& path) {
+Result<OutputFile> OutputFile::create(const std::string& path, const RunFiles& files) {
+  SLUICE_TRY(files.check_output(path));
   OutputFile output;
   output.path_ = path;
   const Target target = open_target(path);

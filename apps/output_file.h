@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "apps/run_files.h"
 #include "base/status.h"
 
 namespace sluice::apps {
@@ -22,9 +23,9 @@ class OutputFile {
   OutputFile& operator=(OutputFile&&) = delete;
   ~OutputFile();
 
-  /// kIo names the path and what would help, here and below; kCancelled after Ctrl-C in a wait for
-  /// a reader.
-  static Result<OutputFile> create(const std::string& path);
+  /// kInvalidArgument where `path` is one of the run's files; kIo names the path and what would
+  /// help, here and below; kCancelled after Ctrl-C in a wait for a reader.
+  static Result<OutputFile> create(const std::string& path, const RunFiles& files);
   Status write(std::span<const std::byte> bytes);
   Status write(std::string_view text) { return write(std::as_bytes(std::span(text))); }
   Status close();

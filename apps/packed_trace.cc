@@ -101,8 +101,9 @@ struct Choices {
 
 Result<TraceFacts> read_packed_trace(const std::string& folder, TraceSink& sink) {
   const std::filesystem::path root(folder);
-  const std::filesystem::path experts_path = root / "experts.u8", probs_path = root / "probs.u16";
-  SLUICE_ASSIGN(const std::uint64_t tokens, count_tokens(root / "index.jsonl"));
+  const std::filesystem::path experts_path = root / kPackedExperts,
+                              probs_path = root / kPackedProbabilities;
+  SLUICE_ASSIGN(const std::uint64_t tokens, count_tokens(root / kPackedIndex));
   Choices choices;
   SLUICE_ASSIGN(choices.experts, read_file(experts_path));
   const std::size_t count = choices.experts.size();

@@ -5,7 +5,6 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <filesystem>
 #include <utility>
 
 #include "apps/recorded_trace.h"
@@ -31,15 +30,9 @@ bool is_decode(std::span<const Row> rows) {
 
 RoutingRecorder::RoutingRecorder(OutputFile file) : file_(std::move(file)) { part_.reserve(kPart); }
 
-Result<std::unique_ptr<RoutingRecorder>> RoutingRecorder::create(
-    const std::string& path, const std::vector<std::string>& model_files) {
-  for (const std::string& file : model_files) {
-    std::error_code ignored;
-    if (!std::filesystem::equivalent(file, path, ignored)) continue;
-    return Status(ErrorCode::kInvalidArgument,
-                  path + ": is the model itself; name another file for --trace-routing");
-  }
-  SLUICE_ASSIGN(OutputFile file, OutputFile::create(path));
+Result<std::unique_ptr<RoutingRecorder>> RoutingRecorder::create(const std::string& path,
+                                                                 const RunFiles& files) {
+  SLUICE_ASSIGN(OutputFile file, OutputFile::create(path, files));
   return std::unique_ptr<RoutingRecorder>(new RoutingRecorder(std::move(file)));
 }
 

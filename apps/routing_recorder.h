@@ -16,9 +16,9 @@ namespace sluice::apps {
 /// Takes a part of a choice at a time: its memory does not grow with the run. Used by one thread.
 class RoutingRecorder final : public RoutingObserver {
  public:
-  /// Opens the file. kInvalidArgument where it is one of the `model_files`; kIo.
-  static Result<std::unique_ptr<RoutingRecorder>> create(
-      const std::string& path, const std::vector<std::string>& model_files);
+  /// Errors are those of OutputFile.
+  static Result<std::unique_ptr<RoutingRecorder>> create(const std::string& path,
+                                                         const RunFiles& files);
   /// Ends the file, if nobody did: what was recorded before an error is worth keeping.
   ~RoutingRecorder() override;
 

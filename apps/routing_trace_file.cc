@@ -76,6 +76,13 @@ Result<TraceFacts> read_routing(const std::string& path, TraceSink& sink) {
   return is_recorded(path) ? read_recorded_trace(path, sink) : read_route_csv(path, sink);
 }
 
+std::vector<std::string> routing_files(const std::string& path) {
+  const std::filesystem::path root(path);
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(root, ignored)) return {path};
+  return {root / kPackedExperts, root / kPackedProbabilities, root / kPackedIndex};
+}
+
 Result<RoutingTraceFile> read_routing_trace(const std::string& path) {
   TraceBuilder builder;
   SLUICE_ASSIGN(TraceFacts facts, read_routing(path, builder));

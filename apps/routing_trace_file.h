@@ -46,12 +46,19 @@ struct TraceFacts {
 /// kCorrupt, and kUnsupported for what is no trace.
 Result<TraceFacts> read_routing(const std::string& path, TraceSink& sink);
 
+/// The files that `read_routing` reads of it.
+std::vector<std::string> routing_files(const std::string& path);
+
 struct RoutingTraceFile {
   RoutingTrace trace;
   TraceFacts facts;
 };
 /// All of it, each visit's experts once.
 Result<RoutingTraceFile> read_routing_trace(const std::string& path);
+
+inline constexpr const char* kPackedExperts = "experts.u8";
+inline constexpr const char* kPackedProbabilities = "probs.u16";
+inline constexpr const char* kPackedIndex = "index.jsonl";
 
 /// experts.u8: uint8 [token][layer][top_k], in rank order; probs.u16: little-endian uint16 of the
 /// same shape, probability × 65535 (optional); index.jsonl: a line a sequence with its "n_tok" and

@@ -87,7 +87,12 @@ Result<Generation> complete(Model& model, const RunOptions& options) {
 }
 
 Status run(RunOptions& options) {
-  const CommonOptions& common = options.answer.common;
+  CommonOptions& common = options.answer.common;
+  if (!options.file.empty()) {
+    common.files.add(options.file, "what --file names");
+  } else if (options.prompt_given->count() == 0) {
+    common.files.add("-", "standard input");
+  }
   SLUICE_ASSIGN(OpenedModel opened, options.answer.open());
   Model& model = *opened.model;
   const auto completed = complete(model, options);

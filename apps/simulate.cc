@@ -201,6 +201,9 @@ void print_table(const SimulatedCurves& curves) {
 }
 
 Status simulate(const SimulateOptions& options) {
+  RunFiles files;
+  for (const std::string& path : routing_files(options.trace)) files.add(path, "the trace itself");
+  SLUICE_TRY(files.check_output(options.html));
   SLUICE_ASSIGN(RoutingTraceFile file, read_routing_trace(options.trace));
   if (!file.facts.warning.empty()) spdlog::warn("{}", file.facts.warning);
   if (!options.expert_bytes.empty() || !file.facts.knows_bytes) {
@@ -218,7 +221,7 @@ Status simulate(const SimulateOptions& options) {
   SLUICE_TRY(simulation.prepare());
   if (!options.time.disks.empty()) return simulation.run_virtually();
   SLUICE_TRY(simulation.run());
-  if (!options.html.empty()) SLUICE_TRY(write_chart(options.html, simulation.curves()));
+  if (!options.html.empty()) SLUICE_TRY(write_chart(options.html, files, simulation.curves()));
   if (options.json) {
     print_json(simulation.json());
   } else {

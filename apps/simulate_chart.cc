@@ -156,8 +156,8 @@ th, td {{ text-align: right; padding: .2em .8em; }} th:first-child, td:first-chi
       escaped(curves.trace), svg, table(curves));
 }
 
-Status write_chart(const std::string& path, const SimulatedCurves& curves) {
-  SLUICE_ASSIGN(OutputFile file, OutputFile::create(path));
+Status write_chart(const std::string& path, const RunFiles& files, const SimulatedCurves& curves) {
+  SLUICE_ASSIGN(OutputFile file, OutputFile::create(path, files));
   SLUICE_TRY(file.write(chart_html(curves)));
   return file.close();
 }

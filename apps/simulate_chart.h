@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/run_files.h"
 #include "base/status.h"
 
 namespace sluice::apps {
@@ -21,7 +22,7 @@ struct SimulatedCurves {
 };
 
 std::string chart_html(const SimulatedCurves& curves);
-/// kIo names the path.
-Status write_chart(const std::string& path, const SimulatedCurves& curves);
+/// Errors are those of OutputFile.
+Status write_chart(const std::string& path, const RunFiles& files, const SimulatedCurves& curves);
 
 }  // namespace sluice::apps

@@ -117,10 +117,13 @@ class Warm(Folder):
         note = self.folder / "note.txt"
         note.write_text("mine")
         before = self.model.stat()
-        for path in (note, self.model, self.folder, "/dev/null", self.folder / "no" / "folder"):
+        for path in (note, self.folder, "/dev/null", self.folder / "no" / "folder"):
             done = sluice("run", self.model, *RUN, "--warm", path, "-q", env=self.environment)
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertIn(str(path), done.stderr.decode())
+        done = sluice("run", self.model, *RUN, "--warm", self.model, "-q", env=self.environment)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"the model itself", done.stderr)
         self.assertEqual(note.read_text(), "mine")
         self.assertEqual((self.model.stat().st_mtime_ns, self.model.stat().st_size), (before.st_mtime_ns, before.st_size))
         self.assertEqual(self.names(), ["note.txt", "tales.gguf"])
