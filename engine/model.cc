@@ -225,7 +225,8 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
   return model;
 }
 
-/// With room for corrections; where that is too much and nobody asked for them, without.
+/// With room for corrections; where that is too much and nobody asked for them, without. What is
+/// skipped goes by them: then to go on without would make results depend on the budget.
 Status Model::make_plan(const ModelOptions& options) {
   const std::string path =
       options.calibration.value_or(GateCorrections::default_path(checkpoint()));
@@ -240,6 +241,11 @@ Status Model::make_plan(const ModelOptions& options) {
       SLUICE_ASSIGN(plan_, std::move(plan));
       calibration_ = path;
       return {};
+    }
+    if (options.tolerance.skip != 0) {
+      return Status(plan.status().code(),
+                    fmt::format("{}; part of that are the {} bytes of {}, which skipping goes by",
+                                plan.status().message(), size, path));
     }
     unused_calibration_ = fmt::format("{}: the budget has no room for its {} bytes", path, size);
   }

@@ -2,6 +2,7 @@
 Standard library only."""
 
 import pathlib
+import re
 import shutil
 import sys
 import unittest
@@ -107,6 +108,26 @@ class Approximations(Folder):
         self.assertEqual(self.evaluate("--skip", "0.1", "--calibration", "", model=model)["perplexity"], alike["perplexity"])
         self.assertEqual(sluice_json(*calibrate, "--sensitivity", 0)["sensitivities"], [])
         self.assertEqual(self.evaluate("--skip", "0.1", model=model)["perplexity"], alike["perplexity"])
+
+    def test_a_budget_without_room_for_the_calibration_is_refused_and_not_met_by_other_results(self):
+        model = self.folder / "copy.gguf"
+        shutil.copy(MODEL, model)
+        sluice_json("calibrate", model, "--text", STORY, "--fit", 600, "--test", 100, "--threads", 1, "--sensitivity", 100)
+        run = ["run", model, "-p", PROMPT, "-n", 24, "--temp", 0, "--ctx", 256, "--threads", 1]
+
+        def least_of(refusal):
+            return int(re.search(r"the smallest that works is (\d+) bytes", refusal.stderr.decode())[1])
+
+        least = least_of(sluice(*run, "--ram", "1M"))
+        self.assertEqual(sluice(*run, "--ram", least).returncode, 0)
+        refused = sluice(*run, "--ram", least, "--skip", "0.3")
+        self.assertEqual((refused.returncode, refused.stdout), (1, b""), refused.stderr)
+        self.assertIn(b"copy.gguf.calibration", refused.stderr)
+        enough = least_of(refused)
+        texts = {sluice(*run, "--skip", "0.3", "--ram", ram).stdout for ram in (enough, enough + 30 * MIB)}
+        self.assertEqual(len(texts), 1)
+        self.assertNotIn(b"", texts)
+        self.assertEqual(sluice(*run, "--skip", "0.3", "--ram", least, "--calibration", "").returncode, 0)
 
     def test_what_is_recorded_is_the_routers_choice(self):
         trace = self.folder / "trace"
