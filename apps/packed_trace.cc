@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::uint64_t kLargestFile = std::uint64_t{1} << 31;  // 2 GiB of experts
 constexpr std::size_t kLongestLine = std::size_t{1} << 20;
+constexpr std::uint32_t kMostExperts = 256;  // that a byte can name
 
 Status corrupt(const std::filesystem::path& path, const std::string& what) {
   return Status(ErrorCode::kCorrupt, path.string() + ": " + what);
@@ -44,10 +45,15 @@ Result<std::vector<std::uint8_t>> read_file(const std::filesystem::path& path) {
   return bytes;
 }
 
-/// Tokens of all sequences, which must follow one another.
-Result<std::uint64_t> count_tokens(const std::filesystem::path& path) {
+struct Index {
+  std::uint64_t tokens = 0;   // of all sequences, which must follow one another
+  std::uint32_t experts = 0;  // of a layer; 0: no line says
+};
+
+Result<Index> read_index(const std::filesystem::path& path) {
   SLUICE_ASSIGN(const std::vector<std::uint8_t> bytes, read_file(path));
-  std::uint64_t tokens = 0;
+  Index index;
+  std::uint64_t& tokens = index.tokens;
   std::size_t number = 1;
   for (auto at = bytes.begin(); at != bytes.end(); ++number) {
     const auto end = std::find(at, bytes.end(), '\n');
@@ -67,11 +73,21 @@ Result<std::uint64_t> count_tokens(const std::filesystem::path& path) {
       const auto more = count->get<std::uint64_t>();
       if (more > kLargestFile) return wrong("\"n_tok\" is out of range");
       tokens += more;
+      if (const auto experts = line.find("n_expert"); experts != line.end()) {
+        const auto said = experts->is_number_unsigned() ? experts->get<std::uint64_t>() : 0;
+        if (said == 0 || said > kMostExperts) {
+          return wrong("\"n_expert\" is not a number from 1 to 256");
+        }
+        if (index.experts != 0 && index.experts != said) {
+          return wrong("\"n_expert\" is not that of the lines before");
+        }
+        index.experts = static_cast<std::uint32_t>(said);
+      }
     }
     at = end == bytes.end() ? end : end + 1;
   }
   if (tokens == 0) return corrupt(path, "lists no token");
-  return tokens;
+  return index;
 }
 
 struct Choices {
@@ -103,7 +119,8 @@ Result<TraceFacts> read_packed_trace(const std::string& folder, TraceSink& sink)
   const std::filesystem::path root(folder);
   const std::filesystem::path experts_path = root / kPackedExperts,
                               probs_path = root / kPackedProbabilities;
-  SLUICE_ASSIGN(const std::uint64_t tokens, count_tokens(root / kPackedIndex));
+  SLUICE_ASSIGN(const Index index, read_index(root / kPackedIndex));
+  const std::uint64_t tokens = index.tokens;
   Choices choices;
   SLUICE_ASSIGN(choices.experts, read_file(experts_path));
   const std::size_t count = choices.experts.size();
@@ -130,8 +147,13 @@ Result<TraceFacts> read_packed_trace(const std::string& folder, TraceSink& sink)
                    fmt::format("byte {}: not the order of a router that takes {}", *at, top_k));
   }
 
-  const auto most = *std::max_element(choices.experts.begin(), choices.experts.end());
-  SLUICE_TRY(sink.begin({.experts = std::vector<std::uint32_t>(layers, most + 1u),
+  const auto most = std::max_element(choices.experts.begin(), choices.experts.end());
+  const std::uint32_t experts = index.experts != 0 ? index.experts : *most + 1u;
+  if (*most >= experts) {
+    return corrupt(experts_path, fmt::format("byte {}: expert {} of the {} that index.jsonl says",
+                                             most - choices.experts.begin(), *most, experts));
+  }
+  SLUICE_TRY(sink.begin({.experts = std::vector<std::uint32_t>(layers, experts),
                          .expert_bytes = std::vector<std::uint64_t>(layers, 1),
                          .slot_bytes = {}}));
   std::vector<RoutedExpert> chosen(top_k);
@@ -148,7 +170,7 @@ Result<TraceFacts> read_packed_trace(const std::string& folder, TraceSink& sink)
                            .chosen = chosen,
                            .row_ends = {&end, 1}}));
   }
-  return TraceFacts{.knows_bytes = false, .warning = {}};
+  return TraceFacts{.knows_bytes = false, .knows_experts = index.experts != 0, .warning = {}};
 }
 
 }  // namespace sluice::apps

@@ -46,6 +46,7 @@ std::optional<std::string_view> setting(std::string_view line, std::string_view 
 struct Row {
   std::uint32_t turn = 0, phase = 0, step = 0, layer = 0, slot = 0, expert = 0;
   float weight = 0;
+  std::uint64_t bytes = 0;  // that were read
 };
 
 /// Makes visits of lines; errors are sentences without file and line.
@@ -101,6 +102,13 @@ class RouteCsv {
     if (row.expert >= experts_) {
       return wrong(fmt::format("expert {} of {}", row.expert, experts_));
     }
+    const std::uint64_t size = expert_bytes_[numbers_[row.layer]];
+    if (row.bytes != 0 && row.bytes != size) {
+      return wrong(
+          fmt::format("expert_bytes is {}: neither 0, for what was not read, nor the {} of "
+                      "layer {}",
+                      row.bytes, size, row.layer));
+    }
     const Pass pass{row.turn, row.phase, row.phase == 0 ? 0 : row.step};
     if (!pass_.empty() && pass != current_) SLUICE_TRY(end_pass());
     current_ = pass;
@@ -133,11 +141,10 @@ class RouteCsv {
     }
     Row row;
     std::uint32_t residency = 0;
-    std::uint64_t bytes = 0;
     const bool numbers =
         parse(fields[0], row.turn) && parse(fields[1], row.phase) && parse(fields[2], row.step) &&
         parse(fields[3], row.layer) && parse(fields[4], row.slot) && parse(fields[5], row.expert) &&
-        parse(fields[6], row.weight) && parse(fields[7], residency) && parse(fields[8], bytes);
+        parse(fields[6], row.weight) && parse(fields[7], residency) && parse(fields[8], row.bytes);
     if (!numbers || row.phase > 1 || !std::isfinite(row.weight)) {
       return wrong("a field is not the number that stands there");
     }

@@ -39,7 +39,9 @@ class TraceSink {
 
 struct TraceFacts {
   bool knows_bytes = true;  // the file says how large an expert is; else each has one byte
-  std::string warning;      // what the user ought to know; mostly empty
+  /// … and how many a layer has; else there are as many as the largest id needs.
+  bool knows_experts = true;
+  std::string warning;  // what the user ought to know; mostly empty
 };
 
 /// `path`: a folder (packed_trace.cc) or a file (recorded_trace.cc, route_csv.cc). kNotFound, kIo,
@@ -62,9 +64,9 @@ inline constexpr const char* kPackedIndex = "index.jsonl";
 
 /// experts.u8: uint8 [token][layer][top_k], in rank order; probs.u16: little-endian uint16 of the
 /// same shape, probability × 65535 (optional); index.jsonl: a line a sequence with its "n_tok" and
-/// "tok_offset". Every token is a decode step. No file says how many layers there are: top_k is the
-/// longest period in which ranks fall and experts differ everywhere, and a layer has as many
-/// experts as the largest number that occurs needs.
+/// "tok_offset", and "n_expert", the experts of a layer, if it is known: else there are as many as
+/// the largest number that occurs needs. Every token is a decode step. No file says how many layers
+/// there are: top_k is the longest period in which ranks fall and experts differ everywhere.
 Result<TraceFacts> read_packed_trace(const std::string& folder, TraceSink& sink);
 
 /// What routing_recorder.h writes, laid out as recorded_trace.h says. One that ends early, as that
@@ -72,7 +74,8 @@ Result<TraceFacts> read_packed_trace(const std::string& folder, TraceSink& sink)
 Result<TraceFacts> read_recorded_trace(const std::string& path, TraceSink& sink);
 
 /// Lines "# layer=N expert_bytes=B …", "… n_expert=N …", then rows
-/// turn,phase(0 prefill, 1 decode),step,layer,slot,expert,weight,residency,expert_bytes.
+/// turn,phase(0 prefill, 1 decode),step,layer,slot,expert,weight,residency,expert_bytes, where
+/// expert_bytes are those that were read: the layer's, or 0.
 /// All rows of a layer in one turn's prefill are one visit.
 Result<TraceFacts> read_route_csv(const std::string& path, TraceSink& sink);
 

@@ -206,6 +206,10 @@ Status simulate(const SimulateOptions& options) {
   SLUICE_TRY(files.check_output(options.html));
   SLUICE_ASSIGN(RoutingTraceFile file, read_routing_trace(options.trace));
   if (!file.facts.warning.empty()) spdlog::warn("{}", file.facts.warning);
+  if (!file.facts.knows_experts) {
+    spdlog::info("{} does not say how many experts a layer has: {}, by the largest id in it",
+                 options.trace, file.trace.experts.front());
+  }
   if (!options.expert_bytes.empty() || !file.facts.knows_bytes) {
     std::uint64_t bytes = kUnknownExpert;
     if (!options.expert_bytes.empty()) {

@@ -223,9 +223,12 @@ class Simulate(Folder):
         lines = route_csv(draw_steps(2), draw_steps(4)).splitlines(keepends=True)
         header = lines.index("turn,phase,step,layer,slot,expert,weight,residency,expert_bytes\n")
         row = lines[header + 1].split(",")
-        for field, value in ((0, "x"), (1, "2"), (3, "3"), (3, "-1"), (5, "8"), (5, "99999999999999999999"), (6, "nan"), (6, ""), (8, "1 ")):
+        for field, value in ((0, "x"), (1, "2"), (3, "3"), (3, "-1"), (5, "8"), (5, "99999999999999999999"), (6, "nan"), (6, ""), (8, "1 "), (8, "1"), (8, "1001"),
+                             (8, "18446744073709551615"), (8, "18446744073709551616")):
             damaged = ",".join([*row[:field], value, *row[field + 1:]]).rstrip("\n") + "\n"
             self.refuse(self.csv("".join([*lines[:header + 1], damaged, *lines[header + 2:]])), f"x.route.csv:{header + 2}:")
+        unread = ",".join([*row[:8], "0\n"])
+        self.assertEqual(sluice("simulate", self.csv("".join([*lines[:header + 1], unread, *lines[header + 2:]]))).returncode, 0)
         self.refuse(self.csv("".join(lines)[:-9]), f"x.route.csv:{len(lines)}:")
         self.refuse(self.csv("".join([*lines[:header + 1], "0,1\n"])), f":{header + 2}:")
         self.refuse(self.csv("".join([*lines[:header + 1], "0" * 10000 + "\n"])), f":{header + 2}:", "too long")
@@ -277,6 +280,22 @@ class Simulate(Folder):
             self.refuse(self.folder, f"index.jsonl: line {line}:")
         damaged("index.jsonl", lambda data: data.replace(b'"n_tok": 100', b'"n_tok": 101').replace(b'"tok_offset": 100', b'"tok_offset": 101'))
         self.refuse(self.folder, "experts.u8", "202 tokens")
+        self.packed(steps)
+        self.assertIn(f"does not say how many experts a layer has: {EXPERTS},", sluice("simulate", self.folder).stderr.decode())
+        # One flipped bit is one expert more, or many, unless the index says how many there are.
+        damaged("experts.u8", lambda data: data.__setitem__(700, data[700] ^ 0x40))
+        self.assertIn(b"how many experts", sluice("simulate", self.folder).stderr)
+        (self.folder / "index.jsonl").write_text(json.dumps({"n_tok": 200, "tok_offset": 0, "n_expert": EXPERTS}) + "\n")
+        self.refuse(self.folder, "experts.u8: byte 700:", f"of the {EXPERTS}")
+        self.packed(steps)
+        for said in (12, 256):
+            (self.folder / "index.jsonl").write_text(json.dumps({"n_tok": 200, "tok_offset": 0, "n_expert": said}) + "\n")
+            done = sluice("simulate", self.folder, "--policy", "lru", "--capacity", "50%", "--expert-bytes", 1000, "--json")
+            self.assertEqual(json.loads(done.stdout)[0]["capacity_bytes"], said * LAYERS * 1000 // 2)
+            self.assertNotIn(b"how many experts", done.stderr)
+        for said in (0, 257, -1, "8", 1e30):
+            (self.folder / "index.jsonl").write_text(json.dumps({"n_tok": 200, "tok_offset": 0, "n_expert": said}) + "\n")
+            self.refuse(self.folder, "index.jsonl: line 1:", "n_expert")
         # Without probabilities nothing is wrong.
         (self.packed(steps) / "probs.u16").unlink()
         self.assertEqual(sluice("simulate", self.folder).returncode, 0)
