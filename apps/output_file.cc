@@ -88,9 +88,13 @@ Status OutputFile::write(std::span<const std::byte> bytes) {
   return {};
 }
 
-Status OutputFile::close() {
-  // Flushed while it is still open, so that a failure can be undone.
+Status OutputFile::flush() {
   if (std::fflush(file_.get()) != 0) return failure();
+  return {};
+}
+
+Status OutputFile::close() {
+  SLUICE_TRY(flush());  // while it is still open, so that a failure can be undone
   if (std::fclose(file_.release()) != 0) return failure();
   return {};
 }

@@ -28,6 +28,8 @@ class OutputFile {
   static Result<OutputFile> create(const std::string& path, const RunFiles& files);
   Status write(std::span<const std::byte> bytes);
   Status write(std::string_view text) { return write(std::as_bytes(std::span(text))); }
+  /// What was written so far stays if the process is killed.
+  Status flush();
   Status close();
 
  private:

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "apps/routing_trace_file.h"
+#include "formats/checksum.h"
 
 namespace sluice::apps {
 namespace {
@@ -42,7 +43,10 @@ class Reader {
       at_ = begin;
       break;
     }
-    if (passes_ == 0) return wrong("there is no pass in it");
+    if (passes_ == 0) {
+      return wrong(whole_ ? "there is no pass in it"
+                          : "there is no pass in it, as in that of a run that was killed early");
+    }
     if (whole_) return TraceFacts{};
     return TraceFacts{
         .knows_bytes = true,
@@ -63,16 +67,17 @@ class Reader {
   bool take(std::vector<Number>& numbers, std::size_t count) {
     if (count * sizeof(Number) > size_ - at_) return false;
     numbers.resize(count);
-    file_.read(reinterpret_cast<char*>(numbers.data()),
-               static_cast<std::streamsize>(count * sizeof(Number)));
-    at_ += count * sizeof(Number);
-    return file_.good();
+    return take_bytes(std::as_writable_bytes(std::span(numbers)));
   }
   template <typename Number>
   bool take(Number& number) {
-    if (sizeof number > size_ - at_) return false;
-    file_.read(reinterpret_cast<char*>(&number), sizeof number);
-    at_ += sizeof number;
+    return sizeof number <= size_ - at_ &&
+           take_bytes(std::as_writable_bytes(std::span(&number, 1)));
+  }
+  bool take_bytes(std::span<std::byte> bytes) {
+    file_.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    at_ += bytes.size();
+    sum_.add(bytes);
     return file_.good();
   }
 
@@ -115,7 +120,18 @@ class Reader {
       shape_.slot_bytes.insert(shape_.slot_bytes.end(), slots.begin(), slots.end());
       if (shape_.slot_bytes.size() > kMostKeys) return wrong("too many experts");
     }
-    return {};
+    SLUICE_TRY(read_sum());
+    return torn_ ? ends() : Status();
+  }
+
+  /// Sets torn_ where the file ends within it.
+  Status read_sum() {
+    const std::uint64_t expected = sum_.value();
+    std::uint64_t said = 0;
+    torn_ = !take(said);
+    sum_.restart();
+    if (torn_ || said == expected) return {};
+    return wrong(at_ - sizeof said, "what comes before is not what was written: it is damaged");
   }
 
   /// Sets torn_ where the file ends within it.
@@ -125,6 +141,7 @@ class Reader {
     if (torn_) return {};
     if (mark == kPassMark) return read_pass();
     if (mark == kEndMark) return read_end();
+    if (mark == kSumMark) return read_sum();
     if (mark >= shape_.experts.size()) {
       return wrong(at_ - 2, fmt::format("layer {} of {}", mark, shape_.experts.size()));
     }
@@ -187,6 +204,8 @@ class Reader {
     if (passes != passes_) {
       return wrong(at_ - 8, fmt::format("{} passes are said and {} are there", passes, passes_));
     }
+    SLUICE_TRY(read_sum());
+    if (torn_) return {};
     if (at_ != size_) return wrong("something follows the end");
     whole_ = true;
     return {};
@@ -196,6 +215,7 @@ class Reader {
   TraceSink& sink_;
   std::ifstream file_;
   std::uint64_t size_ = 0, at_ = 0;
+  RunningChecksum sum_;  // of what was taken since the last sum
   TraceShape shape_;
   std::uint32_t top_k_ = 0, id_bytes_ = 0;
   bool torn_ = false, whole_ = false;

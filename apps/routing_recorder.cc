@@ -61,11 +61,17 @@ Status RoutingRecorder::attach(Model& model, std::uint32_t top_k) {
       put(std::uint64_t{model.slot_bytes({layer.layer, expert})});
     }
   }
+  put_sum();
+  flush();  // so that a run that is killed leaves no riddle
   model.observe_routing(this);
   return status_;
 }
 
 void RoutingRecorder::begin(std::span<const Row> rows) {
+  if (summed_ >= kSummedBytes) {
+    put(kSumMark);
+    put_sum();
+  }
   passes_ += 1;
   put(kPassMark);
   put(static_cast<std::uint32_t>(rows.size()));
@@ -98,10 +104,19 @@ void RoutingRecorder::put(Number number) {
   if (part_.size() + sizeof number > kPart) flush();
   part_.resize(part_.size() + sizeof number);
   std::memcpy(part_.data() + part_.size() - sizeof number, &number, sizeof number);
+  sum_.add(std::span(part_).last(sizeof number));
+  summed_ += sizeof number;
+}
+
+void RoutingRecorder::put_sum() {
+  put(sum_.value());
+  sum_.restart();
+  summed_ = 0;
 }
 
 void RoutingRecorder::flush() {
   if (status_.ok()) status_ = file_.write(std::span<const std::byte>(part_));
+  if (status_.ok()) status_ = file_.flush();
   part_.clear();
 }
 
@@ -110,6 +125,7 @@ Status RoutingRecorder::finish() {
   std::exchange(model_, nullptr)->observe_routing(nullptr);
   put(kEndMark);
   put(passes_);
+  put_sum();
   flush();
   if (status_.ok()) status_ = file_.close();
   return status_;

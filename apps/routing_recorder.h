@@ -10,6 +10,7 @@
 #include "apps/output_file.h"
 #include "engine/model.h"
 #include "engine/routing_observer.h"
+#include "formats/checksum.h"
 
 namespace sluice::apps {
 
@@ -34,11 +35,14 @@ class RoutingRecorder final : public RoutingObserver {
   explicit RoutingRecorder(OutputFile file);
   template <typename Number>
   void put(Number number);
+  void put_sum();
   void flush();
 
   OutputFile file_;
   Status status_;  // of the first write that failed; nothing is recorded after it
   std::vector<std::byte> part_;
+  RunningChecksum sum_;
+  std::size_t summed_ = 0;            // bytes that are in it
   Model* model_ = nullptr;            // null before `attach` and after `finish`
   std::vector<std::uint16_t> turns_;  // [the model's layers]
   bool wide_ids_ = false;

@@ -73,6 +73,12 @@ Result<TraceFacts> read_routing(const std::string& path, TraceSink& sink) {
     return Status(ErrorCode::kNotFound, path + ": there is no such file or folder");
   }
   if (std::filesystem::is_directory(status)) return read_packed_trace(path, sink);
+  if (std::filesystem::is_regular_file(status) && std::filesystem::file_size(path, error) == 0) {
+    return Status(ErrorCode::kCorrupt,
+                  path +
+                      ": is empty, as what --trace-routing names is until the model is loaded: "
+                      "that run may have been killed before");
+  }
   return is_recorded(path) ? read_recorded_trace(path, sink) : read_route_csv(path, sink);
 }
 

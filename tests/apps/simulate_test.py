@@ -215,7 +215,7 @@ class Simulate(Folder):
     def test_what_is_no_trace(self):
         self.refuse(self.folder / "none", "none")
         self.refuse(self.csv('{"expert_popularity": []}'), "not a routing trace")
-        self.refuse(self.csv(""), "no row")
+        self.refuse(self.csv(""), "is empty")
         self.refuse(self.folder, "index.jsonl")
         self.refuse(self.csv(b"\x1f\x8b\x08\0" + os.urandom(100)), "x.route.csv:1")
 
