@@ -196,7 +196,7 @@ class Calibration {
 
 Status calibrate(CalibrateOptions& options) {
   if (options.common.context == 0) options.common.context = kDefaultWindow;
-  SLUICE_ASSIGN(TextSource text, TextSource::open(options.text));
+  SLUICE_ASSIGN(TextSource text, TextSource::open(options.text, IllFormed::kRefused));
   options.common.files.add(options.text, "what --text names");
   SLUICE_ASSIGN(const std::unique_ptr<Runtime> runtime, options.common.create_runtime());
   SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(options.common.model));

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <utility>
 
 #include "apps/cancel.h"
+#include "text/utf8.h"
 
 namespace sluice::apps {
 namespace {
@@ -18,8 +20,9 @@ constexpr std::size_t kPart = 64 << 10;
 
 }  // namespace
 
-Result<TextSource> TextSource::open(const std::string& path) {
+Result<TextSource> TextSource::open(const std::string& path, IllFormed ill_formed) {
   TextSource source;
+  source.ill_formed_ = ill_formed;
   source.path_ = path == "-" ? "standard input" : path;
   if (path == "-" && (fcntl(STDIN_FILENO, F_GETFL) & O_ACCMODE) == O_WRONLY) {
     return Status(ErrorCode::kInvalidArgument,
@@ -51,6 +54,8 @@ TextSource::TextSource(TextSource&& other) noexcept
       descriptor_(std::exchange(other.descriptor_, -1)),
       text_(other.text_),
       buffer_(std::move(other.buffer_)),
+      ill_formed_(other.ill_formed_),
+      cut_(std::move(other.cut_)),
       taken_(other.taken_),
       size_(other.size_) {}
 
@@ -73,8 +78,33 @@ Result<std::string_view> TextSource::next() {
                     fmt::format("{}: cannot be read: {}", path_, std::strerror(errno)));
     }
   }
+  if (ill_formed_ != IllFormed::kTaken) SLUICE_TRY(check(part));
   taken_ += part.size();
   return part;
+}
+
+/// Warns once.
+Status TextSource::check(std::string_view part) {
+  std::size_t at = taken_ - cut_.size();
+  cut_ += part;
+  std::string_view rest = cut_;
+  while (!rest.empty()) {
+    const Utf8Run run = utf8_run(rest);
+    if (!run.well_formed) break;
+    at += run.length;
+    rest.remove_prefix(run.length);
+  }
+  if (!rest.empty() && utf8_front(rest).state == Utf8Front::State::kIllFormed) {
+    const std::string wrong = fmt::format("{}: not a text: byte {} is not UTF-8", path_, at);
+    if (ill_formed_ == IllFormed::kRefused) {
+      return {ErrorCode::kInvalidArgument,
+              wrong + ": give plain text, neither compressed nor in another encoding"};
+    }
+    spdlog::warn("{}; it is taken as it is", wrong);
+    ill_formed_ = IllFormed::kTaken;
+  }
+  cut_ = std::string(rest);
+  return {};
 }
 
 Result<std::string> TextSource::rest(std::size_t most) {

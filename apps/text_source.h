@@ -15,10 +15,13 @@
 
 namespace sluice::apps {
 
+/// What is to be done about bytes that are no UTF-8. A character that the end cuts is none of them.
+enum class IllFormed { kTaken, kWarned, kRefused };
+
 class TextSource {
  public:
   /// A file, or standard input for "-". kNotFound names the path.
-  static Result<TextSource> open(const std::string& path);
+  static Result<TextSource> open(const std::string& path, IllFormed ill_formed = IllFormed::kTaken);
   /// A text that is there. Borrowed.
   static TextSource of(std::string_view text);
   ~TextSource();
@@ -26,7 +29,7 @@ class TextSource {
   TextSource& operator=(TextSource&&) = delete;
 
   /// The next bytes, valid until the next call; empty at the end. kIo names the path; kCancelled
-  /// after Ctrl-C.
+  /// after Ctrl-C; kInvalidArgument names the first byte that is refused.
   Result<std::string_view> next();
   /// All that is left. kInvalidArgument, naming the path, where it is more than `most` bytes.
   Result<std::string> rest(std::size_t most);
@@ -38,11 +41,14 @@ class TextSource {
 
  private:
   TextSource() = default;
+  Status check(std::string_view part);
 
   std::string path_;
   int descriptor_ = -1;
   std::string_view text_;
   std::string buffer_;
+  IllFormed ill_formed_ = IllFormed::kTaken;
+  std::string cut_;  // the first bytes of a character that the next part goes on with
   std::size_t taken_ = 0;
   std::size_t size_ = 0;
 };

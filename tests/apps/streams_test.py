@@ -1,5 +1,6 @@
 """What the command does to the files and streams that it is given, and what signals do to it. Standard library only."""
 
+import gzip
 import json
 import os
 import pathlib
@@ -112,6 +113,35 @@ class LogitsFile(Folder):
         _, error = process.communicate(timeout=60)
         self.assertEqual(process.returncode, 130, error)
         self.assertEqual(os.listdir(self.folder), [])
+
+
+class Texts(Folder):
+    def test_what_is_no_text_is_refused_or_for_a_prompt_warned_of(self):
+        story = "Die Füchsin läuft. " * 8000  # more than is read at once
+        path = self.folder / "text"
+
+        packed = gzip.compress(story.encode())
+        latin = story.encode()[:4] + "Füchsin".encode("latin-1")
+        split = ("ab " * 21844 + "ab🦊").encode()[:-1] + b" and so on"  # begins in one part and is broken in the next
+        for content, at in ((packed, 1), (latin, 5), (split, 65534), (b"\xff" + story.encode(), 0)):
+            path.write_bytes(content)
+            for verb in ("calibrate", "eval"):
+                if verb == "eval" and at > 64:
+                    continue  # scores what it has read first
+                done = sluice(verb, MODEL, "--ctx", 64, "--text", path, *(["--fit", 10**6, "--out", self.folder / "out"] if verb == "calibrate" else []))
+                self.assertEqual((done.returncode, done.stdout), (1, b""), done.stderr)
+                self.assertIn(f"text: not a text: byte {at} is not UTF-8", done.stderr.decode())
+            self.assertFalse((self.folder / "out").exists())
+        path.write_bytes(latin)
+        done = sluice("run", MODEL, "-f", path, "-n", 2)
+        self.assertEqual(done.returncode, 0)
+        self.assertEqual(done.stderr.count(b"byte 5 is not UTF-8"), 1, done.stderr)
+        # A text that is cut within its last character is one.
+        path.write_bytes(story[:600].encode() + "ü".encode()[:1])
+        for arguments in (["eval", MODEL, "--ctx", 64, "--text", path], ["run", MODEL, "-f", path, "-n", 2]):
+            done = sluice(*arguments)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertNotIn(b"UTF-8", done.stderr)
 
 
 class ClosedStreams(Folder):
