@@ -178,6 +178,7 @@ void print_as_text(const Bench& measured, const Ceilings& ceilings, const TraceS
     fmt::print("routing: {}, {} experts a token, {:.0f} % of the guesses right\n", options.routing,
                script->top_k(), 100 * options.guess_recall);
   }
+  if (options.no_ceilings) return;
   fmt::print(
       "ceilings: memory {:.1f} GB/s, disk {:.2f} GB/s alone, {:.2f} GB/s while memory is read\n",
       ceilings.ram_read_gbs, ceilings.disk_read_gbs, ceilings.disk_beside_ram_gbs);

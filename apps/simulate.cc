@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cmath>
+#include <mutex>
 
 #include "apps/cancel.h"
 #include "apps/options.h"
@@ -86,7 +88,10 @@ class Simulation {
   /// Replays know nothing of one another: as many at a time as there are processors.
   Status run() {
     const auto began = std::chrono::steady_clock::now();
-    side_by_side(replays_.size(), options_.threads, [this](std::size_t at) {
+    std::mutex progress;
+    std::size_t done = 0;
+    const bool shows = isatty(STDERR_FILENO) != 0;
+    side_by_side(replays_.size(), options_.threads, [&](std::size_t at) {
       Replay& cell = replays_[at];
       auto policy = make_policy(cell.policy);  // was made before
       cell.result = replay(trace_, std::move(policy).value(),
@@ -94,6 +99,11 @@ class Simulation {
                             .room = room(),
                             .count_from = count_from_,
                             .cancelled = &cancel_requested()});
+      if (!shows) return;
+      const std::lock_guard lock(progress);
+      ++done;
+      fmt::print(stderr, "\r{} of {} replays{}", done, replays_.size(),
+                 done == replays_.size() ? "\r\x1b[K" : "");
     });
     SLUICE_TRY(check_cancelled(&cancel_requested()));
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
@@ -137,18 +147,65 @@ class Simulation {
   }
 
   SimulatedCurves curves() const {
-    SimulatedCurves drawn{options_.trace, options_.capacities, {}, {}};
+    SimulatedCurves drawn{options_.trace, has_decode(), options_.capacities, {}, {}};
     for (const std::uint64_t capacity : capacities_) {
       drawn.shares.push_back(static_cast<double>(capacity) / static_cast<double>(all_));
     }
     for (const std::string& policy : options_.policies) drawn.curves.push_back({policy, {}});
     for (const Replay& cell : replays_) {
-      drawn.curves[cell.policy].hit_rates.push_back(cell.result.decode_hit_rate());
+      drawn.curves[cell.policy].hit_rates.push_back(drawn.decode ? cell.result.decode_hit_rate()
+                                                                 : cell.result.hit_rate());
     }
     return drawn;
   }
 
+  /// On standard output: rates in decode, those of the whole run where it is more, and bytes.
+  void print() const {
+    if (has_decode()) {
+      print_table("decode hit rate, %", [](const ReplayResult& result) {
+        return fmt::format("{:.1f}", 100 * result.decode_hit_rate());
+      });
+    } else {
+      spdlog::warn("{}: there is no decode step in this trace: rates are of the whole run",
+                   options_.trace);
+    }
+    const auto more = [](const Replay& cell) {
+      return cell.result.requests > cell.result.decode_requests;
+    };
+    if (std::any_of(replays_.begin(), replays_.end(), more)) {
+      print_table("hit rate of the whole run, %", [](const ReplayResult& result) {
+        return fmt::format("{:.1f}", 100 * result.hit_rate());
+      });
+    }
+    print_table("read in the whole run",
+                [](const ReplayResult& result) { return format_size(result.bytes_loaded); });
+  }
+
  private:
+  bool has_decode() const {
+    return std::any_of(trace_.events.begin() + static_cast<std::ptrdiff_t>(count_from_),
+                       trace_.events.end(), [](const RoutingEvent& event) { return event.decode; });
+  }
+
+  template <typename Text>
+  void print_table(std::string_view title, const Text& text) const {
+    std::size_t widest = 6;
+    for (const std::string& name : options_.policies) widest = std::max(widest, name.size());
+    fmt::print("{:<{}}", "policy", widest);
+    const auto width = [](const std::string& capacity) {
+      return std::max<std::size_t>(8, capacity.size());
+    };
+    for (const std::string& capacity : options_.capacities) {
+      fmt::print(" {:>{}}", capacity, width(capacity));
+    }
+    fmt::print("   ({})\n", title);
+    for (const Replay& cell : replays_) {
+      if (cell.capacity == 0) fmt::print("{:<{}}", options_.policies[cell.policy], widest);
+      fmt::print(" {:>{}}", text(cell.result), width(options_.capacities[cell.capacity]));
+      if (cell.capacity + 1 == capacities_.size()) fmt::print("\n");
+    }
+  }
+
   ReplayRoom room() const { return options_.extents ? ReplayRoom::kExtents : ReplayRoom::kBytes; }
 
   Result<std::unique_ptr<CachePolicy>> make_policy(std::size_t which) const {
@@ -184,22 +241,6 @@ class Simulation {
   std::vector<Replay> replays_;  // policy by policy
 };
 
-void print_table(const SimulatedCurves& curves) {
-  std::size_t widest = 6;
-  for (const SimulatedCurve& curve : curves.curves) widest = std::max(widest, curve.policy.size());
-  fmt::print("{:<{}}", "policy", widest);
-  for (const std::string& capacity : curves.capacities) fmt::print(" {:>8}", capacity);
-  fmt::print("   (decode hit rate, %)\n");
-  for (const SimulatedCurve& curve : curves.curves) {
-    fmt::print("{:<{}}", curve.policy, widest);
-    for (std::size_t i = 0; i < curve.hit_rates.size(); ++i) {
-      fmt::print(" {:>{}.1f}", 100 * curve.hit_rates[i],
-                 std::max<std::size_t>(8, curves.capacities[i].size()));
-    }
-    fmt::print("\n");
-  }
-}
-
 Status simulate(const SimulateOptions& options) {
   RunFiles files;
   for (const std::string& path : routing_files(options.trace)) files.add(path, "the trace itself");
@@ -229,7 +270,7 @@ Status simulate(const SimulateOptions& options) {
   if (options.json) {
     print_json(simulation.json());
   } else {
-    print_table(simulation.curves());
+    simulation.print();
   }
   return {};
 }
@@ -275,7 +316,10 @@ Verb add_simulate(CLI::App& root) {
       ->check(CLI::Range(1u, 1024u));
   app->add_flag("--json", options->json, "Write one JSON array to standard output");
   CLI::Option* const html =
-      app->add_option("--html", options->html, "Draw the curves into this file");
+      app->add_option("--html", options->html, "Draw the curves into this file")
+          ->check([](const std::string& path) {
+            return path.empty() ? std::string("an empty name names no file") : std::string();
+          });
   CLI::Option* const disk = add_time_options(*app, options->time);
   for (CLI::Option* const option : {extents, count_from, html}) disk->excludes(option);
   return {app, [options] { return simulate(*options); }};

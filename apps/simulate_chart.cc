@@ -150,10 +150,10 @@ svg polyline {{ fill: none; stroke-width: 2; }}
 th, td {{ text-align: right; padding: .2em .8em; }} th:first-child, td:first-child {{ text-align: left; }}
 </style></head><body>
 <h1>{0}</h1>
-<p>Share of wanted experts that were in memory, in decode.</p>
+<p>Share of wanted experts that were in memory{3}.</p>
 {1}{2}</body></html>
 )",
-      escaped(curves.trace), svg, table(curves));
+      escaped(curves.trace), svg, table(curves), curves.decode ? ", in decode" : "");
 }
 
 Status write_chart(const std::string& path, const RunFiles& files, const SimulatedCurves& curves) {

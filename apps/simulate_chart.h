@@ -16,6 +16,7 @@ struct SimulatedCurve {
 
 struct SimulatedCurves {
   std::string trace;                    // what was replayed, as a title
+  bool decode = true;                   // rates are those of decode steps; else of all
   std::vector<std::string> capacities;  // as they were written
   std::vector<double> shares;           // [capacities] of all experts' bytes, 0 to 1
   std::vector<SimulatedCurve> curves;

@@ -143,7 +143,9 @@ class Simulate(Folder):
         done = sluice("simulate", path, "--policy", "lru,belady", "--capacity", "25%,50%", "--html", page)
         self.assertEqual(done.returncode, 0, done.stderr)
         table = [line.split() for line in done.stdout.decode().splitlines()]
-        self.assertEqual([row[0] for row in table], ["policy", "lru", "belady"])
+        self.assertEqual([row[0] for row in table], 2 * ["policy", "lru", "belady"])  # every row is a decode step: no third table
+        self.assertIn("(decode hit rate, %)", done.stdout.decode())
+        self.assertIn("(read in the whole run)", done.stdout.decode())
         html = page.read_text()
 
         class Elements(HTMLParser):
@@ -159,9 +161,26 @@ class Simulate(Folder):
         self.assertEqual(parser.found.count("polyline"), 2)
         self.assertEqual(parser.found.count("circle"), 4)
         self.assertNotIn("script", parser.found)
-        for row in table[1:]:
+        for row in table[1:3]:
             self.assertIn(f"<td>{row[1]} %</td>", html)
         self.assertEqual(sluice("simulate", path, "--html", self.folder / "none" / "x").returncode, 1)
+
+    def test_what_is_no_decode_is_shown_too(self):
+        prefill, decode = draw_steps(5, 2), draw_steps(40, 3)
+        page = self.folder / "page.html"
+        for steps, title in ((decode, "decode hit rate"), ([], "hit rate of the whole run")):
+            path = self.csv(route_csv(prefill, steps))
+            (row,) = sluice_json("simulate", path, "--policy", "lru", "--capacity", "50%")
+            done = sluice("simulate", path, "--policy", "lru", "--capacity", "50%", "--html", page)
+            tables = done.stdout.decode().split("policy")[1:]
+            self.assertEqual(len(tables), 3 if steps else 2)
+            self.assertIn(title, tables[0])
+            self.assertEqual(tables[-2].split()[-1], f"{100 * row['hit_rate']:.1f}")
+            self.assertIn("read in the whole run", tables[-1])
+            self.assertEqual(b"no decode step" in done.stderr, not steps)
+            self.assertEqual("in decode." in page.read_text(), bool(steps))
+            rate = row["decode_hit_rate" if steps else "hit_rate"]
+            self.assertIn(f"<td>{100 * rate:.1f} %</td>", page.read_text())
 
     def test_the_table_of_policies(self):
         path = self.packed(draw_steps(100))
@@ -209,7 +228,7 @@ class Simulate(Folder):
         for arguments in (["--policy", "wish"], ["--capacity", "ten"], ["--capacity", "120%"], ["--capacity", "-1%"],
                           ["--capacity", "nan%"], ["--expert-bytes", "0"], ["--disk", "0"], ["--disk", "1G+2"], ["--disk", "1G+2ms+3ms"],
                           ["--disk", "1G+2ms+3ms/0"], ["--disk", "1G", "--guess", "luck"], ["--disk", "1G", "--guess", "1.1"], ["--guess", "paths"],
-                          ["--disk", "1G", "--computer", "1ms"], ["--disk", "1G", "--html", "x"], ["--disk", "1G", "--extents"]):
+                          ["--disk", "1G", "--computer", "1ms"], ["--html", ""], ["--disk", "1G", "--html", "x"], ["--disk", "1G", "--extents"]):
             self.assertEqual(sluice("simulate", path, *arguments).returncode, 2, arguments)
 
     def test_what_is_no_trace(self):

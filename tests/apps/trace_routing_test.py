@@ -360,6 +360,7 @@ class Following(Case):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn(b"the first of 9", done.stderr)
         self.assertIn(b"3 experts a token", done.stdout)
+        self.assertNotIn(b"ceilings", done.stdout)  # none were measured
         trace = Trace(self.path)
         self.assertEqual(trace.top_k, 3)
         for decode in (False, True):
