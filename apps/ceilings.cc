@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <random>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -34,22 +35,14 @@ std::uint64_t sum(const std::uint64_t* words, std::size_t count) {
   return total;
 }
 
-/// More than the caches hold, for each thread its part.
-Result<AlignedBuffer> memory_to_read(std::uint64_t budget, unsigned threads) {
-  const std::size_t bytes =
-      std::clamp<std::size_t>(budget / 4, 16 * kMiB, 512 * kMiB) / threads / 4096 * 4096 * threads;
-  SLUICE_ASSIGN(AlignedBuffer buffer, AlignedBuffer::allocate(bytes));
-  std::fill_n(buffer.as<std::uint64_t>(), bytes / 8, 1);
-  return buffer;
-}
-
-/// Threads that read the buffer, each its part: once, or again and again until `stop`.
+/// Threads that read the memory, each its part: once, or again and again until they are joined.
 class MemoryReaders {
  public:
-  MemoryReaders(AlignedBuffer& buffer, unsigned threads, bool once) : stop_(once) {
-    const std::size_t words = buffer.size() / 8 / threads;
+  MemoryReaders(std::span<const std::byte> memory, unsigned threads, bool once) : stop_(once) {
+    const auto* const first = reinterpret_cast<const std::uint64_t*>(memory.data());
+    const std::size_t words = memory.size() / 8 / threads;
     for (unsigned i = 0; i < threads; ++i) {
-      threads_.emplace_back([this, part = buffer.as<std::uint64_t>() + i * words, words] {
+      threads_.emplace_back([this, part = first + i * words, words] {
         do {
           checksum_ += sum(part, words);
         } while (!stop_);
@@ -71,16 +64,16 @@ class MemoryReaders {
   std::vector<std::jthread> threads_;
 };
 
-Result<double> measure_ram(AlignedBuffer& buffer, unsigned threads,
+Result<double> measure_ram(std::span<const std::byte> memory, unsigned threads,
                            const std::atomic<bool>& cancel) {
   double best = 0;
   for (int round = 0; round < 5; ++round) {
     SLUICE_TRY(check_cancelled(&cancel));
     const auto start = Clock::now();
-    if (MemoryReaders(buffer, threads, /*once=*/true).join() == 0) {
+    if (MemoryReaders(memory, threads, /*once=*/true).join() == 0) {
       return Status(ErrorCode::kInternal, "the memory measurement read nothing");
     }
-    best = std::max(best, static_cast<double>(buffer.size()) / seconds_since(start) / 1e9);
+    best = std::max(best, static_cast<double>(memory.size()) / seconds_since(start) / 1e9);
   }
   return best;
 }
@@ -125,8 +118,9 @@ Result<double> read_at_random(BlockReader& reader, FileIndex file, std::byte* me
   return static_cast<double>(done) / elapsed / 1e9;
 }
 
+/// `memory` holds kDepth pieces.
 Result<double> measure_disk(Runtime& runtime, const Checkpoint& checkpoint,
-                            const std::atomic<bool>& cancel) {
+                            std::span<std::byte> memory, const std::atomic<bool>& cancel) {
   BlockReader& reader = runtime.reader();
   SLUICE_ASSIGN(const std::vector<FileIndex> files, open_files(checkpoint, reader));
   const auto larger = [&](FileIndex a, FileIndex b) {
@@ -134,11 +128,7 @@ Result<double> measure_disk(Runtime& runtime, const Checkpoint& checkpoint,
   };
   const FileIndex file = *std::max_element(files.begin(), files.end(), larger);
   if (reader.file_size(file) < 2 * kPiece) return 0.0;  // too small to say anything
-  // In memory of the cache's kind: the kernel reads faster into large pages that it knows already.
-  SLUICE_ASSIGN(AlignedBuffer memory, AlignedBuffer::allocate(kPiece * kDepth));
-  memory.prefer_huge_pages();
-  const std::span<std::byte> span(memory.data(), memory.size());
-  reader.register_memory(span);
+  reader.register_memory(memory);
   // A ceiling is the best that was seen. Shared and virtual disks differ by a factor of three from
   // one moment to the next, so it ends when more rounds find nothing better.
   std::mt19937_64 random(1);
@@ -148,7 +138,7 @@ Result<double> measure_disk(Runtime& runtime, const Checkpoint& checkpoint,
     since_best = rate.ok() && *rate > *best * 1.02 ? 0 : since_best + 1;
     if (!rate.ok() || *rate > *best) best = std::move(rate);
   }
-  reader.forget_memory(span);
+  reader.forget_memory(memory);
   return best;
 }
 
@@ -156,13 +146,21 @@ Result<double> measure_disk(Runtime& runtime, const Checkpoint& checkpoint,
 
 Result<Ceilings> measure_ceilings(Runtime& runtime, const Checkpoint& checkpoint,
                                   const std::atomic<bool>& cancel) {
+  constexpr std::size_t kLanding = kPiece * kDepth;
   const unsigned threads = runtime.threads();
+  // More than the caches hold, where the budget has it; of the cache's kind, for the kernel reads
+  // faster into large pages that it knows already.
+  const std::size_t bytes = std::clamp<std::size_t>(runtime.ram() / 4, 16 * kMiB, 512 * kMiB);
+  SLUICE_ASSIGN(AlignedBuffer buffer, AlignedBuffer::allocate(bytes));
+  buffer.prefer_huge_pages();
+  std::fill_n(buffer.as<std::uint64_t>(), bytes / 8, 1);
+  const std::span<std::byte> memory(buffer.data(), bytes);
+  const std::span<std::byte> landing = memory.first(kLanding), rest = memory.subspan(kLanding);
   Ceilings ceilings;
-  SLUICE_ASSIGN(AlignedBuffer buffer, memory_to_read(runtime.ram(), threads));
-  SLUICE_ASSIGN(ceilings.ram_read_gbs, measure_ram(buffer, threads, cancel));
-  SLUICE_ASSIGN(ceilings.disk_read_gbs, measure_disk(runtime, checkpoint, cancel));
-  const MemoryReaders beside(buffer, threads, /*once=*/false);
-  SLUICE_ASSIGN(ceilings.disk_beside_ram_gbs, measure_disk(runtime, checkpoint, cancel));
+  SLUICE_ASSIGN(ceilings.ram_read_gbs, measure_ram(memory, threads, cancel));
+  SLUICE_ASSIGN(ceilings.disk_read_gbs, measure_disk(runtime, checkpoint, landing, cancel));
+  const MemoryReaders beside(rest, threads, /*once=*/false);
+  SLUICE_ASSIGN(ceilings.disk_beside_ram_gbs, measure_disk(runtime, checkpoint, landing, cancel));
   return ceilings;
 }
 
