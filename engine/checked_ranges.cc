@@ -5,13 +5,11 @@
 
 #include "base/cancellation.h"
 #include "formats/checksum.h"
+#include "formats/store_format.h"
 #include "io/read_range.h"
 
 namespace sluice {
 namespace {
-
-// Less than this between two ranges of a block is zeros.
-constexpr std::uint64_t kWidestGap = 64;
 
 FileRange range_of(const CheckedBlock& block) { return {block.file, block.offset, block.bytes}; }
 
@@ -75,7 +73,7 @@ CheckedRanges::Finding CheckedRanges::look_at(const CheckedBlock& block,
   for (const auto& [range, bytes] : ranges) {
     const std::uint64_t end = range.offset + range.bytes;
     if (end <= at) continue;
-    if (range.offset >= at + kWidestGap) return Finding::kNotAllThere;
+    if (range.offset >= at + kStoreRangeAlignment) return Finding::kNotAllThere;
     if (range.offset > at) {
       sum.add_zeros(range.offset - at);
       at = range.offset;

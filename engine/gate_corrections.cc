@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/half.h"
+#include "formats/checksum.h"
 #include "formats/header_reader.h"
 #include "formats/safetensors.h"
 
@@ -30,8 +31,8 @@ std::string name_of(GateInput input, std::uint32_t ahead, std::uint32_t layer) {
   return fmt::format("gates.{}.{}.{}", kInputs[static_cast<std::size_t>(input)], ahead, layer);
 }
 
-std::int64_t checksum(std::string_view bytes) {
-  return std::bit_cast<std::int64_t>(XXH3_64bits(bytes.data(), bytes.size()));
+std::int64_t checksum_of_file(std::string_view bytes) {
+  return std::bit_cast<std::int64_t>(checksum(bytes));
 }
 
 std::int64_t checksum_of_routers(const std::vector<LayerWeights>& weights) {
@@ -108,7 +109,7 @@ std::string GateCorrections::to_file(std::span<const FittedGate> fitted,
              {reinterpret_cast<const char*>(sums.data()), sizeof sums});
   std::string file = writer.file();
   const std::size_t before = file.size() - sizeof sums;
-  sums[1] = checksum({file.data(), before});
+  sums[1] = checksum_of_file({file.data(), before});
   std::memcpy(file.data() + before, sums.data(), sizeof sums);
   return file;
 }
@@ -168,7 +169,7 @@ Result<GateCorrections> GateCorrections::read(const std::string& path,
     return refuse(ErrorCode::kCorrupt, "is no calibration");
   }
   std::memcpy(expected.data(), file + sums.offset, sizeof expected);
-  if (expected[1] != checksum({reinterpret_cast<const char*>(file), sums.offset})) {
+  if (expected[1] != checksum_of_file({reinterpret_cast<const char*>(file), sums.offset})) {
     return refuse(ErrorCode::kCorrupt, "is damaged");
   }
   if (expected[0] != checksum_of_routers(weights)) {

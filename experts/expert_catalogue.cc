@@ -7,6 +7,7 @@
 #include <string>
 
 #include "formats/expert_tensors.h"
+#include "formats/store_format.h"
 #include "formats/stored_layout.h"
 
 namespace sluice {
@@ -116,7 +117,6 @@ Status add_matrix(const Checkpoint& checkpoint, std::size_t matrix, ExpertLayer&
 
 /// The block that an expert's ranges fill; null where there is none, or where they do not.
 const CheckedBlock* block_of(const Checkpoint& checkpoint, ExpertRanges ranges) {
-  constexpr std::uint64_t kWidestGap = 63;
   const CheckedBlock* const block = checkpoint.block_of(ranges.front());
   if (block == nullptr) return nullptr;
   std::ranges::sort(ranges, {}, &FileRange::offset);
@@ -125,7 +125,7 @@ const CheckedBlock* block_of(const Checkpoint& checkpoint, ExpertRanges ranges) 
     if (range.bytes == 0) continue;
     if (checkpoint.block_of(range) != block || range.offset > end + gap) return nullptr;
     end = std::max(end, range.offset + range.bytes);
-    gap = kWidestGap;
+    gap = kStoreRangeAlignment - 1;
   }
   return end == block->offset + block->bytes ? block : nullptr;
 }

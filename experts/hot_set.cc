@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <bit>
@@ -16,6 +15,8 @@
 #include <string_view>
 #include <type_traits>
 #include <variant>
+
+#include "formats/checksum.h"
 
 namespace sluice {
 namespace {
@@ -42,8 +43,6 @@ T get(std::string_view bytes, std::size_t at) {
   }
   return number;
 }
-
-std::uint64_t hash_of(std::string_view bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
 
 struct Closer {
   void operator()(const int* descriptor) const { ::close(*descriptor); }
@@ -157,7 +156,7 @@ std::uint64_t fingerprint(const Checkpoint& checkpoint) {
       put(text, range.bytes);
     }
   }
-  return hash_of(text);
+  return checksum(text);
 }
 
 Result<HotSet> read_hot_set(const std::string& path, std::uint64_t model,
@@ -177,7 +176,7 @@ Result<HotSet> read_hot_set(const std::string& path, std::uint64_t model,
   if (get<std::uint64_t>(bytes, 20) != model) {
     return Status(ErrorCode::kUnsupported, path + ": is of another model");
   }
-  if (file.size() > most || get<std::uint64_t>(file, bytes.size()) != hash_of(bytes)) {
+  if (file.size() > most || get<std::uint64_t>(file, bytes.size()) != checksum(bytes)) {
     return damaged(path, "is damaged or cut short");
   }
   const auto layer_count = get<std::uint32_t>(bytes, 12);
@@ -219,7 +218,7 @@ Status write_hot_set(const std::string& path, std::uint64_t model, const HotSet&
     put(bytes, one.expert);
     put(bytes, one.uses);
   }
-  put(bytes, hash_of(bytes));
+  put(bytes, checksum(bytes));
 
   const auto there = read_start(path, kMagic.size());
   Status status = there.ok() ? check_magic(path, *there) : there.status();

@@ -17,6 +17,8 @@ std::uint64_t checksum(std::span<const std::byte> bytes) {
   return XXH3_64bits(bytes.data(), bytes.size());
 }
 
+std::uint64_t checksum(std::string_view bytes) { return checksum(std::as_bytes(std::span(bytes))); }
+
 Status damaged_block(const std::string& path, std::uint64_t offset, std::uint64_t bytes) {
   return Status(ErrorCode::kCorrupt,
                 path + ": the block of " + std::to_string(bytes) + " bytes at offset " +

@@ -1,17 +1,19 @@
 #pragma once
-// The checksum of a store's bytes: XXH3, 64 bits, seed 0. It finds damage, not malice.
+// The checksum of what Sluice writes: XXH3, 64 bits, seed 0. It finds damage, not malice.
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "base/status.h"
 
 namespace sluice {
 
 std::uint64_t checksum(std::span<const std::byte> bytes);
+std::uint64_t checksum(std::string_view bytes);
 
 /// kCorrupt: what was read there is not what the file's checksum is of; and what to do.
 Status damaged_block(const std::string& path, std::uint64_t offset, std::uint64_t bytes);

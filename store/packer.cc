@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <future>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -35,10 +36,10 @@ Result<std::uint64_t> pin_of(const StorePlan& plan) {
     }
     const std::unique_ptr<char, void (*)(void*)> real(::realpath(file.c_str(), nullptr), std::free);
     const char* const path = real ? real.get() : file.c_str();
-    words.insert(words.end(), {checksum(std::as_bytes(std::span(path, std::strlen(path)))),
-                               static_cast<std::uint64_t>(about.st_size),
-                               static_cast<std::uint64_t>(about.st_mtim.tv_sec),
-                               static_cast<std::uint64_t>(about.st_mtim.tv_nsec)});
+    words.insert(words.end(),
+                 {checksum(std::string_view(path)), static_cast<std::uint64_t>(about.st_size),
+                  static_cast<std::uint64_t>(about.st_mtim.tv_sec),
+                  static_cast<std::uint64_t>(about.st_mtim.tv_nsec)});
   }
   return checksum(std::as_bytes(std::span(words)));
 }
