@@ -10,14 +10,15 @@
 #include <span>
 #include <string_view>
 
+#include "base/nested_planes.h"
 #include "base/tensor_format.h"
 
 namespace sluice {
 
 /// How a matrix lies in memory: row by row as in most files, turned for a device to multiply faster
-/// (base/strip_layout.h), or column by column: some files' experts, or a strip of rows after the
-/// other.
-enum class WeightLayout : std::uint8_t { kRows, kStrips, kColumns, kColumnStrips };
+/// (base/strip_layout.h), column by column: some files' experts, or a strip of rows after the
+/// other; or in groups of planes (base/nested_planes.h).
+enum class WeightLayout : std::uint8_t { kRows, kStrips, kColumns, kColumnStrips, kPlanes };
 
 /// Factors of a matrix's numbers, one for each block of `block_rows` x `block_columns`, row after
 /// row of blocks; the last blocks are cut off. FP8 codes have them beside them.
@@ -46,8 +47,11 @@ struct WeightMatrix {
   std::size_t row_step = 1;       // of kColumns, as below
   std::size_t column_stride = 0;  // in elements
   ScaleGrid scales = {};          // of kRows
+  NestedView nested = {};         // of kPlanes, whose format is kNestedFormat
   std::size_t row_bytes() const { return format->bytes(columns); }
-  std::size_t bytes() const { return rows * row_bytes(); }
+  std::size_t bytes() const {
+    return layout == WeightLayout::kPlanes ? nested.bytes(rows, columns) : rows * row_bytes();
+  }
   /// Where the row begins; with kStrips, for a row that begins a strip.
   const std::byte* row(std::size_t index) const {
     return data + index * (layout == WeightLayout::kColumns ? row_step * format->block_bytes

@@ -22,6 +22,9 @@ void scale(const WeightMatrix& matrix, std::size_t row, float* values) {
 }  // namespace
 
 void decode_row(const WeightMatrix& matrix, std::size_t row, float* out) {
+  if (matrix.layout == WeightLayout::kPlanes) {
+    return decode_nested_row(matrix.nested, matrix.data, matrix.columns, row, out);
+  }
   const TensorFormat& format = *matrix.format;
   const auto decode_column = [&](const std::byte* from, std::size_t stride) {
     for (std::size_t i = 0; i < matrix.columns; ++i) {

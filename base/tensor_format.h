@@ -53,6 +53,7 @@ enum class TensorType : std::uint32_t {
   kTQ2_0 = 35,
   kMXFP4 = 39,
   kF8_E4M3 = 0x10000,
+  kNested = 0x10001,  // no row of the table: base/nested_planes.h
 };
 
 inline constexpr std::uint32_t kFirstOwnType = 0x10000;

@@ -30,6 +30,28 @@ struct Shape {
   std::size_t rows, columns;  // of a weight matrix
   std::size_t activation_rows;
   unsigned threads;
+  const NestedForm* form = nullptr;  // of planes
+  unsigned width = 0;
+
+  /// Without its bytes.
+  WeightMatrix matrix() const {
+    WeightMatrix weight{format, nullptr, rows, columns};
+    if (form == nullptr) return weight;
+    weight.layout = WeightLayout::kPlanes;
+    weight.nested.form = form;
+    weight.nested.width = static_cast<std::uint8_t>(width);
+    std::uint64_t end = 0;
+    for (std::size_t group = 0; group < form->groups_of(width); ++group) {
+      weight.nested.at[group] = end;
+      end += form->group_bytes(group, rows, columns);
+    }
+    return weight;
+  }
+  std::size_t bytes() const { return matrix().bytes(); }
+  std::string name() const {
+    return form == nullptr ? std::string(format->name)
+                           : std::string(form->name) + "_w" + std::to_string(width);
+  }
 };
 
 AlignedBuffer allocate(std::size_t bytes) {
@@ -65,13 +87,13 @@ void multiply(benchmark::State& state, const Shape& shape, bool streamed, bool w
               bool repacked) {
   auto compute = make_cpu_compute(shape.threads);
   if (!compute.ok()) return state.SkipWithError(compute.status().message().c_str());
-  const std::size_t matrix_bytes = shape.rows * shape.format->bytes(shape.columns);
+  const std::size_t matrix_bytes = shape.bytes();
   const std::size_t at_a_time = streamed ? kExpertsATime : 1;
   const std::size_t matrices =
       streamed ? kStreamedBytes / matrix_bytes / at_a_time * at_a_time : at_a_time;
   AlignedBuffer weights = random_weights(matrices * matrix_bytes);
   // As the engine keeps them: turned, unless a matrix is one that was just read.
-  WeightMatrix matrix{shape.format, weights.data(), shape.rows, shape.columns};
+  WeightMatrix matrix = shape.matrix();
   for (std::size_t i = 0; repacked && i < matrices; ++i) {
     matrix.data = weights.data() + i * matrix_bytes;
     matrix.layout = WeightLayout::kRows;
@@ -106,12 +128,29 @@ void multiply(benchmark::State& state, const Shape& shape, bool streamed, bool w
       benchmark::Counter::kIsRate);
 }
 
+void register_planes(const auto& add) {
+  for (const NestedForm& form : nested_forms()) {
+    for (std::size_t groups = 1; groups <= form.group_count; ++groups) {
+      for (const unsigned threads : {1u, 2u}) {
+        const auto shape = [&](std::size_t rows, std::size_t columns, std::size_t activations) {
+          return Shape{&kNestedFormat, rows,  columns,           activations,
+                       threads,        &form, form.width(groups)};
+        };
+        add("decode", shape(768, 2048, 1), true, true, false);
+        add("decode", shape(2048, 768, 1), true, true, false);
+        add("decode", shape(768, 2048, 4), true, true, false);
+        add("prefill", shape(2048, 2048, 512), false, true, false);
+      }
+    }
+  }
+}
+
 void register_all() {
   const auto add = [](const std::string& kind, const Shape& shape, bool streamed, bool with_codes,
-                       bool repacked = true) {
-    const std::string name = kind + "/" + std::string(shape.format->name) + "/" +
-                             std::to_string(shape.rows) + "x" + std::to_string(shape.columns) +
-                             "/" + std::to_string(shape.activation_rows) + "/" +
+                      bool repacked = true) {
+    const std::string name = kind + "/" + shape.name() + "/" + std::to_string(shape.rows) + "x" +
+                             std::to_string(shape.columns) + "/" +
+                             std::to_string(shape.activation_rows) + "/" +
                              std::to_string(shape.threads);
     benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
       multiply(state, shape, streamed, with_codes, repacked);
@@ -133,6 +172,7 @@ void register_all() {
       }
     }
   }
+  register_planes(add);
 }
 
 }  // namespace

@@ -22,6 +22,15 @@ constexpr std::size_t kRegisterStrips = 1;
 constexpr std::size_t kRegisterRows = 2;
 
 inline Ints ints_set(std::int32_t x) { return {_mm256_set1_epi32(x), _mm256_set1_epi32(x)}; }
+inline Ints ints_load(const std::int32_t* p) {
+  const auto* registers = reinterpret_cast<const __m256i*>(p);
+  return {_mm256_loadu_si256(registers), _mm256_loadu_si256(registers + 1)};
+}
+inline void ints_store(std::int32_t* p, Ints a) {
+  auto* registers = reinterpret_cast<__m256i*>(p);
+  _mm256_storeu_si256(registers, a.low);
+  _mm256_storeu_si256(registers + 1, a.high);
+}
 inline Ints operator+(Ints a, Ints b) {
   return {_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)};
 }
@@ -139,6 +148,31 @@ inline Lanes lanes_load_powers(const std::byte* exponents) {
     return _mm256_castsi256_ps(_mm256_blendv_epi8(subnormal, normal, is_normal));
   };
   return {eight(0), eight(8)};
+}
+inline __m256i widen_bytes(__m128i eight) { return _mm256_cvtepu8_epi32(eight); }
+inline Lanes lanes_load_small_floats(const std::byte* bytes, std::uint8_t base) {
+  const __m256i start = _mm256_set1_epi32(static_cast<std::int32_t>(base) << 23);
+  const auto eight = [&](const std::byte* from) {
+    const __m256i codes = widen_bytes(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32(codes, 20), start));
+  };
+  return {eight(bytes), eight(bytes + 8)};
+}
+inline Ints nibbles_of_rows(const std::byte* bytes) {
+  const __m128i pairs = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes));
+  const __m128i fifteen = _mm_set1_epi8(15);
+  return {widen_bytes(_mm_and_si128(pairs, fifteen)),
+          widen_bytes(_mm_and_si128(_mm_srli_epi16(pairs, 4), fifteen))};
+}
+template <int kBits>
+inline Ints shift_left(Ints a) {
+  return {_mm256_slli_epi32(a.low, kBits), _mm256_slli_epi32(a.high, kBits)};
+}
+inline Ints add_products(Ints sums, Ints a, std::int32_t x) {
+  // Pairs of 16 bits: the upper ones of a are its sign, and meet zeros.
+  const __m256i low = _mm256_set1_epi32(x & 0xffff);
+  return {_mm256_add_epi32(sums.low, _mm256_madd_epi16(a.low, low)),
+          _mm256_add_epi32(sums.high, _mm256_madd_epi16(a.high, low))};
 }
 inline Lanes lanes_load_bf16(const std::byte* p) {
   const auto eight = [&](int from) {

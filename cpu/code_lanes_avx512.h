@@ -22,6 +22,8 @@ constexpr std::size_t kRegisterStrips = 2;
 constexpr std::size_t kRegisterRows = 4;
 
 inline Ints ints_set(std::int32_t x) { return {_mm512_set1_epi32(x)}; }
+inline Ints ints_load(const std::int32_t* p) { return {_mm512_loadu_si512(p)}; }
+inline void ints_store(std::int32_t* p, Ints a) { _mm512_storeu_si512(p, a.v); }
 inline Ints operator+(Ints a, Ints b) { return {_mm512_add_epi32(a.v, b.v)}; }
 inline Lanes to_lanes(Ints a) { return {_mm512_cvtepi32_ps(a.v)}; }
 
@@ -103,6 +105,31 @@ inline Lanes lanes_load_powers(const std::byte* exponents) {
   };
   const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(eight(0)), eight(8), 1);
   return {_mm512_castsi512_ps(both)};
+}
+inline Lanes lanes_load_small_floats(const std::byte* bytes, std::uint8_t base) {
+  const __m512i codes =
+      _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
+  const __m512i floats = _mm512_add_epi32(_mm512_slli_epi32(codes, 20),
+                                          _mm512_set1_epi32(static_cast<std::int32_t>(base) << 23));
+  return {_mm512_castsi512_ps(floats)};
+}
+inline Ints nibbles_of_rows(const std::byte* bytes) {
+  const __m128i pairs = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes));
+  const __m128i rows = _mm_unpacklo_epi64(pairs, _mm_srli_epi16(pairs, 4));
+  return {_mm512_cvtepu8_epi32(_mm_and_si128(rows, _mm_set1_epi8(15)))};
+}
+template <int kBits>
+inline Ints shift_left(Ints a) {
+  return {_mm512_slli_epi32(a.v, kBits)};
+}
+inline Ints add_products(Ints sums, Ints a, std::int32_t x) {
+  // Pairs of 16 bits: the upper ones of a are its sign, and meet zeros.
+  const __m512i low = _mm512_set1_epi32(x & 0xffff);
+#if SLUICE_ISA_LEVEL >= 3
+  return {_mm512_dpwssd_epi32(sums.v, a.v, low)};
+#else
+  return {_mm512_add_epi32(sums.v, _mm512_madd_epi16(a.v, low))};
+#endif
 }
 inline Lanes lanes_load_bf16(const std::byte* p) {
   const __m256i tops = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));

@@ -30,6 +30,12 @@ inline Ints ints_set(std::int32_t x) {
   for (std::int32_t& lane : r.v) lane = x;
   return r;
 }
+inline Ints ints_load(const std::int32_t* p) {
+  Ints r;
+  std::memcpy(r.v, p, sizeof(r.v));
+  return r;
+}
+inline void ints_store(std::int32_t* p, const Ints& a) { std::memcpy(p, a.v, sizeof(a.v)); }
 inline Ints operator+(const Ints& a, const Ints& b) {
   Ints r;
   for (int i = 0; i < 16; ++i) r.v[i] = a.v[i] + b.v[i];
@@ -180,6 +186,37 @@ inline Lanes lanes_load_powers(const std::byte* exponents) {
     const std::uint32_t bits = e < 2 ? 0x00200000u << e : (e - 1) << 23;
     std::memcpy(&r.v[i], &bits, sizeof(bits));
   }
+  return r;
+}
+/// (1 + m / 8) 2^(e - 127 + base) of sixteen bytes, e being the upper five bits and m the others.
+inline Lanes lanes_load_small_floats(const std::byte* bytes, std::uint8_t base) {
+  Lanes r;
+  for (int i = 0; i < 16; ++i) {
+    const std::uint32_t bits =
+        (static_cast<std::uint32_t>(bytes[i]) << 20) + (std::uint32_t{base} << 23);
+    std::memcpy(&r.v[i], &bits, sizeof(bits));
+  }
+  return r;
+}
+/// Of eight bytes: the lower nibbles are rows 0 to 7's, the upper ones rows 8 to 15's.
+inline Ints nibbles_of_rows(const std::byte* bytes) {
+  Ints r;
+  for (int i = 0; i < 8; ++i) {
+    r.v[i] = static_cast<std::int32_t>(bytes[i] & std::byte{15});
+    r.v[i + 8] = static_cast<std::int32_t>(bytes[i] >> 4);
+  }
+  return r;
+}
+template <int kBits>
+inline Ints shift_left(const Ints& a) {
+  Ints r;
+  for (int i = 0; i < 16; ++i) r.v[i] = a.v[i] << kBits;
+  return r;
+}
+/// sums + a * x; REQUIRES: all of a and x fit into 16 bits.
+inline Ints add_products(const Ints& sums, const Ints& a, std::int32_t x) {
+  Ints r;
+  for (int i = 0; i < 16; ++i) r.v[i] = sums.v[i] + a.v[i] * x;
   return r;
 }
 /// 16 bfloat16.

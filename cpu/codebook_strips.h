@@ -105,9 +105,9 @@ class CodebookBlock : public StripBlockOf<Block> {
 };
 
 struct IQ2_XXSStrip : CodebookBlock<IQ2_XXSBlock, std::uint64_t> {
-  explicit IQ2_XXSStrip(const std::byte* block) : CodebookBlock(block) {
+  explicit IQ2_XXSStrip(const StripPlace& place) : CodebookBlock(place) {
     for (std::size_t group = 0; group < 8; ++group) {
-      choose<std::uint8_t>(kIq2XxsCodebook, block + 64 * (2 * group), 1, 4 * group);
+      choose<std::uint8_t>(kIq2XxsCodebook, place.block + 64 * (2 * group), 1, 4 * group);
     }
     for (std::size_t group = 0; group < 8; ++group) {
       signs_[group] = signs_of_28_bits(word(2 * group + 1));
@@ -129,7 +129,7 @@ struct IQ2_XXSStrip : CodebookBlock<IQ2_XXSBlock, std::uint64_t> {
 };
 
 struct IQ2_XSStrip : CodebookBlock<IQ2_XSBlock, std::uint64_t> {
-  explicit IQ2_XSStrip(const std::byte* block) : CodebookBlock(block) {
+  explicit IQ2_XSStrip(const StripPlace& place) : CodebookBlock(place) {
     Indices indices;
     for (std::size_t four = 0; four < 8; ++four) {  // runs
       const Words first = word(2 * four), second = word(2 * four + 1);
@@ -156,7 +156,7 @@ struct IQ2_XSStrip : CodebookBlock<IQ2_XSBlock, std::uint64_t> {
 };
 
 struct IQ2_SStrip : CodebookBlock<IQ2_SBlock, std::uint64_t> {
-  explicit IQ2_SStrip(const std::byte* block) : CodebookBlock(block) {
+  explicit IQ2_SStrip(const StripPlace& place) : CodebookBlock(place) {
     Indices indices;
     unroll<8>([&](auto index) {
       constexpr std::size_t k = decltype(index)::kValue;
@@ -179,8 +179,8 @@ struct IQ2_SStrip : CodebookBlock<IQ2_SBlock, std::uint64_t> {
 };
 
 struct IQ3_XXSStrip : CodebookBlock<IQ3_XXSBlock, std::uint32_t> {
-  explicit IQ3_XXSStrip(const std::byte* block) : CodebookBlock(block) {
-    choose<std::uint8_t>(kIq3XxsCodebook, block, 16);
+  explicit IQ3_XXSStrip(const StripPlace& place) : CodebookBlock(place) {
+    choose<std::uint8_t>(kIq3XxsCodebook, place.block, 16);
     for (std::size_t group = 0; group < 8; ++group) {
       signs_[group] = signs_of_28_bits(word(16 + group));
     }
@@ -201,7 +201,7 @@ struct IQ3_XXSStrip : CodebookBlock<IQ3_XXSBlock, std::uint32_t> {
 };
 
 struct IQ3_SStrip : CodebookBlock<IQ3_SBlock, std::uint32_t> {
-  explicit IQ3_SStrip(const std::byte* block) : CodebookBlock(block) {
+  explicit IQ3_SStrip(const StripPlace& place) : CodebookBlock(place) {
     Indices indices;
     unroll<16>([&](auto index) {
       constexpr std::size_t k = decltype(index)::kValue;
@@ -232,7 +232,7 @@ inline Words two_less(Words codes, Words bit_1) {
 
 struct IQ1_SStrip : CodebookBlock<IQ1_SBlock, std::uint64_t> {
   static constexpr int kOffset = kIq1Offset;
-  explicit IQ1_SStrip(const std::byte* block) : CodebookBlock(block) {
+  explicit IQ1_SStrip(const StripPlace& place) : CodebookBlock(place) {
     Indices indices;
     unroll<8>([&](auto index) {
       constexpr std::size_t k = decltype(index)::kValue;
@@ -256,7 +256,7 @@ struct IQ1_SStrip : CodebookBlock<IQ1_SBlock, std::uint64_t> {
 
 struct IQ1_MStrip : CodebookBlock<IQ1_MBlock, std::uint64_t> {
   static constexpr int kOffset = kIq1Offset;
-  explicit IQ1_MStrip(const std::byte* block) : CodebookBlock(block) {
+  explicit IQ1_MStrip(const StripPlace& place) : CodebookBlock(place) {
     Indices indices;
     unroll<8>([&](auto index) {
       constexpr std::size_t k = decltype(index)::kValue;

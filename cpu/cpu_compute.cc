@@ -35,8 +35,9 @@ DotTile tile_of(const WeightMatrix& weight, const Activations& input,
   tile.row_step = weight.row_step;
   tile.column_stride = weight.column_stride;
   tile.grid = weight.scales;
+  tile.nested = weight.nested;
   tile.first_row = first_weight_row;
-  tile.weight = weight.row(first_weight_row);
+  tile.weight = weight.layout == WeightLayout::kPlanes ? weight.data : weight.row(first_weight_row);
   tile.weight_rows = std::min(kTileWeightRows, weight.rows - first_weight_row);
   if (weight.layout == WeightLayout::kColumnStrips) {
     static_assert(kTileWeightRows == kColumnStripRows);

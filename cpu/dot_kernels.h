@@ -21,10 +21,14 @@ inline void prefetch(const std::byte* from, std::size_t bytes) {
 }
 }  // namespace
 
+struct StripFormat;
+struct StripPlace;
+/// What is done with a tile's strips.
+const StripFormat& strip_format(const DotTile& tile);
 /// Columns [begin, begin + elements) of the strip of weight rows that begins at first_row, turned
 /// (base/strip_layout.h): where they lie, or in `turned`, which holds kMaxStripBytes a segment.
-const std::byte* turned_strip(const DotTile& tile, std::size_t first_row, std::size_t begin,
-                              std::size_t elements, std::byte* turned);
+StripPlace turned_strip(const DotTile& tile, std::size_t first_row, std::size_t begin,
+                        std::size_t elements, std::byte* turned);
 /// No quantised format has more bytes to an element than nine eighths.
 inline constexpr std::size_t kMaxStripBytes = kStripRows * kSegment * 9 / 8;
 

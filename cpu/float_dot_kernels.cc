@@ -86,17 +86,24 @@ void scale_f8(const DotTile& tile, std::size_t row, const std::byte* codes, std:
 }
 
 /// Row `row` of a panel → float32, as TensorFormat::decode: scale * code is exact, so fma rounds as
-/// it does.
-void decode(const TensorFormat& format, int offset, const Panel& panel, std::size_t row,
+/// it does. Of planes scale and integer are exact, too.
+void decode(const DotTile& tile, const StripFormat& strip, const Panel& panel, std::size_t row,
             std::size_t elements, float* out) {
+  const TensorFormat& format = *tile.format;
+  const bool planes = tile.layout == WeightLayout::kPlanes;
   for (std::size_t i = 0; i < elements; i += 16) {
     std::uint8_t codes[16];
     for (std::size_t j = 0; j < 16; j += 4) {
       std::memcpy(codes + j, panel.codes[(i + j) / 4] + 4 * row, 4);
     }
-    for (std::uint8_t& code : codes) code = static_cast<std::uint8_t>(code - offset);
+    for (std::uint8_t& code : codes) code = static_cast<std::uint8_t>(code - strip.offset);
     const std::size_t group = i / format.group;
-    const Lanes values = lanes_load_codes(reinterpret_cast<const std::byte*>(codes));
+    Lanes values = lanes_load_codes(reinterpret_cast<const std::byte*>(codes));
+    if (planes) {
+      const int rest = panel.row_terms[group][row] + strip.code_factor * strip.offset;
+      values = lanes_fma(values, lanes_set(static_cast<float>(strip.code_factor)),
+                         lanes_set(static_cast<float>(rest)));
+    }
     const Lanes scale = lanes_set(panel.scales[group][row]);
     // Adding a minimum of zero would turn -0 into +0.
     lanes_store(out + i, format.has_min
@@ -110,11 +117,11 @@ void in_float32(const DotTile& tile, std::size_t first_row, std::size_t rows, st
                 std::size_t elements, Scratch& scratch, const float** weights) {
   const TensorFormat& format = *tile.format;
   if (format.quantised()) {
-    const StripFormat& strip = strip_format(format);
+    const StripFormat& strip = strip_format(tile);
     strip.unpack(turned_strip(tile, first_row, begin, elements, scratch.turned), elements,
                  scratch.panel);
     for (std::size_t row = 0; row < rows; ++row) {
-      decode(format, strip.offset, scratch.panel, row, elements, scratch.weights[row]);
+      decode(tile, strip, scratch.panel, row, elements, scratch.weights[row]);
       weights[row] = scratch.weights[row];
     }
     return;

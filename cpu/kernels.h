@@ -32,6 +32,7 @@ struct DotTile {
   std::size_t row_bytes = 0;
   std::size_t row_step = 1, column_stride = 0;  // of kColumns, as in WeightMatrix
   ScaleGrid grid;                               // of the whole matrix,
+  NestedView nested;                            // likewise; `weight` is where the matrix begins,
   std::size_t first_row = 0;                    // of which this is the first weight row
   std::size_t weight_rows = 0;
   std::size_t columns = 0;

@@ -33,7 +33,7 @@ struct Scratch {
 static_assert(sizeof(Scratch) <= kDotScratchBytes);
 static_assert(kFewRows * kRunSegments <= kTileActivationRows);
 
-void prepare(const DotTile& tile, std::size_t begin, std::size_t elements, int offset,
+void prepare(const DotTile& tile, std::size_t begin, std::size_t elements, int sum_factor,
              ActivationSegment* segments) {
   const std::size_t group = tile.format->group;
   for (std::size_t r = 0; r < tile.n_rows; ++r) {
@@ -50,8 +50,8 @@ void prepare(const DotTile& tile, std::size_t begin, std::size_t elements, int o
     if (tile.format->has_min) {
       each_sum([&](std::size_t i, int sum) { segment.sums[i] = static_cast<float>(sum); });
     }
-    if (offset != 0) {
-      each_sum([&](std::size_t i, int sum) { segment.corrections[i] = -offset * sum; });
+    if (sum_factor != 0) {
+      each_sum([&](std::size_t i, int sum) { segment.corrections[i] = sum_factor * sum; });
     }
   }
 }
@@ -61,7 +61,7 @@ void multiply_few(const DotTile& tile, const StripFormat& format, std::size_t st
   for (std::size_t begin = 0; begin < tile.columns; begin += kRunSegments * kSegment) {
     const std::size_t run = at_most(tile.columns - begin, kRunSegments * kSegment);
     for (std::size_t from = 0; from < run; from += kSegment) {
-      prepare(tile, begin + from, at_most(run - from, kSegment), format.offset,
+      prepare(tile, begin + from, at_most(run - from, kSegment), format.sum_factor,
               scratch.activations + from / kSegment * tile.n_rows);
     }
     for (std::size_t strip = 0; strip < strips; ++strip) {
@@ -77,7 +77,7 @@ void multiply_many(const DotTile& tile, const StripFormat& format, std::size_t s
   for (std::size_t strip = 0; strip < strips; ++strip) totals[strip] = scratch.totals[strip];
   for (std::size_t begin = 0; begin < tile.columns; begin += kSegment) {
     const std::size_t elements = at_most(tile.columns - begin, kSegment);
-    prepare(tile, begin, elements, format.offset, scratch.activations);
+    prepare(tile, begin, elements, format.sum_factor, scratch.activations);
     for (std::size_t strip = 0; strip < strips; ++strip) {
       const std::size_t panel = strip % kRegisterStrips;
       format.unpack(turned_strip(tile, strip * kStripRows, begin, elements, scratch.turned),
@@ -110,7 +110,7 @@ void write_output(const DotTile& tile, const StripTotals* totals) {
 
 void quantised_dot(const DotTile& tile, std::byte* scratch) {
   if (tile.n_rows == 0) return;
-  const StripFormat& format = strip_format(*tile.format);
+  const StripFormat& format = strip_format(tile);
   Scratch& working = *reinterpret_cast<Scratch*>(scratch);
   const std::size_t strips = (tile.weight_rows + kStripRows - 1) / kStripRows;
   for (std::size_t strip = 0; strip < strips; ++strip) {

@@ -27,6 +27,10 @@ inline __m512i simde_cvtepi8_epi32(__m128i a) {
   return simde_convert<__m512i, std::int32_t, __m128i, std::int8_t>(
       a, [](std::int8_t x) { return std::int32_t{x}; });
 }
+inline __m512i simde_cvtepu8_epi32(__m128i a) {
+  return simde_convert<__m512i, std::int32_t, __m128i, std::uint8_t>(
+      a, [](std::uint8_t x) { return std::int32_t{x}; });
+}
 inline __m512i simde_cvtepi16_epi32(__m256i a) {
   return simde_convert<__m512i, std::int32_t, __m256i, std::int16_t>(
       a, [](std::int16_t x) { return std::int32_t{x}; });
@@ -115,6 +119,7 @@ inline __m512i simde_madd_epi16(__m512i a, __m512i b) {
 #define _mm512_madd_epi16(a, b) simde_madd_epi16(a, b)
 #define _mm512_abs_ps(a) simde_abs_ps(a)
 #define _mm512_cvtepi8_epi32(a) simde_cvtepi8_epi32(a)
+#define _mm512_cvtepu8_epi32(a) simde_cvtepu8_epi32(a)
 #define _mm512_cvtepi16_epi32(a) simde_cvtepi16_epi32(a)
 #define _mm512_cvtepi32_epi8(a) simde_cvtepi32_epi8(a)
 #define _mm512_cvtepi32_epi16(a) simde_cvtepi32_epi16(a)

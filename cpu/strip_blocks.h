@@ -13,6 +13,7 @@
 
 #include "base/quant_blocks.h"
 #include "cpu/code_lanes.h"
+#include "cpu/strip_kernels.h"
 
 namespace sluice::SLUICE_ISA {
 namespace {
@@ -27,11 +28,14 @@ class StripBlockOf {
   static constexpr bool kMin = Block::kHasMin;
   // What most formats are.
   static constexpr int kOffset = 0;
-  static constexpr bool kWide = false;
+  static constexpr bool kWide = false, kRowTerms = false;
+  static constexpr int kFactor = 1;
   static constexpr std::size_t kFewRowsOfBlock = kFewRows;
 
+  static void advance(StripPlace& place, std::size_t blocks) { place.block += blocks * kBytes; }
+
  protected:
-  explicit StripBlockOf(const std::byte* block) : block_(block) {}
+  explicit StripBlockOf(const StripPlace& place) : block_(place.block) {}
   Words word(std::size_t i) const { return words_load(block_ + 64 * i); }
   const std::byte* rest() const { return block_ + 64 * (sizeof(Block) / 4); }
 
@@ -64,7 +68,7 @@ class NibbleBlock : public StripBlockOf<Block> {
 
 struct Q4_0Strip : NibbleBlock<Q4_0Block, 0> {
   static constexpr int kOffset = 8;
-  explicit Q4_0Strip(const std::byte* block) : NibbleBlock(block) {}
+  explicit Q4_0Strip(const StripPlace& place) : NibbleBlock(place) {}
   template <std::size_t, std::size_t W>
   Words codes() const {
     return nibble<W>();
@@ -76,7 +80,7 @@ struct Q4_0Strip : NibbleBlock<Q4_0Block, 0> {
 };
 
 struct Q4_1Strip : NibbleBlock<Q4_1Block, 1> {
-  explicit Q4_1Strip(const std::byte* block) : NibbleBlock(block) {}
+  explicit Q4_1Strip(const StripPlace& place) : NibbleBlock(place) {}
   template <std::size_t, std::size_t W>
   Words codes() const {
     return nibble<W>();
@@ -93,7 +97,7 @@ struct Q4_1Strip : NibbleBlock<Q4_1Block, 1> {
 
 struct Q5_0Strip : NibbleBlock<Q5_0Block, 1> {
   static constexpr int kOffset = 16;
-  explicit Q5_0Strip(const std::byte* block) : NibbleBlock(block) {}
+  explicit Q5_0Strip(const StripPlace& place) : NibbleBlock(place) {}
   template <std::size_t, std::size_t W>
   Words codes() const {
     return nibble<W>() | sixteens<4 * W>(word(0));
@@ -105,7 +109,7 @@ struct Q5_0Strip : NibbleBlock<Q5_0Block, 1> {
 };
 
 struct Q5_1Strip : NibbleBlock<Q5_1Block, 2> {
-  explicit Q5_1Strip(const std::byte* block) : NibbleBlock(block) {}
+  explicit Q5_1Strip(const StripPlace& place) : NibbleBlock(place) {}
   template <std::size_t, std::size_t W>
   Words codes() const {
     return nibble<W>() | sixteens<4 * W>(word(1));
@@ -123,7 +127,7 @@ struct Q5_1Strip : NibbleBlock<Q5_1Block, 2> {
 struct Q8_0Strip : StripBlockOf<Q8_0Block> {
   static constexpr int kOffset = kEightBitOffset;
   static constexpr bool kWide = kEightBitsAreWide;
-  explicit Q8_0Strip(const std::byte* block) : StripBlockOf(block) {}
+  explicit Q8_0Strip(const StripPlace& place) : StripBlockOf(place) {}
   template <std::size_t, std::size_t W>
   Words codes() const {
     return kOffset == 0 ? word(W) : word(W) ^ words_set(0x80808080);
@@ -137,7 +141,7 @@ struct Q8_0Strip : StripBlockOf<Q8_0Block> {
 struct IQ4_NLStrip : NibbleBlock<IQ4_NLBlock, 0> {
   static constexpr int kOffset = kEightBitOffset;
   static constexpr bool kWide = kEightBitsAreWide;
-  explicit IQ4_NLStrip(const std::byte* block) : NibbleBlock(block) {}
+  explicit IQ4_NLStrip(const StripPlace& place) : NibbleBlock(place) {}
   template <std::size_t, std::size_t W>
   Words codes() const {
     return look_up(byte_table(kIq4Values, kOffset), nibble<W>());
@@ -150,7 +154,7 @@ struct IQ4_NLStrip : NibbleBlock<IQ4_NLBlock, 0> {
 
 struct MXFP4Strip : NibbleBlock<MXFP4Block, 0> {
   static constexpr int kOffset = 12;
-  explicit MXFP4Strip(const std::byte* block) : NibbleBlock(block) {}
+  explicit MXFP4Strip(const StripPlace& place) : NibbleBlock(place) {}
   template <std::size_t, std::size_t W>
   Words codes() const {
     return look_up(byte_table(kFp4TwiceValues, kOffset), nibble<W>());
@@ -179,7 +183,7 @@ class PackedScalesBlock : public StripBlockOf<Block> {
   }
 
  protected:
-  explicit PackedScalesBlock(const std::byte* block) : StripBlockOf<Block>(block) {
+  explicit PackedScalesBlock(const StripPlace& place) : StripBlockOf<Block>(place) {
     scale_ = low_halves(this->word(0));
     minus_min_ = negative(high_halves(this->word(0)));
     const Words first = this->word(1), second = this->word(2), third = this->word(3);
@@ -196,7 +200,7 @@ class PackedScalesBlock : public StripBlockOf<Block> {
 };
 
 struct Q4_KStrip : PackedScalesBlock<Q4_KBlock> {
-  explicit Q4_KStrip(const std::byte* block) : PackedScalesBlock(block) {}
+  explicit Q4_KStrip(const StripPlace& place) : PackedScalesBlock(place) {}
   template <std::size_t G, std::size_t W>
   Words codes() const {
     return nibbles<G % 2>(word(4 + 8 * (G / 2) + W));
@@ -204,7 +208,7 @@ struct Q4_KStrip : PackedScalesBlock<Q4_KBlock> {
 };
 
 struct Q5_KStrip : PackedScalesBlock<Q5_KBlock> {
-  explicit Q5_KStrip(const std::byte* block) : PackedScalesBlock(block) {}
+  explicit Q5_KStrip(const StripPlace& place) : PackedScalesBlock(place) {}
   template <std::size_t G, std::size_t W>
   Words codes() const {
     const Words fifth = shift_right<static_cast<int>(G)>(word(4 + W)) & words_set(0x01010101);
@@ -213,7 +217,7 @@ struct Q5_KStrip : PackedScalesBlock<Q5_KBlock> {
 };
 
 struct Q2_KStrip : StripBlockOf<Q2_KBlock> {
-  explicit Q2_KStrip(const std::byte* block) : StripBlockOf(block) {
+  explicit Q2_KStrip(const StripPlace& place) : StripBlockOf(place) {
     scale_ = low_halves(word(20));
     minus_min_ = negative(high_halves(word(20)));
   }
@@ -236,7 +240,7 @@ struct Q2_KStrip : StripBlockOf<Q2_KBlock> {
 
 struct Q3_KStrip : StripBlockOf<Q3_KBlock> {
   static constexpr int kOffset = 4;
-  explicit Q3_KStrip(const std::byte* block) : StripBlockOf(block) {
+  explicit Q3_KStrip(const StripPlace& place) : StripBlockOf(place) {
     scale_ = lanes_load_half(rest());
     const Words upper = word(26), two = words_set(0x03030303);
     scales_[0] = low_nibbles(word(24)) | shift_left<4>(upper & two);
@@ -262,7 +266,7 @@ struct Q3_KStrip : StripBlockOf<Q3_KBlock> {
 
 struct Q6_KStrip : StripBlockOf<Q6_KBlock> {
   static constexpr int kOffset = 32;
-  explicit Q6_KStrip(const std::byte* block) : StripBlockOf(block) {
+  explicit Q6_KStrip(const StripPlace& place) : StripBlockOf(place) {
     scale_ = lanes_load_half(rest());
   }
   template <std::size_t G, std::size_t W>
@@ -283,7 +287,7 @@ struct Q6_KStrip : StripBlockOf<Q6_KBlock> {
 struct IQ4_XSStrip : StripBlockOf<IQ4_XSBlock> {
   static constexpr int kOffset = kEightBitOffset;
   static constexpr bool kWide = kEightBitsAreWide;
-  explicit IQ4_XSStrip(const std::byte* block) : StripBlockOf(block) {
+  explicit IQ4_XSStrip(const StripPlace& place) : StripBlockOf(place) {
     scale_ = low_halves(word(0));
   }
   template <std::size_t G, std::size_t W>
@@ -308,7 +312,7 @@ struct IQ4_XSStrip : StripBlockOf<IQ4_XSBlock> {
 /// Ternary codes, with an offset of one.
 struct TQ1_0Strip : StripBlockOf<TQ1_0Block> {
   static constexpr int kOffset = 1;
-  explicit TQ1_0Strip(const std::byte* block) : StripBlockOf(block) {}
+  explicit TQ1_0Strip(const StripPlace& place) : StripBlockOf(place) {}
   template <std::size_t G, std::size_t W>
   Words codes() const {
     constexpr std::size_t kSixteen = 2 * G + W / 4;  // of columns
@@ -342,7 +346,7 @@ struct TQ1_0Strip : StripBlockOf<TQ1_0Block> {
 
 struct TQ2_0Strip : StripBlockOf<TQ2_0Block> {
   static constexpr int kOffset = 1;
-  explicit TQ2_0Strip(const std::byte* block) : StripBlockOf(block) {}
+  explicit TQ2_0Strip(const StripPlace& place) : StripBlockOf(place) {}
   template <std::size_t G, std::size_t W>
   Words codes() const {
     return pairs<G % 4>(word(8 * (G / 4) + W));

@@ -9,6 +9,7 @@
 #include "base/strip_layout.h"
 #include "cpu/codebook_strips.h"
 #include "cpu/dot_kernels.h"
+#include "cpu/nested_strips.h"
 #include "cpu/strip_blocks.h"
 #include "cpu/unroll.h"
 
@@ -17,11 +18,11 @@ namespace {
 
 /// use(group, block, Index<group in its block>) for the groups of `elements` columns.
 template <typename Block, typename Use>
-inline void for_each_group(const std::byte* strip, std::size_t elements, const Use& use) {
+inline void for_each_group(StripPlace& strip, std::size_t elements, const Use& use) {
   for (std::size_t group = 0; group < elements / Block::kGroup; group += Block::kGroups) {
     const Block block(strip);
     unroll<Block::kGroups>([&](auto in_block) { use(group + in_block.kValue, block, in_block); });
-    strip += Block::kBytes;
+    Block::advance(strip, 1);
   }
 }
 
@@ -38,7 +39,14 @@ inline Lanes add_terms(Lanes sum, Lanes weight_scale, Lanes weight_min, Ints dot
 
 template <typename Block>
 inline Ints first_dot(const ActivationSegment& x, std::size_t group) {
-  return ints_set(Block::kOffset == 0 ? 0 : x.corrections[group]);
+  return ints_set(Block::kOffset == 0 || Block::kRowTerms ? 0 : x.corrections[group]);
+}
+
+/// Planes: what rows' offsets add to the dot of their bytes.
+template <typename Block>
+inline Ints with_row_terms(Ints dot, Ints row_terms, const ActivationSegment& x,
+                           std::size_t group) {
+  return add_products(Block::kFactor == 2 ? dot + dot : dot, row_terms, x.corrections[group]);
 }
 
 template <typename Block, std::size_t G>
@@ -49,7 +57,7 @@ inline Lanes min_of(const Block& block) {
 
 /// The codes of a group are multiplied as they are unpacked.
 template <typename Block, std::size_t kRows>
-void multiply_rows(const std::byte* strip, std::size_t elements, const ActivationSegment* x,
+void multiply_rows(StripPlace strip, std::size_t elements, const ActivationSegment* x,
                    std::size_t stride, float (*totals)[16]) {
   Lanes total[kRows];
   for (std::size_t r = 0; r < kRows; ++r) total[r] = lanes_load(totals[r]);
@@ -69,6 +77,12 @@ void multiply_rows(const std::byte* strip, std::size_t elements, const Activatio
               dot_4<Block::kWide>(dots[r], codes, x[r].codes + group * Block::kGroup + 4 * kWord);
         }
       });
+      if constexpr (Block::kRowTerms) {
+        const Ints terms = block.row_terms();
+        for (std::size_t r = 0; r < kRows; ++r) {
+          dots[r] = with_row_terms<Block>(dots[r], terms, x[r], group);
+        }
+      }
       const Lanes scale = block.template scale<kIndex>();
       const Lanes min = min_of<Block, kIndex>(block);
       for (std::size_t r = 0; r < kRows; ++r) {
@@ -76,14 +90,13 @@ void multiply_rows(const std::byte* strip, std::size_t elements, const Activatio
       }
     });
     for (std::size_t r = 0; r < kRows; ++r) total[r] = total[r] + sums[r];
-    strip += columns / (Block::kGroup * Block::kGroups) * Block::kBytes;
     x += stride;
   }
   for (std::size_t r = 0; r < kRows; ++r) lanes_store(totals[r], total[r]);
 }
 
 template <typename Block, std::size_t kRows = Block::kFewRowsOfBlock>
-void multiply(const std::byte* strip, std::size_t elements, const ActivationSegment* x,
+void multiply(const StripPlace& strip, std::size_t elements, const ActivationSegment* x,
               std::size_t n_rows, float (*totals)[16]) {
   if constexpr (kRows > 1) {
     if (n_rows < kRows) return multiply<Block, kRows / 2>(strip, elements, x, n_rows, totals);
@@ -97,8 +110,9 @@ void multiply(const std::byte* strip, std::size_t elements, const ActivationSegm
 }
 
 template <typename Block>
-void unpack(const std::byte* strip, std::size_t elements, Panel& panel) {
-  for_each_group<Block>(strip, elements, [&](std::size_t group, const Block& block, auto index) {
+void unpack(const StripPlace& strip, std::size_t elements, Panel& panel) {
+  StripPlace at = strip;
+  for_each_group<Block>(at, elements, [&](std::size_t group, const Block& block, auto index) {
     constexpr std::size_t kIndex = decltype(index)::kValue;
     unroll<Block::kGroup / 4>([&](auto word) {
       constexpr std::size_t kWord = decltype(word)::kValue;
@@ -107,6 +121,7 @@ void unpack(const std::byte* strip, std::size_t elements, Panel& panel) {
     });
     lanes_store(panel.scales[group], block.template scale<kIndex>());
     if (Block::kMin) lanes_store(panel.mins[group], min_of<Block, kIndex>(block));
+    if constexpr (Block::kRowTerms) ints_store(panel.row_terms[group], block.row_terms());
   });
 }
 
@@ -132,6 +147,12 @@ void multiply_tile(const Panel* panels, std::size_t elements, const ActivationSe
         for (std::size_t p = 0; p < kPanels; ++p) {
           dots[p][r] = dot_4<Block::kWide>(dots[p][r], codes[p], x[r].codes + at);
         }
+      }
+    }
+    for (std::size_t p = 0; Block::kRowTerms && p < kPanels; ++p) {
+      const Ints terms = ints_load(panels[p].row_terms[group]);
+      for (std::size_t r = 0; r < kRows; ++r) {
+        dots[p][r] = with_row_terms<Block>(dots[p][r], terms, x[r], group);
       }
     }
     for (std::size_t p = 0; p < kPanels; ++p) {
@@ -164,12 +185,15 @@ void multiply_rows_of_tiles(const Panel* panels, std::size_t elements, const Act
 }
 
 /// What multiplying panels depends on: formats alike in these share the code.
-template <std::size_t kGroupSize, int kOffsetOfCodes, bool kHasMin, bool kWideCodes>
+template <std::size_t kGroupSize, int kOffsetOfCodes, bool kHasMin, bool kWideCodes,
+          int kFactorOfPlanes>
 struct PanelKind {
   static constexpr std::size_t kGroup = kGroupSize;
   static constexpr int kOffset = kOffsetOfCodes;
   static constexpr bool kMin = kHasMin;
   static constexpr bool kWide = kWideCodes;
+  static constexpr bool kRowTerms = kFactorOfPlanes != 0;
+  static constexpr int kFactor = kFactorOfPlanes;
 };
 
 template <typename Kind>
@@ -207,9 +231,14 @@ void turn_parts(const std::byte* rows, std::size_t row_bytes, std::size_t n_rows
 
 template <typename Block>
 constexpr StripFormat kStripFormat = {
-    multiply<Block>, unpack<Block>,
-    multiply_panels<PanelKind<Block::kGroup, (Block::kOffset != 0), Block::kMin, Block::kWide>>,
-    Block::kOffset, Block::kFewRowsOfBlock};
+    multiply<Block>,
+    unpack<Block>,
+    multiply_panels<PanelKind<Block::kGroup, (Block::kOffset != 0), Block::kMin, Block::kWide,
+                              Block::kRowTerms ? Block::kFactor : 0>>,
+    Block::kOffset,
+    Block::kRowTerms ? 1 : -Block::kOffset,
+    Block::kFactor,
+    Block::kFewRowsOfBlock};
 
 constexpr StripFormat kNone = {};
 
@@ -265,6 +294,7 @@ const StripFormat& strip_format(const TensorFormat& format) {
     case TensorType::kF16:
     case TensorType::kBF16:
     case TensorType::kF8_E4M3:
+    case TensorType::kNested:
     case TensorType::kF64:
     case TensorType::kI8:
     case TensorType::kI16:
@@ -273,6 +303,33 @@ const StripFormat& strip_format(const TensorFormat& format) {
       break;
   }
   return kNone;
+}
+
+namespace {
+
+template <typename Form>
+const StripFormat& strip_format_of(unsigned width) {
+  if constexpr (Form::kBits == 8) {
+    if (width == 5) return kStripFormat<NestedStrip<Form, 5>>;
+    if (width == 6) return kStripFormat<NestedStrip<Form, 6>>;
+    if (width == 8) return kStripFormat<NestedStrip<Form, 8>>;
+  }
+  if (width == 2) return kStripFormat<NestedStrip<Form, 2>>;
+  if (width == 3) return kStripFormat<NestedStrip<Form, 3>>;
+  return kStripFormat<NestedStrip<Form, 4>>;
+}
+
+}  // namespace
+
+const StripFormat& strip_format(const NestedView& nested) {
+  switch (nested.form->source) {
+    case TensorType::kQ8_0:
+      return strip_format_of<Q8_0Form>(nested.width);
+    case TensorType::kQ4_0:
+      return strip_format_of<Q4_0Form>(nested.width);
+    default:
+      return strip_format_of<FittedForm>(nested.width);
+  }
 }
 
 void to_strip(const TensorFormat& format, const std::byte* rows, std::size_t row_bytes,

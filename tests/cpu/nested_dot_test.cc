@@ -1,0 +1,229 @@
+// Nested codes under the kernels of every instruction set: bit for bit what the canonical order
+// makes of the numbers that base/nested_planes.h defines.
+
+#include <gtest/gtest.h>
+
+#include <bit>
+
+#include "base/aligned_buffer.h"
+#include "base/quant_blocks.h"
+#include "base/strip_layout.h"
+#include "cpu/kernels.h"
+#include "tests/cpu/nested_matrix.h"
+#include "tests/cpu/tested_kernels.h"
+
+namespace sluice::testing {
+namespace {
+
+std::vector<unsigned> widths_of(const NestedForm& form) {
+  std::vector<unsigned> widths;
+  for (std::size_t count = 1; count <= form.group_count; ++count) {
+    widths.push_back(form.width(count));
+  }
+  return widths;
+}
+
+/// Rule 2 of canonical.h: twice the numbers are integers.
+PlainDot plain_quantised(const NestedMatrix& matrix, unsigned width, std::size_t row,
+                         const Activations& x, std::size_t x_row) {
+  PlainDot result;
+  float acc = 0;
+  for (std::size_t k = 0; k < matrix.columns; k += 32) {
+    if (k % kSegment == 0) {
+      if (k > 0) result.canonical += acc;
+      acc = 0;
+    }
+    int twice = 0;
+    for (std::size_t i = 0; i < 32; ++i) {
+      twice += static_cast<int>(2 * matrix.number(row, k + i, width)) *
+               x.codes[x_row * matrix.columns + k + i];
+    }
+    const float a = x.scales[(x_row * matrix.columns + k) / 32];
+    const auto half_scale = static_cast<float>(matrix.scale(row, k) / 2);
+    acc = std::fma(half_scale * a, static_cast<float>(twice), acc);
+    const double term = double{half_scale} * double{a} * twice;
+    result.exact += term;
+    result.magnitude += std::fabs(term);
+  }
+  result.canonical += acc;
+  result.roundings = 1 + kSegment / 32 + matrix.columns / kSegment + 1;
+  return result;
+}
+
+/// Rule 3.
+PlainDot plain_float(const NestedMatrix& matrix, unsigned width, std::size_t row,
+                     const Activations& x, std::size_t x_row) {
+  OwnedMatrix floats;
+  floats.bytes.resize(matrix.columns * sizeof(float));
+  for (std::size_t i = 0; i < matrix.columns; ++i) {
+    const auto value = static_cast<float>(matrix.value(row, i, width));
+    std::memcpy(floats.bytes.data() + i * sizeof(float), &value, sizeof(float));
+  }
+  floats.matrix = {&tensor_format(TensorType::kF32), floats.bytes.data(), 1, matrix.columns};
+  return float_dot(floats.matrix, 0, x, x_row);
+}
+
+std::vector<float> multiply(const Kernels& kernels, const WeightMatrix& weight,
+                            const Activations& x, std::size_t n_rows, std::size_t first_row) {
+  AlignedBuffer scratch = AlignedBuffer::allocate(kDotScratchBytes).value();
+  const std::size_t rows = std::min(kTileWeightRows, weight.rows - first_row);
+  std::vector<float> output(n_rows * rows);
+  DotTile tile;
+  tile.format = weight.format;
+  tile.weight = weight.data;
+  tile.layout = weight.layout;
+  tile.nested = weight.nested;
+  tile.row_bytes = weight.layout == WeightLayout::kRows ? weight.row_bytes() : 0;
+  tile.first_row = first_row;
+  tile.weight_rows = rows;
+  tile.columns = weight.columns;
+  tile.values = x.values;
+  tile.codes = x.codes;
+  tile.scales = x.scales;
+  tile.sums = x.sums;
+  tile.n_rows = n_rows;
+  tile.output = output.data();
+  tile.output_stride = rows;
+  kernels.dot(tile, scratch.data());
+  return output;
+}
+
+void expect_canonical(const NestedMatrix& matrix, unsigned width, std::size_t n_rows,
+                      bool with_codes, std::mt19937& random, bool emulated, int code = -1) {
+  const CutNested stored = cut(matrix, width);
+  const OwnedActivations x = random_activations(n_rows, matrix.columns, with_codes, random, code);
+  for (std::size_t first = 0; first < matrix.rows; first += kTileWeightRows) {
+    const std::size_t rows = std::min(kTileWeightRows, matrix.rows - first);
+    std::vector<PlainDot> want;
+    for (std::size_t at = 0; at < n_rows * rows; ++at) {
+      want.push_back(with_codes
+                         ? plain_quantised(matrix, width, first + at % rows, x.view, at / rows)
+                         : plain_float(matrix, width, first + at % rows, x.view, at / rows));
+    }
+    for (const TestedKernels& tested : tested_kernels()) {
+      if (tested.emulated && !emulated) continue;
+      SCOPED_TRACE(tested.name);
+      const std::vector<float> got =
+          multiply(*tested.kernels, stored.weight, x.view, n_rows, first);
+      for (std::size_t at = 0; at < got.size(); ++at) {
+        ASSERT_EQ(std::bit_cast<std::uint32_t>(got[at]),
+                  std::bit_cast<std::uint32_t>(want[at].canonical))
+            << got[at] << " is not " << want[at].canonical << " at weight row " << first + at % rows
+            << " of " << matrix.rows << " x " << matrix.columns << ", width " << width << ", "
+            << n_rows << " rows";
+        ASSERT_NEAR(static_cast<double>(got[at]), want[at].exact, want[at].bound());
+      }
+    }
+  }
+}
+
+TEST(NestedDot, IsCanonicalAtEveryWidthAndShape) {
+  std::mt19937 random(1);
+  for (const NestedForm& form : nested_forms()) {
+    SCOPED_TRACE(form.name);
+    for (const unsigned width : widths_of(form)) {
+      for (const std::size_t columns : {32, 96, 544, 768}) {
+        for (const std::size_t rows : {1, 16, 37, 100}) {
+          const NestedMatrix matrix = random_nested(form, rows, columns, random);
+          const std::size_t n_rows = std::vector<std::size_t>{1, 2, 5, 33}[random() % 4];
+          expect_canonical(matrix, width, n_rows, /*with_codes=*/random() % 3 != 0, random,
+                           /*emulated=*/rows == 37);
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+}
+
+// Long rows are taken in runs of eight segments.
+TEST(NestedDot, TakesLongRows) {
+  std::mt19937 random(2);
+  for (const NestedForm& form : nested_forms()) {
+    for (const unsigned width : widths_of(form)) {
+      const NestedMatrix matrix = random_nested(form, 20, 4864, random);
+      expect_canonical(matrix, width, 1, /*with_codes=*/true, random, /*emulated=*/false);
+    }
+  }
+}
+
+TEST(NestedDot, DoesNotOverflow) {
+  std::mt19937 random(3);
+  for (const NestedForm& form : nested_forms()) {
+    for (const unsigned width : widths_of(form)) {
+      for (const std::size_t n_rows : {1, 9}) {
+        const NestedMatrix matrix = random_nested(form, 16, 512, random, /*extreme=*/true);
+        expect_canonical(matrix, width, n_rows, /*with_codes=*/true, random, /*emulated=*/true,
+                         127);
+      }
+    }
+  }
+}
+
+TEST(NestedDot, DecodesRows) {
+  std::mt19937 random(4);
+  for (const NestedForm& form : nested_forms()) {
+    for (const unsigned width : widths_of(form)) {
+      const NestedMatrix matrix = random_nested(form, 21, 96, random);
+      const CutNested stored = cut(matrix, width);
+      std::vector<float> row(matrix.columns);
+      for (std::size_t r = 0; r < matrix.rows; ++r) {
+        decode_row(stored.weight, r, row.data());
+        for (std::size_t i = 0; i < row.size(); ++i) {
+          ASSERT_EQ(row[i], static_cast<float>(matrix.value(r, i, width)))
+              << form.name << ", width " << width;
+        }
+      }
+    }
+  }
+}
+
+/// Q8_0's and Q4_0's own blocks of the numbers that all bits give.
+template <typename Block, typename Store>
+void expect_source(const NestedForm& form, const Store& store) {
+  std::mt19937 random(5);
+  for (const std::size_t n_rows : {1, 3, 20}) {
+    NestedMatrix matrix = random_nested(form, 35, 544, random);
+    OwnedMatrix source =
+        random_matrix(tensor_format(form.source), matrix.rows, matrix.columns, random);
+    const int half = 1 << (form.bits - 1);
+    for (std::size_t at = 0; at < matrix.offsets.size(); ++at) {
+      auto* const block = reinterpret_cast<Block*>(source.bytes.data()) + at;
+      std::memcpy(&block->scale, matrix.scales.data() + 2 * at, 2);
+      // Both the source's codes and the nested ones have so many bits.
+      const int moved = form.unit * matrix.offsets[at];
+      std::uniform_int_distribution<int> draw(std::max(0, moved) - half,
+                                              std::min(0, moved) + half - 1);
+      for (std::size_t i = 0; i < 32; ++i) {
+        const int code = draw(random);
+        matrix.codes[at * 32 + i] = static_cast<std::uint8_t>(code + half - moved);
+        store(*block, i, code);
+      }
+    }
+    for (const bool with_codes : {true, false}) {
+      const OwnedActivations x = random_activations(n_rows, matrix.columns, with_codes, random);
+      const CutNested stored = cut(matrix, form.bits);
+      for (const TestedKernels& tested : tested_kernels()) {
+        const std::vector<float> want = multiply(*tested.kernels, source.matrix, x.view, n_rows, 0);
+        const std::vector<float> got = multiply(*tested.kernels, stored.weight, x.view, n_rows, 0);
+        ASSERT_EQ(std::memcmp(got.data(), want.data(), want.size() * sizeof(float)), 0)
+            << form.name << ", " << tested.name << ", " << n_rows << " rows";
+      }
+    }
+  }
+}
+
+TEST(NestedDot, GivesTheBitsOfIntegerSourcesAtFullWidth) {
+  expect_source<Q8_0Block>(*nested_form_of(TensorType::kQ8_0),
+                           [](Q8_0Block& block, std::size_t i, int code) {
+                             block.codes[i] = static_cast<std::int8_t>(code);
+                           });
+  expect_source<Q4_0Block>(
+      *nested_form_of(TensorType::kQ4_0), [](Q4_0Block& block, std::size_t i, int code) {
+        std::uint8_t& byte = block.nibbles[i % 16];
+        const int shift = i < 16 ? 0 : 4;
+        byte = static_cast<std::uint8_t>((byte & (0xf0 >> shift)) | ((code + 8) << shift));
+      });
+}
+
+}  // namespace
+}  // namespace sluice::testing
