@@ -10,9 +10,9 @@ namespace sluice {
 namespace {
 
 constexpr NestedForm kForms[] = {
-    {"nested_8", TensorType::kF32, 8, 8, NestedScale::kByte, true, 6, {2, 1, 1, 1, 1, 2}},
-    {"nested_q8_0", TensorType::kQ8_0, 8, 8, NestedScale::kHalf, false, 6, {2, 1, 1, 1, 1, 2}},
-    {"nested_q4_0", TensorType::kQ4_0, 4, 1, NestedScale::kHalf, false, 3, {2, 1, 1}},
+    {"nested_8", TensorType::kF32, 8, 8, 1, NestedScale::kByte, true, 6, {2, 1, 1, 1, 1, 2}},
+    {"nested_q8_0", TensorType::kQ8_0, 8, 8, 1, NestedScale::kHalf, false, 6, {2, 1, 1, 1, 1, 2}},
+    {"nested_q4_0", TensorType::kQ4_0, 4, 1, 16, NestedScale::kHalf, false, 3, {2, 1, 1}},
 };
 
 constexpr std::size_t kOffsetBytes = kNestedRows / 2;
@@ -40,12 +40,15 @@ float scale_of(const NestedForm& form, const NestedHeader& header, const std::by
                               (std::uint32_t{header.exponent_base} << 23));
 }
 
-/// Twice what the prefix stands for.
+/// Twice what the prefix stands for, in codes or, of tables, in steps.
 int twice_stand(const NestedForm& form, const NestedHeader& header, unsigned width,
                 unsigned prefix) {
-  if (width == 2) return 2 * header.two[prefix];
-  if (width == 3) return 2 * header.three[prefix];
-  if (width == 4) return 2 * header.four[prefix];
+  if (form.has_table(width)) {
+    const int stand = width == 2   ? header.two[prefix]
+                      : width == 3 ? header.three[prefix]
+                                   : header.four[prefix];
+    return 2 * stand;
+  }
   const int shared = 1 << (form.bits - width);
   return 2 * (static_cast<int>(prefix) * shared - (1 << (form.bits - 1))) + shared -
          (form.fitted ? 0 : 1);
@@ -164,11 +167,13 @@ void decode_nested_row(const NestedView& view, const std::byte* data, std::size_
                                     kNestedRows * kNestedBlock * form.groups[0] / 8;
     const float scale = scale_of(form, header, scales + lane * form.scale_bytes());
     const auto pair = static_cast<unsigned>(scales[kNestedRows * form.scale_bytes() + lane % 8]);
+    const int steps = form.has_table(view.width) ? form.steps : 1;
     const int offset = static_cast<int>(lane < 8 ? pair & 15 : pair >> 4) - 8;
     for (std::size_t column = 0; column < kNestedBlock; ++column) {
       const int twice =
-          twice_stand(form, header, view.width, prefixes[column]) + 2 * form.unit * offset;
-      out[block * kNestedBlock + column] = 0.5f * scale * static_cast<float>(twice);
+          twice_stand(form, header, view.width, prefixes[column]) + 2 * form.unit * steps * offset;
+      out[block * kNestedBlock + column] =
+          0.5f / static_cast<float>(steps) * scale * static_cast<float>(twice);
     }
   }
 }

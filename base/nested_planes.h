@@ -5,13 +5,16 @@
 // A weight has a code of B bits (8 or 4); at width b it is known by the upper b of them. Blocks of
 // 32 neighbours in a row share a scale and an offset o in [-8, 7]:
 //
-//     value at width b = scale * (stand_b(code >> (B - b)) + unit * o)
+//     value at width b = scale * step * (stand_b(code >> (B - b)) + unit * o)
 //
-//     b <= 4          stand_b is a table of the matrix (NestedHeader)
-//     b > 4           the middle of the codes that share the prefix, B = 8. Code c is the number
-//                     c - 128, or (NestedForm::fitted) what lies in [c - 128, c - 127)
+//     b <= 4 < B, or b < 4 = B    stand_b is a table of the matrix (NestedHeader)
+//     else                        the middle of the codes that share the prefix; code c is the
+//                                 number c - 2^(B - 1), or (NestedForm::fitted) what lies between
+//                                 that and the next
 //
-// All of it is an integer, or half of one, times the scale, and exact in float32.
+// A step is a code, or in the tables of B = 4 a sixteenth of one, for the middle of two codes must
+// be a number of a table, too; an offset's unit is 8 codes of 8 bits, and one of 4. All of it is an
+// integer, or half of one, times the scale, perhaps over 16, and exact in float32.
 //
 // The bits lie in *groups of planes*: each width's bits are those of the narrower one and a group
 // more. In memory a matrix is turned as kernels read it, sixteen rows (a strip) side by side; what
@@ -48,7 +51,8 @@ struct NestedForm {
   std::string_view name;  // as stores write it
   TensorType source;      // whose numbers all bits give; of a fitted form F32, which they do not
   std::uint8_t bits;      // of a whole code
-  std::uint8_t unit;      // of offsets
+  std::uint8_t unit;      // of offsets, in codes
+  std::uint8_t steps;     // of a code in tables
   NestedScale scale;
   bool fitted;
   std::uint8_t group_count;
@@ -59,6 +63,8 @@ struct NestedForm {
   /// How many groups make this width; 0: it is none of the form's.
   std::size_t groups_of(unsigned width) const;
   std::size_t scale_bytes() const { return scale == NestedScale::kByte ? 1 : 2; }
+  /// Whether a width's numbers are in a table.
+  bool has_table(unsigned at) const { return at <= 4 && at < bits; }
   /// Of a group of one tile.
   std::size_t tile_bytes(std::size_t group) const;
   /// Of a group of a matrix, the header included. REQUIRES: columns is a multiple of kNestedBlock.
@@ -73,7 +79,7 @@ const NestedForm* nested_form_of(TensorType source);
 
 /// A matrix's first 64 bytes.
 struct NestedHeader {
-  std::int8_t four[16] = {};  // stand_4, stand_3, stand_2
+  std::int8_t four[16] = {};  // stand_4, of B = 8; stand_3, stand_2
   std::int8_t three[8] = {};
   std::int8_t two[4] = {};
   std::uint8_t exponent_base = 0;  // of NestedScale::kByte

@@ -20,19 +20,19 @@ namespace {
 
 /// What NestedForm says, for the compiler.
 struct FittedForm {
-  static constexpr int kBits = 8, kUnit = 8;
+  static constexpr int kBits = 8, kUnit = 8, kSteps = 1;
   static constexpr bool kFitted = true;
   static constexpr NestedScale kScale = NestedScale::kByte;
   static constexpr int kGroups[] = {2, 1, 1, 1, 1, 2};
 };
 struct Q8_0Form {
-  static constexpr int kBits = 8, kUnit = 8;
+  static constexpr int kBits = 8, kUnit = 8, kSteps = 1;
   static constexpr bool kFitted = false;
   static constexpr NestedScale kScale = NestedScale::kHalf;
   static constexpr int kGroups[] = {2, 1, 1, 1, 1, 2};
 };
 struct Q4_0Form {
-  static constexpr int kBits = 4, kUnit = 1;
+  static constexpr int kBits = 4, kUnit = 1, kSteps = 16;
   static constexpr bool kFitted = false;
   static constexpr NestedScale kScale = NestedScale::kHalf;
   static constexpr int kGroups[] = {2, 1, 1};
@@ -42,7 +42,7 @@ constexpr int log_2(int power) { return power == 1 ? 0 : 1 + log_2(power / 2); }
 
 template <typename Form, int kWidth>
 class NestedStrip {
-  static constexpr bool kTable = kWidth <= 4;
+  static constexpr bool kTable = kWidth <= 4 && kWidth < Form::kBits;
   /// Twice the middle of the codes that share a prefix, from the first of them on.
   static constexpr int kTwiceMiddle = (1 << (Form::kBits - kWidth)) - (Form::kFitted ? 0 : 1);
   static constexpr bool kDoubled = !kTable && kTwiceMiddle % 2 != 0;
@@ -51,8 +51,10 @@ class NestedStrip {
   static constexpr std::size_t kGroup = kNestedBlock, kGroups = 1;
   static constexpr bool kMin = false, kRowTerms = true;
   static constexpr int kFactor = kDoubled ? 2 : 1;
-  static constexpr bool kWide = kEightBitsAreWide;
-  static constexpr int kOffset = kEightBitOffset;
+  // Four bits are unsigned in every instruction set.
+  static constexpr bool kFourBits = !kTable && Form::kBits == 4;
+  static constexpr bool kWide = kEightBitsAreWide && !kFourBits;
+  static constexpr int kOffset = kFourBits ? 8 : kEightBitOffset;
   static constexpr std::size_t kFewRowsOfBlock = kFewRows;
 
   explicit NestedStrip(const StripPlace& place) : place_(place) {}
@@ -60,7 +62,7 @@ class NestedStrip {
   template <std::size_t, std::size_t W>
   Words codes() const {
     // Where the prefix's last bit goes: a position is a code with zeros below.
-    constexpr int kEnd = kTable ? 0 : 8 - kWidth;
+    constexpr int kEnd = kTable ? 0 : Form::kBits - kWidth;
     Words prefix = field<W, 2, kEnd + kWidth - 2>(place_.block);
     unroll<kFiner>([&](auto index) {
       constexpr std::size_t kAt = decltype(index)::kValue;
@@ -68,7 +70,7 @@ class NestedStrip {
       prefix = prefix | field<W, Form::kGroups[kAt + 1], kShift>(place_.finer[kAt]);
     });
     if constexpr (kTable) return look_up(table(), prefix);
-    return kOffset == 0 ? prefix ^ words_set(0x80808080) : prefix;
+    return kWide && kOffset == 0 ? prefix ^ words_set(0x80808080) : prefix;
   }
   template <std::size_t>
   Lanes scale() const {
@@ -78,16 +80,15 @@ class NestedStrip {
     } else {
       scales = lanes_load_small_floats(scales_at(), place_.header->exponent_base);
     }
-    return kDoubled ? scales * lanes_set(0.5f) : scales;
+    constexpr float kPart = 1.0f / (kDoubled ? 2 : kTable ? Form::kSteps : 1);
+    return kPart == 1 ? scales : scales * lanes_set(kPart);
   }
   Ints row_terms() const {
-    constexpr int kUnit = kFactor * Form::kUnit;
-    // Of nibbles, which are offsets + 8; of positions, which begin at -2^(kBits - 1) and have
-    // theirs added here; and of what bytes have too much.
-    constexpr int kStart =
-        kTable ? 0 : kFactor * ((1 << 7) - (1 << (Form::kBits - 1))) + kTwiceMiddle * kFactor / 2;
+    constexpr int kUnit = kFactor * Form::kUnit * (kTable ? Form::kSteps : 1);
+    // Nibbles are offsets + 8, bytes have kOffset too much, and positions are made middles.
+    constexpr int kMiddle = kTable ? 0 : kTwiceMiddle * kFactor / 2;
     return shift_left<log_2(kUnit)>(nibbles_of_rows(scales_at() + kScaleBytes)) +
-           ints_set(kStart - 8 * kUnit - kFactor * kOffset);
+           ints_set(kMiddle - 8 * kUnit - kFactor * kOffset);
   }
 
   static void advance(StripPlace& place, std::size_t tiles) {

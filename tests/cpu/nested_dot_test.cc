@@ -23,7 +23,7 @@ std::vector<unsigned> widths_of(const NestedForm& form) {
   return widths;
 }
 
-/// Rule 2 of canonical.h: twice the numbers are integers.
+/// Rule 2 of canonical.h: 16 times the numbers are integers.
 PlainDot plain_quantised(const NestedMatrix& matrix, unsigned width, std::size_t row,
                          const Activations& x, std::size_t x_row) {
   PlainDot result;
@@ -33,15 +33,15 @@ PlainDot plain_quantised(const NestedMatrix& matrix, unsigned width, std::size_t
       if (k > 0) result.canonical += acc;
       acc = 0;
     }
-    int twice = 0;
+    int sixteen_times = 0;
     for (std::size_t i = 0; i < 32; ++i) {
-      twice += static_cast<int>(2 * matrix.number(row, k + i, width)) *
-               x.codes[x_row * matrix.columns + k + i];
+      sixteen_times += static_cast<int>(16 * matrix.number(row, k + i, width)) *
+                       x.codes[x_row * matrix.columns + k + i];
     }
     const float a = x.scales[(x_row * matrix.columns + k) / 32];
-    const auto half_scale = static_cast<float>(matrix.scale(row, k) / 2);
-    acc = std::fma(half_scale * a, static_cast<float>(twice), acc);
-    const double term = double{half_scale} * double{a} * twice;
+    const auto part = static_cast<float>(matrix.scale(row, k) / 16);
+    acc = std::fma(part * a, static_cast<float>(sixteen_times), acc);
+    const double term = double{part} * double{a} * sixteen_times;
     result.exact += term;
     result.magnitude += std::fabs(term);
   }

@@ -36,19 +36,20 @@ struct NestedMatrix {
   double number(std::size_t row, std::size_t column, unsigned width) const {
     const int code = codes[row * columns + column];
     const int prefix = code >> (form->bits - width);
+    const double step = form->bits == 4 ? 1.0 / 16 : 1.0;
     double stand = 0;
     if (width == 2) {
-      stand = header.two[prefix];
+      stand = header.two[prefix] * step;
     } else if (width == 3) {
-      stand = header.three[prefix];
-    } else if (width == 4) {
+      stand = header.three[prefix] * step;
+    } else if (width == 4 && form->bits == 8) {
       stand = header.four[prefix];
     } else {
       // The middle of the first and the last code with this prefix; a fitted code is half a unit
       // further.
       const int first = prefix << (form->bits - width);
       const int last = first + (1 << (form->bits - width)) - 1;
-      stand = (first + last) / 2.0 - 128 + (form->fitted ? 0.5 : 0.0);
+      stand = (first + last) / 2.0 - (1 << (form->bits - 1)) + (form->fitted ? 0.5 : 0.0);
     }
     return stand + form->unit * offsets[row * (columns / 32) + column / 32];
   }
@@ -67,10 +68,7 @@ inline NestedMatrix random_nested(const NestedForm& form, std::size_t rows, std:
   };
   for (std::int8_t& stand : matrix.header.two) stand = static_cast<std::int8_t>(draw(-128, 127));
   for (std::int8_t& stand : matrix.header.three) stand = static_cast<std::int8_t>(draw(-128, 127));
-  for (std::size_t i = 0; i < 16; ++i) {
-    matrix.header.four[i] =
-        static_cast<std::int8_t>(form.bits == 4 ? static_cast<int>(i) - 8 : draw(-128, 127));
-  }
+  for (std::int8_t& stand : matrix.header.four) stand = static_cast<std::int8_t>(draw(-128, 127));
   matrix.header.exponent_base = static_cast<std::uint8_t>(90 + random() % 10);
   matrix.codes.resize(rows * columns);
   for (std::uint8_t& code : matrix.codes) {
