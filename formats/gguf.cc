@@ -1,12 +1,12 @@
 #include "formats/gguf.h"
 
 #include <array>
-#include <bit>
 #include <cstdio>
 #include <utility>
 
 #include "formats/architectures.h"
 #include "formats/completion.h"
+#include "formats/gguf_header.h"
 #include "formats/gguf_metadata.h"
 #include "formats/gguf_names.h"
 #include "formats/gguf_settings.h"
@@ -17,121 +17,7 @@
 namespace sluice {
 namespace {
 
-constexpr std::uint32_t kMagic = 0x46554747;  // "GGUF"
-constexpr std::uint64_t kMostPairs = std::uint64_t{1} << 16;
-constexpr std::uint64_t kMostTensors = std::uint64_t{1} << 20;
-constexpr std::uint64_t kLeastPairBytes = 8 + 1 + 4 + 1;
-constexpr std::uint64_t kLeastTensorBytes = 8 + 1 + 4 + 8 + 4 + 8;
-constexpr std::uint64_t kLongestTensorName = 255;
-constexpr std::uint32_t kMostDimensions = 4;
 constexpr std::int64_t kMostParts = 99999;  // five digits in the names of a split set
-
-/// Formats that ggml has and our table lacks, so that such a tensor is known by name and refused
-/// only when it is needed.
-struct ForeignFormat {
-  std::uint32_t number;
-  std::string_view name;
-};
-constexpr auto kForeignFormats = std::to_array<ForeignFormat>({
-    {9, "Q8_1"},
-    {15, "Q8_K"},
-    {40, "NVFP4"},
-    {41, "Q1_0"},
-});
-
-std::string_view foreign_format(std::uint32_t number) {
-  for (const ForeignFormat& format : kForeignFormats) {
-    if (format.number == number) return format.name;
-  }
-  return {};
-}
-
-struct Header {
-  std::uint32_t version = 0;
-  std::uint64_t tensor_count = 0;
-  std::uint64_t pair_count = 0;
-};
-
-Result<Header> read_header(HeaderReader& reader) {
-  Header header;
-  SLUICE_ASSIGN(const auto magic, reader.read<std::uint32_t>("magic"));
-  if (magic != kMagic) return reader.corrupt("magic", "not a GGUF file");
-  SLUICE_ASSIGN(header.version, reader.read<std::uint32_t>("version"));
-  if (header.version != 0 && (header.version & 0xffff) == 0) {
-    return reader.error(ErrorCode::kUnsupported, "version",
-                        "the file is big-endian; convert it to little-endian");
-  }
-  if (header.version != 2 && header.version != 3) {
-    return reader.error(
-        ErrorCode::kUnsupported, "version",
-        "GGUF version " + std::to_string(header.version) + "; only 2 and 3 can be read");
-  }
-  SLUICE_ASSIGN(header.tensor_count, reader.read<std::uint64_t>("tensor count"));
-  if (header.tensor_count > kMostTensors ||
-      header.tensor_count > reader.remaining() / kLeastTensorBytes) {
-    return reader.corrupt(
-        "tensor count", std::to_string(header.tensor_count) + " tensors cannot fit into the file");
-  }
-  SLUICE_ASSIGN(header.pair_count, reader.read<std::uint64_t>("key-value count"));
-  if (header.pair_count > kMostPairs || header.pair_count > reader.remaining() / kLeastPairBytes) {
-    return reader.corrupt("key-value count", std::to_string(header.pair_count) +
-                                                 " key-values cannot fit into the file");
-  }
-  return header;
-}
-
-/// What a tensor's entry in the header says, before the place of the data is known.
-struct TensorEntry {
-  TensorInfo info;
-  std::string_view foreign;  // the format's name where our table lacks it
-  std::uint64_t field = 0;   // byte of its offset field
-};
-
-Result<TensorEntry> read_tensor_entry(HeaderReader& reader, std::uint64_t alignment) {
-  TensorEntry entry;
-  TensorInfo& info = entry.info;
-  SLUICE_ASSIGN(const auto length, reader.read<std::uint64_t>("length of a tensor's name"));
-  if (length == 0 || length > kLongestTensorName) {
-    return reader.corrupt("length of a tensor's name", std::to_string(length) + " is out of range");
-  }
-  SLUICE_TRY(reader.read_text(info.name, length, "tensor's name"));
-  if (info.name.find('\0') != std::string::npos) {
-    return reader.corrupt("tensor's name", "holds a NUL");
-  }
-  const std::string field = "tensor '" + info.name + "', ";
-  SLUICE_ASSIGN(const auto dimensions, reader.read<std::uint32_t>(field + "dimensions"));
-  if (dimensions == 0 || dimensions > kMostDimensions) {
-    return reader.corrupt(field + "dimensions", std::to_string(dimensions) + " is not 1 to 4");
-  }
-  info.shape.resize(dimensions);
-  for (std::uint32_t i = 0; i < dimensions; ++i) {
-    // The file has the innermost first.
-    SLUICE_ASSIGN(info.shape[dimensions - 1 - i], reader.read<std::uint64_t>(field + "extent"));
-    if (info.shape[dimensions - 1 - i] == 0) return reader.corrupt(field + "extent", "is 0");
-  }
-  SLUICE_ASSIGN(const auto number, reader.read<std::uint32_t>(field + "format"));
-  const TensorFormat* format = find_gguf_format(number);
-  std::uint64_t bytes = 0;
-  if (format != nullptr) {
-    info.type = format->type;
-    auto size = checked_tensor_bytes(*format, info.shape);
-    if (!size.ok()) return reader.corrupt(field + "extents", size.status().message());
-    bytes = *size;
-  } else {
-    entry.foreign = foreign_format(number);
-    if (entry.foreign.empty()) {
-      return reader.corrupt(field + "format", "number " + std::to_string(number) + " is unknown");
-    }
-  }
-  entry.field = reader.position();
-  SLUICE_ASSIGN(const auto offset, reader.read<std::uint64_t>(field + "offset"));
-  if (offset % alignment != 0) {
-    return reader.corrupt(field + "offset", std::to_string(offset) + " is not a multiple of " +
-                                                std::to_string(alignment));
-  }
-  info.ranges.push_back({0, offset, bytes});
-  return entry;
-}
 
 class GgufOpener {
  public:
@@ -139,7 +25,7 @@ class GgufOpener {
 
   Result<Checkpoint> open(const std::string& path) {
     SLUICE_ASSIGN(HeaderReader reader, HeaderReader::open(path));
-    SLUICE_ASSIGN(const Header header, read_header(reader));
+    SLUICE_ASSIGN(const GgufHeader header, read_gguf_header(reader));
     SLUICE_ASSIGN(GgufMetadata metadata, read_gguf_metadata(reader, header.pair_count));
     checkpoint_.files.push_back(path);
     checkpoint_.settings_file = path;
@@ -223,28 +109,10 @@ class GgufOpener {
 
   Status read_tensors(HeaderReader& reader, std::uint64_t count, GgufMetadata& metadata,
                       std::uint32_t file) {
-    const auto chosen = metadata.take<std::int64_t>("general.alignment");
-    if (!chosen.ok()) return chosen.status().with_context(reader.path());
-    const std::int64_t alignment = chosen->value_or(32);
-    if (alignment < 1 || alignment > (1 << 20) ||
-        !std::has_single_bit(static_cast<std::uint64_t>(alignment))) {
-      return Status(ErrorCode::kCorrupt, reader.path() + ": general.alignment " +
-                                             std::to_string(alignment) +
-                                             " is not a power of two up to 1048576, as tensors "
-                                             "need it: convert the model again, or leave the key "
-                                             "out for the usual 32");
-    }
-    const auto unit = static_cast<std::uint64_t>(alignment);
-    std::vector<TensorEntry> entries;
-    entries.reserve(static_cast<std::size_t>(count));
-    for (std::uint64_t i = 0; i < count; ++i) {
-      SLUICE_ASSIGN(TensorEntry entry, read_tensor_entry(reader, unit));
-      entries.push_back(std::move(entry));
-    }
-    const std::uint64_t data = (reader.position() + unit - 1) / unit * unit;
-    for (TensorEntry& entry : entries) {
-      if (const Status status = place(std::move(entry), data, reader.file_size(), file);
-          !status.ok()) {
+    SLUICE_ASSIGN(std::vector<GgufEntry> entries, read_gguf_entries(reader, count, metadata));
+    for (GgufEntry& entry : entries) {
+      entry.info.ranges.front().file = file;
+      if (const Status status = add(std::move(entry)); !status.ok()) {
         return status.with_context(reader.path());
       }
     }
@@ -252,20 +120,7 @@ class GgufOpener {
     return {};
   }
 
-  /// Turns an offset in the data into one in the file and hands the tensor on.
-  Status place(TensorEntry entry, std::uint64_t data, std::uint64_t file_size, std::uint32_t file) {
-    FileRange& range = entry.info.ranges.front();
-    if (data > file_size || range.offset > file_size - data ||
-        range.bytes > file_size - data - range.offset) {
-      return Status(ErrorCode::kCorrupt,
-                    "tensor '" + entry.info.name + "', offset at byte " +
-                        std::to_string(entry.field) + ": its " + std::to_string(range.bytes) +
-                        " bytes at " + std::to_string(range.offset) +
-                        " in the data reach beyond the file's " + std::to_string(file_size) +
-                        " bytes; is the file whole?");
-    }
-    range.offset += data;
-    range.file = file;
+  Status add(GgufEntry entry) {
     GgufName name = translate_gguf_name(entry.info.name, checkpoint_.architecture);
     if (name.name.empty()) return {};
     if (!entry.foreign.empty()) {
@@ -293,7 +148,7 @@ class GgufOpener {
     for (std::int64_t part = 1; part < split.count; ++part) {
       const std::string path = stem + std::string(ending_of(part + 1));
       SLUICE_ASSIGN(HeaderReader reader, HeaderReader::open(path));
-      SLUICE_ASSIGN(const Header header, read_header(reader));
+      SLUICE_ASSIGN(const GgufHeader header, read_gguf_header(reader));
       SLUICE_ASSIGN(GgufMetadata metadata, read_gguf_metadata(reader, header.pair_count));
       SLUICE_ASSIGN(const Split own, take_split(metadata, path));
       if (own.number != part || own.count != split.count) {
