@@ -137,7 +137,7 @@ Status ForwardPass::feed_forward(std::uint32_t layer, std::size_t rows, RoutingO
     if (model_.router.input != RouterInput::kLayerInput) {
       moe_.route(layer, weights, rows, observer);
     }
-    SLUICE_TRY(moe_.run(layer, weights, rows));
+    SLUICE_TRY(moe_.run(layer, weights, rows, observer));
     norm_output(weights.post_experts_norm, scratch_.block_output, rows);
     if (description.dense_ffn != 0) {
       for (std::size_t i = 0; i < rows * model_.hidden; ++i) {

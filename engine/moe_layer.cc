@@ -70,9 +70,10 @@ void MoeLayer::multiply(const RouterWeights& weights, std::size_t rows) {
   compute_.matmul({&scores, 1});
 }
 
-Status MoeLayer::run(std::uint32_t layer, const LayerWeights& weights, std::size_t rows) {
+Status MoeLayer::run(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
+                     RoutingObserver* observer) {
   if (model_.router.weights_scale_input) scale_inputs(rows);
-  SLUICE_TRY(visit_experts(layer, weights, rows));
+  SLUICE_TRY(visit_experts(layer, weights, rows, observer));
   combine(weights, rows);
   return {};
 }
@@ -175,7 +176,8 @@ void MoeLayer::score_wanted(std::size_t rows) {
   }
 }
 
-Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows) {
+Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
+                               RoutingObserver* observer) {
   SLUICE_TRY(store_.begin(layer, wanted_, wanted_scores_));
   forecast_.routed(layer, rows, router_input().values);
   // The shared expert is always in memory: computed while the misses are on their way.
@@ -199,6 +201,9 @@ Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights,
         tasks_.push_back(expert_task(index, weights.expert_biases));
       }
       compute_.ffn(tasks_);
+      for (std::size_t i = 0; observer != nullptr && i < tasks_.size(); ++i) {
+        observer->computed(layer, wanted_[(*ready)[i]], tasks_[i]);
+      }
       status = store_.release(*ready);
     }
   }

@@ -41,7 +41,8 @@ class MoeLayer {
   void read_ahead(std::uint32_t layer);
   /// scratch.block_output[r] = Σ over ranks of weight · expert(x) (+ the shared expert), x =
   /// scratch.normed[r], for r in [0, rows). REQUIRES: the rows were routed.
-  Status run(std::uint32_t layer, const LayerWeights& weights, std::size_t rows);
+  Status run(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
+             RoutingObserver* observer);
 
  private:
   Activations router_input() const;
@@ -56,7 +57,8 @@ class MoeLayer {
   void for_each_pair(std::size_t rows, Visit visit) const;
   void group_by_expert(std::size_t rows);
   void score_wanted(std::size_t rows);
-  Status visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows);
+  Status visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
+                       RoutingObserver* observer);
   void scale_inputs(std::size_t rows);
   FfnTask expert_task(std::uint32_t wanted, const ExpertBiases& biases) const;
   void combine(const LayerWeights& weights, std::size_t rows);

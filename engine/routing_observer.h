@@ -1,11 +1,13 @@
 #pragma once
-// What routers chose in a pass, for those who look on: traces, predictors, tests.
+// What routers chose in a pass and what their experts read, for those who look on: traces,
+// predictors, calibration, tests.
 
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 
+#include "base/compute.h"
 #include "engine/row.h"
 
 namespace sluice {
@@ -42,6 +44,9 @@ class RoutingObserver {
   /// A layer begins with these residuals `[rows, hidden]`.
   virtual void entering(std::uint32_t, std::size_t, const float*) {}
   virtual void routed(const Routing& routing) = 0;
+  /// An expert was computed for its rows of the pass, in their order; task.hidden.values have what
+  /// its down matrix read. Which expert of a layer comes first depends on what was in memory.
+  virtual void computed(std::uint32_t /*layer*/, std::uint32_t /*expert*/, const FfnTask&) {}
 };
 
 /// Lets several look on at once, in their order. Borrows the list, too.
@@ -56,6 +61,9 @@ class RoutingObservers final : public RoutingObserver {
   }
   void routed(const Routing& routing) override {
     for (RoutingObserver* const observer : observers_) observer->routed(routing);
+  }
+  void computed(std::uint32_t layer, std::uint32_t expert, const FfnTask& task) override {
+    for (RoutingObserver* const observer : observers_) observer->computed(layer, expert, task);
   }
 
  private:

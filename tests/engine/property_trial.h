@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "engine/session.h"
@@ -47,6 +48,9 @@ class Trial {
   /// truncation, which left kept() positions.
   Result<Run> after_truncations();
   std::size_t kept() const { return kept_; }
+  /// For runs of the test's own.
+  Model& model() { return *opened_; }
+  std::span<const TokenId> tokens() const { return tokens_; }
 
  private:
   Status eval_in_chunks(Session& session, Run& run);

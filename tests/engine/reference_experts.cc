@@ -153,11 +153,11 @@ ReferenceChoice reference_choice(const RouterDescription& router, const Vector& 
   return choice;
 }
 
-Vector ReferenceNetwork::run(const ModelDescription& model, const Vector& x) const {
+Vector ReferenceNetwork::hidden(const ModelDescription& model, const Vector& x) const {
   Vector middle = multiply(gate, x, gate_bias);
   const Vector ups = multiply(up, x, up_bias);
   for (std::size_t i = 0; i < middle.size(); ++i) middle[i] = activate(model, middle[i], ups[i]);
-  return multiply(down, middle, down_bias);
+  return middle;
 }
 
 }  // namespace sluice::test

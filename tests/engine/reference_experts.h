@@ -26,7 +26,11 @@ ReferenceChoice reference_choice(const RouterDescription& router, const Vector& 
 struct ReferenceNetwork {
   Numbers gate, up, down;
   Numbers gate_bias = {}, up_bias = {}, down_bias = {};
-  Vector run(const ModelDescription& model, const Vector& x) const;
+  Vector run(const ModelDescription& model, const Vector& x) const {
+    return multiply(down, hidden(model, x), down_bias);
+  }
+  /// What `down` reads.
+  Vector hidden(const ModelDescription& model, const Vector& x) const;
 };
 
 }  // namespace sluice::test

@@ -58,7 +58,7 @@ class ReferencePass {
     if (layer.sparse) {
       const bool own = !tensors.find("pre_ffw_norm_2.weight").empty();
       const Vector read = own ? norm(tensors, "pre_ffw_norm_2", x) : input;
-      Vector routed = experts(tensors, read, choose(index, tensors, read, x, before));
+      Vector routed = experts(index, tensors, read, choose(index, tensors, read, x, before));
       if (layer.shared_ffn != 0) {
         const Numbers gate = tensors.find("ffn_gate_inp_shexp.weight");
         add_scaled(routed, gate.empty() ? 1.0 : sigmoid(multiply(gate, read)[0]),
@@ -84,7 +84,8 @@ class ReferencePass {
     return all.back();
   }
 
-  Vector experts(const TensorView& tensors, const Vector& x, const ReferenceChoice& choice) const {
+  Vector experts(std::uint32_t index, const TensorView& tensors, const Vector& x,
+                 const ReferenceChoice& choice) {
     const std::size_t hidden = model_.hidden, ffn = model_.expert_ffn;
     const Numbers output_scales = tensors.find("ffn_down_exps.scale");
     Vector sum(hidden);
@@ -102,11 +103,26 @@ class ReferencePass {
         Vector scaled = x;
         scale(scaled, choice.weights[rank]);
         add_scaled(sum, of_output, one.run(model_, scaled));
+        note(index, expert, scaled, one.hidden(model_, scaled));
       } else {
         add_scaled(sum, choice.weights[rank] * of_output, one.run(model_, x));
+        note(index, expert, x, one.hidden(model_, x));
       }
     }
     return sum;
+  }
+
+  void note(std::uint32_t layer, std::size_t expert, const Vector& input, const Vector& hidden) {
+    std::vector<ReferenceReadings>& all = result_.readings[layer];
+    all.resize(model_.router.experts);
+    ReferenceReadings& of = all[expert];
+    of.rows += 1;
+    add_squares(of.inputs, input);
+    add_squares(of.hidden, hidden);
+  }
+  static void add_squares(Vector& sums, const Vector& x) {
+    sums.resize(x.size());
+    for (std::size_t i = 0; i < x.size(); ++i) sums[i] += x[i] * x[i];
   }
 
   static ReferenceNetwork network(const TensorView& tensors, const std::string& suffix) {

@@ -15,9 +15,16 @@
 
 namespace sluice::test {
 
+/// What one expert's matrices read.
+struct ReferenceReadings {
+  std::size_t rows = 0;
+  Vector inputs, hidden;  // of each column the sum of the squares: of gate and up, and of down
+};
+
 struct ReferenceResult {
-  std::vector<Vector> logits;                                     // [positions][vocabulary]
-  std::map<std::uint32_t, std::vector<ReferenceChoice>> choices;  // sparse layer → [positions]
+  std::vector<Vector> logits;                                        // [positions][vocabulary]
+  std::map<std::uint32_t, std::vector<ReferenceChoice>> choices;     // sparse layer → [positions]
+  std::map<std::uint32_t, std::vector<ReferenceReadings>> readings;  // sparse layer → [experts]
 };
 
 /// `context`: positions that the session is opened for. Throws std::out_of_range where a tensor is
