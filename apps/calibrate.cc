@@ -1,10 +1,12 @@
-// sluice calibrate: fits what foretells a model's experts to a text, and says how right it is.
+// sluice calibrate: fits what foretells a model's experts to a text and says how right it is, and
+// finds out what quantising them should keep best.
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "apps/cancel.h"
 #include "apps/options.h"
@@ -16,10 +18,13 @@
 #include "engine/gate_corrections.h"
 #include "engine/gate_fit.h"
 #include "engine/gate_recall.h"
+#include "engine/importance_sums.h"
 #include "engine/session.h"
 #include "engine/skip_sensitivity.h"
 #include "experts/counting_gates.h"
 #include "experts/gate_combiner.h"
+#include "formats/expert_tensors.h"
+#include "formats/imatrix_writer.h"
 
 namespace sluice::apps {
 namespace {
@@ -31,11 +36,20 @@ constexpr GateInput kInputs[] = {GateInput::kRouterInput, GateInput::kLayerInput
 struct CalibrateOptions {
   CommonOptions common;
   std::string text;
-  std::string out;
+  std::optional<std::string> out;  // empty: no corrections
+  std::string imatrix;
   std::uint32_t fit = 32768;
   std::uint32_t test = 4096;
   std::uint32_t ahead = 1;
   std::uint32_t sensitivity = 512;
+
+  bool corrects() const { return out != ""; }
+};
+
+/// What an importance matrix tells of.
+struct Importances {
+  std::size_t experts = 0;
+  std::size_t unseen = 0;  // of them, those that the text did not go to
 };
 
 class Calibration {
@@ -53,7 +67,8 @@ class Calibration {
   Status take(TextSource text) {
     const std::string path = text.path();
     TokenSource source(std::move(text), *model_.tokenizer(), {});
-    const std::size_t most = std::size_t{options_.fit} + options_.test;
+    const std::size_t to_test = options_.corrects() ? options_.test : 0;
+    const std::size_t most = options_.fit + to_test;
     for (bool more = true; more && tokens_.size() < most;) {
       SLUICE_ASSIGN(more, source.next(tokens_));
     }
@@ -64,8 +79,49 @@ class Calibration {
                                 "what the model will read and write the better",
                                 path, tokens_.size()));
     }
-    split_ = tokens_.size() - std::min<std::size_t>(options_.test, tokens_.size() / 4);
+    split_ = tokens_.size() - std::min(to_test, tokens_.size() / 4);
     return {};
+  }
+
+  /// Of the routed experts' matrices, in as many readings of the text as the memory makes
+  /// necessary.
+  Result<Importances> write_importances(OutputFile& file) {
+    const ModelDescription& model = model_.description();
+    std::vector<std::uint32_t> sparse;
+    std::vector<ImportanceWriter::Entry> entries;
+    for (std::uint32_t layer = 0; layer < shape_.layers; ++layer) {
+      if (!model.layers[layer].sparse) continue;
+      sparse.push_back(layer);
+      for (const std::string_view matrix : kExpertMatrices) {
+        entries.push_back({expert_tensor_name(layer, matrix), shape_.experts,
+                           matrix == "down" ? model.expert_ffn : model.hidden});
+      }
+    }
+    const auto windows = static_cast<std::uint32_t>((split_ - 1) / session_.context() + 1);
+    ImportanceWriter writer([&](std::span<const std::byte> bytes) { return file.write(bytes); });
+    SLUICE_TRY(writer.begin(
+        entries, {.name = options_.text, .chunks = windows, .chunk_size = session_.context()}));
+    const std::size_t at_once =
+        std::max<std::size_t>(1, memory_ / ImportanceSums::layer_bytes(model));
+    Importances found{.experts = sparse.size() * shape_.experts};
+    for (std::size_t first = 0; first < sparse.size(); first += at_once) {
+      const auto layers =
+          std::span(sparse).subspan(first, std::min(at_once, sparse.size() - first));
+      SLUICE_ASSIGN(ImportanceSums sums, ImportanceSums::create(model, layers));
+      SLUICE_TRY(read(std::span(tokens_).first(split_), model_.max_rows(), sums));
+      for (const std::uint32_t layer : layers) {
+        const std::span<const std::uint64_t> counts = sums.counts(layer);
+        for (const std::string_view matrix : kExpertMatrices) {
+          SLUICE_TRY(damaged(
+              writer.add(matrix == "down" ? sums.hidden(layer) : sums.inputs(layer), counts),
+              model_));
+        }
+        found.unseen += static_cast<std::size_t>(std::ranges::count(counts, 0u));
+      }
+      spdlog::info("importances of {} of {} layers found on {} tokens", first + layers.size(),
+                   sparse.size(), split_);
+    }
+    return found;
   }
 
   /// Fits in as many readings of the text as the memory makes necessary.
@@ -194,7 +250,92 @@ class Calibration {
   std::size_t split_ = 0;
 };
 
+/// What of the budget is for calibrating.
+struct Reserve {
+  std::uint64_t sums = 0;    // while the text is read
+  std::uint64_t beside = 0;  // what is fitted
+};
+
+/// The sums of as many layers or gates as half of what is spare has room for, and at least of one.
+Reserve reserve(const CalibrateOptions& options, const ModelDescription& model, std::size_t rows,
+                std::uint64_t spare) {
+  std::uint64_t one = 0, all = 0, beside = 0;
+  const std::uint64_t layers = model.layers.size();
+  if (options.corrects()) {
+    const std::uint64_t gates = layers * std::size(kInputs) * options.ahead;
+    const std::uint64_t fitted =
+        gates * model.router.experts * (std::uint64_t{model.hidden} + 1) * sizeof(float);
+    beside = 2 * fitted + GateFit::solving_bytes(model);  // then its file twice, in float16
+    one = GateFit::layer_bytes(model, rows);
+    all = one * gates;
+  }
+  if (!options.imatrix.empty()) {  // before there is anything fitted
+    one = std::max(one, ImportanceSums::layer_bytes(model));
+    all = std::max(all, layers * ImportanceSums::layer_bytes(model));
+  }
+  return {std::max(one, std::min(all, (spare - std::min(spare, beside)) / 2)), beside};
+}
+
+/// Null where no path is given. From here on `files` has it.
+Result<std::optional<OutputFile>> create_output(const std::string& path, const std::string& what,
+                                                RunFiles& files) {
+  if (path.empty()) return std::optional<OutputFile>();
+  SLUICE_ASSIGN(OutputFile file, OutputFile::create(path, files));
+  files.add(path, what);
+  return std::optional<OutputFile>(std::move(file));
+}
+
+/// Writes the importance matrix, prints what it tells of or puts it into `report`.
+Status find_importances(Calibration& calibration, const CalibrateOptions& options, OutputFile& file,
+                        nlohmann::json& report) {
+  SLUICE_ASSIGN(const Importances found, calibration.write_importances(file));
+  SLUICE_TRY(file.close());
+  report["imatrix"] = {{"file", options.imatrix},
+                       {"tokens", calibration.fitted_tokens()},
+                       {"experts", found.experts},
+                       {"unseen", found.unseen}};
+  if (options.common.json) return {};
+  fmt::print("{}: importances of {} experts, found on {} tokens{}\n", options.imatrix,
+             found.experts, calibration.fitted_tokens(),
+             found.unseen == 0 ? ""
+                               : fmt::format("; {} of them saw none: a longer text "
+                                             "would tell of them",
+                                             found.unseen));
+  return {};
+}
+
+/// The same for the corrections.
+Status correct(Calibration& calibration, const Model& model, const CalibrateOptions& options,
+               const std::string& path, OutputFile& file, nlohmann::json& report) {
+  SLUICE_ASSIGN(const std::vector<FittedGate> fitted, calibration.fit());
+  SLUICE_ASSIGN(const std::vector<float> sensitivities, calibration.measure_sensitivities());
+  SLUICE_TRY(file.write(GateCorrections::to_file(fitted, sensitivities, model.description(),
+                                                 model.weights().layers())));
+  SLUICE_TRY(file.close());
+  SLUICE_ASSIGN(const GateCorrections corrections,
+                GateCorrections::read(path, model.description(), model.weights().layers()));
+  SLUICE_ASSIGN(const std::vector<Recall> results, calibration.test(corrections));
+  report.update({{"file", path},
+                 {"gates", corrections.count()},
+                 {"fitted_tokens", calibration.fitted_tokens()},
+                 {"tested_tokens", calibration.tested_tokens()},
+                 {"sensitivities", sensitivities},
+                 {"recall", recall_json(results, calibration.shape())}});
+  if (options.common.json) return {};
+  print_recall(results, calibration.shape(), calibration.tested_tokens());
+  if (!sensitivities.empty()) {
+    fmt::print("sensitivity of each layer to skipping: {:.2f}\n", fmt::join(sensitivities, " "));
+  }
+  fmt::print("{}: {} corrections, fitted to {} tokens\n", path, corrections.count(),
+             calibration.fitted_tokens());
+  return {};
+}
+
 Status calibrate(CalibrateOptions& options) {
+  if (!options.corrects() && options.imatrix.empty()) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "--out \"\" leaves nothing to write: name a file with --imatrix");
+  }
   if (options.common.context == 0) options.common.context = kDefaultWindow;
   SLUICE_ASSIGN(TextSource text, TextSource::open(options.text, IllFormed::kRefused));
   options.common.files.add(options.text, "what --text names");
@@ -208,54 +349,29 @@ Status calibrate(CalibrateOptions& options) {
   model_options.calibration = "";  // is about to be written anew
   SLUICE_ASSIGN(const MemoryPlan least, outline.plan(0, *runtime, model_options));
   const std::uint64_t spare = runtime->ram() - std::min(runtime->ram(), least.minimum);
-  // The sums of as many gates as half of what is spare has room for; beside them what is fitted,
-  // and then its file twice, in float16.
-  const ModelDescription& description = outline.description;
-  const std::uint64_t gates =
-      description.layers.size() * std::size(kInputs) * std::uint64_t{options.ahead};
-  const std::uint64_t fitted_bytes =
-      gates * description.router.experts * (std::uint64_t{description.hidden} + 1) * sizeof(float);
-  const std::uint64_t beside = 2 * fitted_bytes + GateFit::solving_bytes(description);
-  const std::uint64_t one = GateFit::layer_bytes(description, least.rows);
-  const std::uint64_t sums =
-      std::max(one, std::min(one * gates, (spare - std::min(spare, beside)) / 2));
-  model_options.reserved = sums + beside;
+  const Reserve reserved = reserve(options, outline.description, least.rows, spare);
+  model_options.reserved = reserved.sums + reserved.beside;
   SLUICE_ASSIGN(const std::unique_ptr<Model> model,
                 load_model(*runtime, std::move(outline), model_options));
 
-  Calibration calibration(*model, options, sums);
+  Calibration calibration(*model, options, reserved.sums);
   SLUICE_TRY(calibration.take(std::move(text)));
   RunFiles& files = options.common.files;
   files.add(model->checkpoint());
   // Before the long work: a place that cannot be written to is heard of now.
-  const std::string path =
-      options.out.empty() ? GateCorrections::default_path(model->checkpoint()) : options.out;
-  SLUICE_ASSIGN(OutputFile file, OutputFile::create(path, files));
-  SLUICE_ASSIGN(const std::vector<FittedGate> fitted, calibration.fit());
-  SLUICE_ASSIGN(const std::vector<float> sensitivities, calibration.measure_sensitivities());
-  SLUICE_TRY(file.write(GateCorrections::to_file(fitted, sensitivities, model->description(),
-                                                 model->weights().layers())));
-  SLUICE_TRY(file.close());
-  SLUICE_ASSIGN(const GateCorrections corrections,
-                GateCorrections::read(path, model->description(), model->weights().layers()));
-  SLUICE_ASSIGN(const std::vector<Recall> results, calibration.test(corrections));
-
+  const std::string path = options.out.value_or(GateCorrections::default_path(model->checkpoint()));
+  SLUICE_ASSIGN(std::optional<OutputFile> corrections,
+                create_output(path, "where the corrections go", files));
+  SLUICE_ASSIGN(std::optional<OutputFile> imatrix,
+                create_output(options.imatrix, "what --imatrix names", files));
+  nlohmann::json report;
+  if (imatrix) SLUICE_TRY(find_importances(calibration, options, *imatrix, report));
+  if (corrections) {
+    SLUICE_TRY(correct(calibration, *model, options, path, *corrections, report));
+  }
   if (options.common.json) {
-    nlohmann::json result{{"file", path},
-                          {"gates", corrections.count()},
-                          {"fitted_tokens", calibration.fitted_tokens()},
-                          {"tested_tokens", calibration.tested_tokens()},
-                          {"sensitivities", sensitivities},
-                          {"recall", recall_json(results, calibration.shape())}};
-    add_use(result, *model);
-    print_json(result);
-  } else {
-    print_recall(results, calibration.shape(), calibration.tested_tokens());
-    if (!sensitivities.empty()) {
-      fmt::print("sensitivity of each layer to skipping: {:.2f}\n", fmt::join(sensitivities, " "));
-    }
-    fmt::print("{}: {} corrections, fitted to {} tokens\n", path, corrections.count(),
-               calibration.fitted_tokens());
+    add_use(report, *model);
+    print_json(report);
   }
   if (options.common.stats) print_statistics(*model);
   return {};
@@ -271,7 +387,11 @@ Verb add_calibrate(CLI::App& root) {
   app->add_option("--text", options->text, "The text's file: of the kind that the model works on")
       ->required();
   app->add_option("--out", options->out,
-                  "Where the corrections go (default: beside the model, where they are found)");
+                  "Where the corrections go (default: beside the model, where they are found; "
+                  "\"\": none are fitted)");
+  app->add_option("--imatrix", options->imatrix,
+                  "Write how large each input of the experts' matrices is, as llama.cpp's "
+                  "importance matrix (GGUF)");
   app->add_option("--fit", options->fit, "Most tokens to fit to")
       ->check(CLI::Range(48u, 1u << 24))
       ->capture_default_str();
