@@ -190,7 +190,7 @@ Status bench(BenchOptions& options) {
   if (options.common.context == 0) options.common.context = options.prompt + options.decode;
   OpenedModel opened;
   SLUICE_ASSIGN(opened.runtime, options.common.create_runtime());
-  SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(options.common.model));
+  SLUICE_ASSIGN(ModelOutline outline, open_outline(options.common));
   SLUICE_ASSIGN(const std::unique_ptr<TraceScript> script, read_script(options, outline));
   for (const std::string& path : routing_files(options.routing)) {
     options.common.files.add(path, "what --routing names");

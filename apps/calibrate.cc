@@ -340,7 +340,7 @@ Status calibrate(CalibrateOptions& options) {
   SLUICE_ASSIGN(TextSource text, TextSource::open(options.text, IllFormed::kRefused));
   options.common.files.add(options.text, "what --text names");
   SLUICE_ASSIGN(const std::unique_ptr<Runtime> runtime, options.common.create_runtime());
-  SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(options.common.model));
+  SLUICE_ASSIGN(ModelOutline outline, open_outline(options.common));
   if (outline.tokenizer == nullptr) {
     return Status(ErrorCode::kUnsupported, fmt::format("{}: a text cannot be read: {}",
                                                        options.common.model, outline.no_tokenizer));

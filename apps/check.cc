@@ -140,7 +140,7 @@ Status check_model(Model& model, Report& report) {
 Status check(const CommonOptions& common) {
   SLUICE_ASSIGN(const std::unique_ptr<Runtime> runtime, common.create_runtime());
   Report report(common.json);
-  auto outline = ModelOutline::open(common.model);
+  auto outline = ModelOutline::open(common.model, common.width);
   if (!outline.ok()) {
     if (outline.status().code() == ErrorCode::kNotFound) return outline.status();
     report.fail("open", outline.status(),

@@ -163,7 +163,7 @@ Status info(const InfoOptions& options) {
   const CommonOptions& common = options.common;
   SLUICE_ASSIGN(Checkpoint checkpoint, open_checkpoint(common.model));
   nlohmann::json json = checkpoint_json(checkpoint);
-  auto outline = ModelOutline::from(std::move(checkpoint));
+  auto outline = ModelOutline::from(std::move(checkpoint), common.width);
   if (outline.ok()) {
     SLUICE_TRY(add_needs(common, *outline, json));
     add_warm(options.warm, common.model, *outline, json);

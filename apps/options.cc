@@ -38,6 +38,12 @@ void warn_of_ram(std::uint64_t ram) {
 
 /// Results that are not the model's own say so, whatever --quiet says.
 void warn_of_approximations(const Model& model, const RouteTolerance& tolerance) {
+  const ExpertCatalogue& catalogue = model.catalogue();
+  if (!catalogue.exact()) {
+    spdlog::warn(
+        "results are approximate: experts' weights have {:.2f} bits on average in {} of {} layers",
+        catalogue.mean_bits(), catalogue.layers_in_planes(), catalogue.layers().size());
+  }
   if (tolerance.skip != 0) {
     spdlog::warn("results are approximate: --skip {:g} leaves weak experts out ({})",
                  tolerance.skip,
@@ -91,6 +97,13 @@ void CommonOptions::add_to(CLI::App& app, bool runs_the_model) {
   app.add_option("--calibration", calibration,
                  "What 'sluice calibrate' wrote (default: the file beside the model, if there is "
                  "one; \"\": none)");
+  std::map<std::string, unsigned> widths = {{"exact", kExactWidth}};
+  for (const unsigned bits : expert_widths()) widths.emplace(std::to_string(bits), bits);
+  app.add_option("--width", width,
+                 "Bits of an expert's weights that are read and multiplied, of a store whose "
+                 "experts are nested: exact, or APPROXIMATE with fewer (default: exact)")
+      ->transform(CLI::CheckedTransformer(widths).description(""))
+      ->option_text("exact|2|3|4|5|6|8");
   app.add_option("--batch", batch, "Most rows in one pass (default: as the budget allows)")
       ->check(kUnsigned32);
   app.add_flag("--stats", stats, "Say at the end where time and bytes went (standard error)");
@@ -152,13 +165,22 @@ ModelOptions CommonOptions::model_options() const {
   return options;
 }
 
+Result<ModelOutline> open_outline(const CommonOptions& common) {
+  SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(common.model, common.width));
+  if (common.width == kExactWidth || outline.catalogue.layers_in_planes() != 0) return outline;
+  return Status(ErrorCode::kInvalidArgument,
+                fmt::format("{}: --width {}: its experts have no width but their own. 'sluice pack "
+                            "MODEL --nested --out FILE.slc' makes a store in which they have",
+                            common.model, common.width));
+}
+
 Result<OpenedModel> open_model(CommonOptions& common, std::uint32_t sequences,
                                const OutlineCheck& check) {
   OpenedModel opened;
   SLUICE_ASSIGN(opened.runtime, common.create_runtime());
   ModelOptions model_options = common.model_options();
   model_options.sequences = sequences;
-  SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(common.model));
+  SLUICE_ASSIGN(ModelOutline outline, open_outline(common));
   if (check) SLUICE_TRY(check(outline));
   SLUICE_ASSIGN(opened.recorder, common.create_recorder(outline.checkpoint));
   SLUICE_ASSIGN(opened.model, load_model(*opened.runtime, std::move(outline), model_options));

@@ -34,6 +34,7 @@ struct CommonOptions {
   std::uint32_t batch = 0;    // rows in a pass
   std::string trace_routing;  // file
   RouteTolerance tolerance;   // --skip, --prefer-resident
+  unsigned width = kExactWidth;
   bool json = false;
   bool stats = false;
   RunFiles files;  // what a verb reads it adds before it opens the model
@@ -63,6 +64,9 @@ struct OpenedModel {
 using OutlineCheck = std::function<Status(const ModelOutline& outline)>;
 Result<OpenedModel> open_model(CommonOptions& common, std::uint32_t sequences = 1,
                                const OutlineCheck& check = {});
+/// ModelOutline::open at the width that was asked for. kInvalidArgument where there is none but the
+/// model's own.
+Result<ModelOutline> open_outline(const CommonOptions& common);
 /// Model::open, but a refusal names the options that help, and approximations are warned of.
 Result<std::unique_ptr<Model>> load_model(Runtime& runtime, ModelOutline outline,
                                           const ModelOptions& options);

@@ -1,6 +1,7 @@
 // sluice pack: a model becomes one file, a store, in which every expert lies together.
 
 #include <fmt/format.h>
+#include <fnmatch.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -23,7 +24,24 @@ namespace {
 struct PackVerbOptions {
   CommonOptions common;
   std::string out;
+  bool nested = false;
+  bool drop_floats = false;
+  std::string imatrix;
+  std::vector<std::string> keep;
 };
+
+/// --nested, --keep and --drop-floats.
+StoreChoice choice_of(const PackVerbOptions& options) {
+  StoreChoice choice;
+  choice.keep_floats = !options.drop_floats;
+  if (!options.nested) return choice;
+  choice.nest = [&options](const std::string& tensor) {
+    return std::ranges::none_of(options.keep, [&](const std::string& pattern) {
+      return ::fnmatch(pattern.c_str(), tensor.c_str(), 0) == 0;
+    });
+  };
+  return choice;
+}
 
 void announce(const Packer& packer, const StorePlan& plan, const FileTarget& target) {
   if (packer.started_over()) {
@@ -52,18 +70,54 @@ Status explain(const Status& status, const Packer& packer, const StorePlan& plan
   return {status.code(), fmt::format("{}; {}", status.message(), words)};
 }
 
+/// One of another model tells nothing of any matrix.
+Status check_importance(const ImportanceMatrix& importance, const StorePlan& plan,
+                        const std::string& path) {
+  std::size_t known = 0, all = 0;
+  for (const StoreNestedLayer& layer : plan.nested_layers) {
+    for (const TensorInfo& tensor : layer.tensors) {
+      known += importance.has(tensor.name) ? 1 : 0;
+      ++all;
+    }
+  }
+  if (known == 0) {
+    return Status(ErrorCode::kInvalidArgument,
+                  path +
+                      ": tells of none of this model's experts: 'sluice calibrate MODEL --text "
+                      "FILE --imatrix FILE' makes one that does");
+  }
+  if (known < all) {
+    spdlog::warn("{}: tells of {} of {} matrices of experts; the columns of the others count alike",
+                 path, known, all);
+  }
+  return {};
+}
+
 Status pack(const PackVerbOptions& options) {
   SLUICE_ASSIGN(const Checkpoint checkpoint, open_checkpoint(options.common.model));
-  SLUICE_ASSIGN(const StorePlan plan, plan_store(checkpoint));
-  SLUICE_ASSIGN(const std::unique_ptr<FileTarget> target,
-                FileTarget::open(options.out, plan.files));
+  SLUICE_ASSIGN(const StorePlan plan, plan_store(checkpoint, choice_of(options)));
+  if (options.nested && plan.nested.empty()) {
+    return Status(ErrorCode::kInvalidArgument,
+                  fmt::format("{}: --nested: no layer's experts can be nested: that takes floats, "
+                              "Q8_0 or Q4_0, in rows of a multiple of {}, that --keep leaves",
+                              options.common.model, kNestedBlock));
+  }
+  std::optional<ImportanceMatrix> importance;
+  if (!options.imatrix.empty()) {
+    SLUICE_ASSIGN(importance, ImportanceMatrix::open(options.imatrix));
+    SLUICE_TRY(check_importance(*importance, plan, options.imatrix));
+  }
+  std::vector<std::string> sources = plan.files;
+  if (importance) sources.push_back(options.imatrix);
+  SLUICE_ASSIGN(const std::unique_ptr<FileTarget> target, FileTarget::open(options.out, sources));
   SLUICE_ASSIGN(const std::unique_ptr<BlockReader> reader, make_block_reader(ReaderKind::kAuto));
   std::optional<ByteProgress> progress;
   SLUICE_ASSIGN(
       const std::unique_ptr<Packer> packer,
       Packer::begin(plan, *reader, *target,
                     {.progress = [&progress](std::uint64_t done) { progress->update(done); },
-                     .cancel = &cancel_requested()}));
+                     .cancel = &cancel_requested(),
+                     .importance = importance ? &*importance : nullptr}));
   announce(*packer, plan, *target);
   const double started = steady_seconds();
   progress.emplace(plan.file_bytes, packer->resumed_bytes());
@@ -100,6 +154,21 @@ Verb add_pack(CLI::App& root) {
                   "The store that is written, such as model.slc; a pack that was stopped goes on "
                   "in the file of that name with .partial behind it")
       ->required();
+  CLI::Option* const nested = app->add_flag(
+      "--nested", options->nested,
+      "Cut experts into groups of bit planes, so that --width can read them narrower: of floats, "
+      "Q8_0 and Q4_0. Integers keep their numbers; floats are kept, too");
+  app->add_flag("--drop-floats", options->drop_floats,
+                "Do not keep floats that are nested: the store's 8 bits are then all there is")
+      ->needs(nested);
+  app->add_option("--imatrix", options->imatrix,
+                  "How large the inputs of each column are, as 'sluice calibrate --imatrix' or "
+                  "llama.cpp writes it: narrow widths then err where it matters least")
+      ->needs(nested);
+  app->add_option("--keep", options->keep,
+                  "Patterns of tensors, such as 'blk.0.*': layers whose ffn_gate_exps fits one are "
+                  "not nested")
+      ->needs(nested);
   return {app, [options] { return pack(*options); }};
 }
 

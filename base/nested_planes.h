@@ -101,7 +101,7 @@ struct NestedView {
 struct NestedParts {
   const NestedForm* form = nullptr;
   std::size_t rows = 0, columns = 0;
-  NestedHeader header;
+  NestedHeader header = {};
   const std::uint8_t* codes = nullptr;   // [rows, columns]
   const std::byte* scales = nullptr;     // [rows, columns / 32], scale_bytes each
   const std::int8_t* offsets = nullptr;  // [rows, columns / 32]

@@ -110,16 +110,16 @@ Status take_tokenizer(TokenizerData data, ModelOutline& outline) {
 
 }  // namespace
 
-Result<ModelOutline> ModelOutline::open(const std::string& path) {
+Result<ModelOutline> ModelOutline::open(const std::string& path, unsigned width) {
   SLUICE_ASSIGN(Checkpoint checkpoint, open_checkpoint(path));
-  return from(std::move(checkpoint));
+  return from(std::move(checkpoint), width);
 }
 
-Result<ModelOutline> ModelOutline::from(Checkpoint checkpoint) {
+Result<ModelOutline> ModelOutline::from(Checkpoint checkpoint, unsigned width) {
   ModelOutline outline;
   outline.checkpoint = std::move(checkpoint);
   SLUICE_ASSIGN(outline.description, ModelDescription::from(outline.checkpoint));
-  SLUICE_ASSIGN(outline.catalogue, ExpertCatalogue::build(outline.checkpoint));
+  SLUICE_ASSIGN(outline.catalogue, ExpertCatalogue::build(outline.checkpoint, width));
   SLUICE_TRY(check_experts(outline.description, outline.catalogue));
   SLUICE_TRY(check_layers(outline.checkpoint, outline.description));
   SLUICE_ASSIGN(outline.dense_bytes, DenseWeights::bytes(outline.checkpoint, outline.description));
@@ -171,7 +171,7 @@ Result<std::vector<FileIndex>> open_files(const Checkpoint& checkpoint, BlockRea
 
 Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, const std::string& path,
                                            const ModelOptions& options) {
-  SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(path));
+  SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(path, options.width));
   return open(runtime, std::move(outline), options);
 }
 

@@ -35,6 +35,7 @@ struct ModelOptions {
   // Corrections of it. None: those beside the model, where there are any and they fit; empty: none.
   std::optional<std::string> calibration = std::nullopt;
   RouteTolerance tolerance = {};  // approximations; by default there are none
+  unsigned width = kExactWidth;   // of experts, where the model's outline is not open yet
   // Looked at while weights are read and laid out: kCancelled when true. It need not outlive that.
   const std::atomic<bool>* cancel = nullptr;
 };
@@ -49,9 +50,10 @@ struct ModelOutline {
   std::uint64_t dense_bytes = 0;
   std::uint64_t tokenizer_bytes = 0;
 
-  static Result<ModelOutline> open(const std::string& path);
+  /// `width`: of experts, as ExpertCatalogue has it.
+  static Result<ModelOutline> open(const std::string& path, unsigned width = kExactWidth);
   /// The same for a checkpoint that is open already.
-  static Result<ModelOutline> from(Checkpoint checkpoint);
+  static Result<ModelOutline> from(Checkpoint checkpoint, unsigned width = kExactWidth);
   /// A `ram` of 0 asks for the smallest plan. REQUIRES: the checkpoint's files are open in the
   /// runtime's reader.
   Result<MemoryPlan> plan(std::uint64_t ram, Runtime& runtime, const ModelOptions& options) const;

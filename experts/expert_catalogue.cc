@@ -26,9 +26,12 @@ Status corrupt(const std::string& tensor, const std::string& what) {
   return Status(ErrorCode::kCorrupt, "tensor " + tensor + ": " + what);
 }
 
+using ExpertTensors = std::array<const TensorInfo*, 3>;
+
 /// Checks one matrix of a layer and notes where its slices are. The first (gate) sets the layer's
 /// shape.
-Status add_matrix(const Checkpoint& checkpoint, std::size_t matrix, ExpertLayer& layer) {
+Status add_matrix(const Checkpoint& checkpoint, std::size_t matrix, ExpertLayer& layer,
+                  ExpertTensors& tensors) {
   const std::string name = expert_tensor_name(layer.layer, kExpertMatrices[matrix]);
   const Result<const TensorInfo*> required = checkpoint.require(name);
   if (required.status().code() == ErrorCode::kNotFound) {
@@ -75,6 +78,8 @@ Status add_matrix(const Checkpoint& checkpoint, std::size_t matrix, ExpertLayer&
                              std::string(format->name) + " blocks");
   }
   layer.views[matrix] = row_view(*tensor);
+  tensors[matrix] = tensor;
+  if (tensor->ranges.empty()) return {};  // there are planes, which are checked where they are used
 
   if (tensor->ranges.size() != 1 && tensor->ranges.size() != layer.experts) {
     return corrupt(name, std::to_string(tensor->ranges.size()) + " parts for " +
@@ -115,31 +120,114 @@ Status add_matrix(const Checkpoint& checkpoint, std::size_t matrix, ExpertLayer&
   return {};
 }
 
-/// The block that an expert's ranges fill; null where there is none, or where they do not.
-const CheckedBlock* block_of(const Checkpoint& checkpoint, ExpertRanges ranges) {
-  const CheckedBlock* const block = checkpoint.block_of(ranges.front());
-  if (block == nullptr) return nullptr;
+/// The blocks that an expert's ranges fill, from end to end; none where they do not.
+std::vector<CheckedBlock> blocks_of(const Checkpoint& checkpoint, ExpertRanges ranges) {
+  constexpr std::uint64_t kGap = kStoreRangeAlignment - 1;
   std::ranges::sort(ranges, {}, &FileRange::offset);
-  std::uint64_t end = block->offset, gap = 0;  // none before the first
+  const FileRange* first = nullptr;
+  std::uint64_t end = 0;
   for (const FileRange& range : ranges) {
     if (range.bytes == 0) continue;
-    if (checkpoint.block_of(range) != block || range.offset > end + gap) return nullptr;
+    if (first == nullptr) {
+      first = &range;
+      end = range.offset;
+    }
+    if (range.file != first->file || range.offset > end + kGap) return {};
     end = std::max(end, range.offset + range.bytes);
-    gap = kStoreRangeAlignment - 1;
   }
-  return end == block->offset + block->bytes ? block : nullptr;
+  if (first == nullptr) return {};
+  std::vector<CheckedBlock> blocks;
+  auto block =
+      std::ranges::lower_bound(checkpoint.blocks, first->offset, {}, &CheckedBlock::offset);
+  std::uint64_t at = first->offset;
+  for (; block != checkpoint.blocks.end() && block->offset < end; ++block) {
+    if (block->offset > at + (blocks.empty() ? 0 : kGap)) return {};
+    blocks.push_back(*block);
+    at = block->offset + block->bytes;
+  }
+  return at == end ? blocks : std::vector<CheckedBlock>();
 }
 
 void note_blocks(const Checkpoint& checkpoint, ExpertLayer& layer) {
   if (checkpoint.blocks.empty()) return;
   for (const ExpertRanges& ranges : layer.ranges) {
-    const CheckedBlock* const block = block_of(checkpoint, ranges);
-    if (block == nullptr) {
+    layer.blocks.push_back(blocks_of(checkpoint, ranges));
+    if (layer.blocks.back().empty()) {
       layer.blocks.clear();
       return;
     }
-    layer.blocks.push_back(*block);
   }
+}
+
+constexpr unsigned kMostWidth = 8;
+
+Status check_width(unsigned width) {
+  const std::vector<unsigned> widths = expert_widths();
+  if (width == kExactWidth || std::ranges::count(widths, width) != 0) return {};
+  std::string all;
+  for (const unsigned bits : widths) all += (all.empty() ? "" : ", ") + std::to_string(bits);
+  return Status(ErrorCode::kInvalidArgument,
+                "a width of " + std::to_string(width) + " bits: there are " + all);
+}
+
+bool have_planes(const ExpertTensors& tensors) {
+  return std::ranges::all_of(tensors, [](const TensorInfo* tensor) { return tensor->nested.has_value(); });
+}
+
+/// Whether so many bits are all that the file has of these experts.
+bool is_all(const ExpertTensors& tensors, unsigned width) {
+  return std::ranges::all_of(tensors, [&](const TensorInfo* tensor) {
+    const NestedForm& form = *tensor->nested->form;
+    return width >= form.bits && (!form.fitted || tensor->ranges.empty());
+  });
+}
+
+/// An expert's groups, from the first to the last that the width asks for, are one range, the same
+/// for all its matrices. REQUIRES: have_planes, and the width is one of theirs.
+Status use_planes(const ExpertTensors& tensors, unsigned width, ExpertLayer& layer) {
+  for (std::uint32_t expert = 0; expert < layer.experts; ++expert) {
+    std::uint64_t begin = ~std::uint64_t{0}, end = 0, sum = 0;
+    const auto each_group = [&](const auto& use) {
+      for (std::size_t matrix = 0; matrix < tensors.size(); ++matrix) {
+        const NestedRanges& nested = *tensors[matrix]->nested;
+        const unsigned own = std::min<unsigned>(width, nested.form->bits);
+        for (std::size_t group = 0; group < nested.form->groups_of(own); ++group) {
+          use(matrix, group, nested.groups[expert * nested.form->group_count + group]);
+        }
+      }
+    };
+    each_group([&](std::size_t, std::size_t, const FileRange& range) {
+      begin = std::min(begin, range.offset);
+      end = std::max(end, range.offset + range.bytes);
+      sum += range.bytes + kStoreRangeAlignment;
+    });
+    bool alike = end - begin <= sum;
+    each_group([&](std::size_t matrix, std::size_t group, const FileRange& range) {
+      WeightView& view = layer.views[matrix];
+      const NestedForm& form = *tensors[matrix]->nested->form;
+      if (expert == 0 && group == 0) {
+        const auto own = static_cast<std::uint8_t>(std::min<unsigned>(width, form.bits));
+        view = {};
+        view.matrix = {.format = &kNestedFormat,
+                       .rows = tensors[matrix]->shape[1],
+                       .columns = tensors[matrix]->shape[2],
+                       .layout = WeightLayout::kPlanes,
+                       .nested = {.form = &form, .width = own, .at = {}}};
+        view.offset = range.offset - begin;
+      }
+      const std::uint64_t at = range.offset - begin - view.offset;
+      if (expert == 0) view.matrix.nested.at[group] = at;
+      alike = alike && range.offset >= begin + view.offset && view.matrix.nested.at[group] == at;
+    });
+    if (!alike) {
+      return corrupt(tensors[0]->name, "the planes of expert " + std::to_string(expert) +
+                                           " do not lie as those of expert 0 do, together");
+    }
+    layer.ranges[expert] = {};
+    std::fill_n(layer.ranges[expert].begin(), 3, FileRange{0, begin, end - begin});
+  }
+  layer.stored = {};
+  return {};
 }
 
 Status check_all_relays(const ExpertLayer& layer) {
@@ -166,7 +254,18 @@ Status use_in_place(ExpertLayer& layer) {
 
 }  // namespace
 
-Result<ExpertCatalogue> ExpertCatalogue::build(const Checkpoint& checkpoint) {
+// Eight bits have the groups of all narrower codes, too.
+std::vector<unsigned> expert_widths() {
+  const NestedForm& widest = *nested_form_of(TensorType::kF32);
+  std::vector<unsigned> widths;
+  for (std::size_t groups = 1; groups <= widest.group_count; ++groups) {
+    widths.push_back(widest.width(groups));
+  }
+  return widths;
+}
+
+Result<ExpertCatalogue> ExpertCatalogue::build(const Checkpoint& checkpoint, unsigned width) {
+  SLUICE_TRY(check_width(width));
   std::set<std::uint32_t> sparse;
   for (const auto& [name, tensor] : checkpoint.tensors) {
     if (const auto layer = layer_of_experts(name)) sparse.insert(*layer);
@@ -181,10 +280,22 @@ Result<ExpertCatalogue> ExpertCatalogue::build(const Checkpoint& checkpoint) {
   for (const std::uint32_t number : sparse) {
     ExpertLayer& layer = catalogue.layers_.emplace_back();
     layer.layer = number;
+    ExpertTensors tensors{};
     for (std::size_t matrix = 0; matrix < kExpertMatrices.size(); ++matrix) {
-      SLUICE_TRY(add_matrix(checkpoint, matrix, layer));
+      SLUICE_TRY(add_matrix(checkpoint, matrix, layer, tensors));
     }
-    SLUICE_TRY(use_in_place(layer));
+    const bool only_planes = std::ranges::any_of(
+        tensors, [](const TensorInfo* tensor) { return tensor->ranges.empty(); });
+    if (only_planes && !have_planes(tensors)) {
+      return corrupt(tensors[0]->name, "a matrix of its layer has neither bytes nor planes");
+    }
+    if (only_planes || (width != kExactWidth && have_planes(tensors))) {
+      const unsigned bits = width == kExactWidth ? kMostWidth : width;
+      SLUICE_TRY(use_planes(tensors, bits, layer));
+      catalogue.exact_ = catalogue.exact_ && is_all(tensors, bits);
+    } else {
+      SLUICE_TRY(use_in_place(layer));
+    }
     note_blocks(checkpoint, layer);
   }
   return catalogue;
@@ -207,6 +318,18 @@ std::uint64_t ExpertCatalogue::total_experts() const {
   std::uint64_t total = 0;
   for (const ExpertLayer& layer : layers_) total += layer.experts;
   return total;
+}
+
+double ExpertCatalogue::mean_bits() const {
+  double weights = 0;
+  for (const ExpertLayer& layer : layers_) {
+    weights += 3.0 * static_cast<double>(layer.hidden * layer.ffn * layer.experts);
+  }
+  return weights == 0 ? 0 : 8 * static_cast<double>(total_bytes()) / weights;
+}
+
+std::size_t ExpertCatalogue::layers_in_planes() const {
+  return static_cast<std::size_t>(std::ranges::count_if(layers_, &ExpertLayer::planes));
 }
 
 std::size_t ExpertCatalogue::widest_layer() const {

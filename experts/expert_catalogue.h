@@ -21,9 +21,9 @@ struct ExpertLayer {
   std::size_t hidden = 0;
   std::size_t ffn = 0;
   std::vector<ExpertRanges> ranges;  // [experts]
-  /// [experts]: the block that an expert's ranges fill, where its file keeps checksums; else empty.
-  /// Gaps between the ranges are less than a cache line, so that one read brings the block.
-  std::vector<CheckedBlock> blocks;
+  /// [experts]: the blocks that an expert's ranges fill, where its file keeps checksums; else
+  /// empty. Gaps between ranges and blocks are less than a cache line, so that one read brings all.
+  std::vector<std::vector<CheckedBlock>> blocks;
   /// Gate, up and down: where each lies in its range; or, of experts that are relaid, behind one
   /// another in that order.
   std::array<WeightView, 3> views{};
@@ -35,13 +35,24 @@ struct ExpertLayer {
   std::uint64_t expert_bytes() const { return matrix_bytes(0) + matrix_bytes(1) + matrix_bytes(2); }
   std::uint64_t matrix_bytes(std::size_t matrix) const { return views[matrix].matrix.bytes(); }
   bool relaid() const { return stored[0] || stored[1] || stored[2]; }
+  /// Whether it is planes that are read and multiplied: all three ranges are then the groups.
+  bool planes() const { return views[0].matrix.layout == WeightLayout::kPlanes; }
 };
+
+/// At which width experts are read and multiplied where they are kept in planes: kExactWidth, or a
+/// number of bits, of which there are as many as the planes have.
+inline constexpr unsigned kExactWidth = 0;
+
+/// The others, fewest bits first.
+std::vector<unsigned> expert_widths();
 
 class ExpertCatalogue {
  public:
   /// Finds blk.N.ffn_{gate,up,down}_exps.weight of every layer; a layer without them is dense and
-  /// absent. kCorrupt names a tensor whose shape or type does not fit its siblings.
-  static Result<ExpertCatalogue> build(const Checkpoint& checkpoint);
+  /// absent. Layers without planes are exact at every width; experts of which nothing but planes is
+  /// left are exact with all of them. kCorrupt names a tensor whose shape or type does not fit its
+  /// siblings; kInvalidArgument: no planes make this width.
+  static Result<ExpertCatalogue> build(const Checkpoint& checkpoint, unsigned width = kExactWidth);
 
   const std::vector<std::string>& files() const { return files_; }
   /// Sparse layers in order.
@@ -50,12 +61,19 @@ class ExpertCatalogue {
   const ExpertLayer* find(std::uint32_t layer) const;
   std::uint64_t total_bytes() const;  // of all experts
   std::uint64_t total_experts() const;
+  /// Of an expert's weights, scales and offsets included, on average.
+  double mean_bits() const;
+  /// Layers of which planes are used.
+  std::size_t layers_in_planes() const;
+  /// Whether all experts are read with all the bits that the file has of them.
+  bool exact() const { return exact_; }
   /// Experts of the layer that has most.
   std::size_t widest_layer() const;
 
  private:
   std::vector<std::string> files_;
   std::vector<ExpertLayer> layers_;
+  bool exact_ = true;
 };
 
 }  // namespace sluice

@@ -221,13 +221,15 @@ void ExpertLoader::finish(std::size_t load, std::vector<FinishedLoad>& finished)
 Status ExpertLoader::check(CacheKey key, const std::byte* slot) const {
   const ExpertLayer& layer = layer_of(key);
   if (layer.blocks.empty()) return {};
-  const CheckedBlock& block = layer.blocks[key.expert];
   const SlotRead read = layout(key).reads[0];
-  const std::byte* const begin = slot + read.slot_offset + (block.offset - read.offset);
-  if (checksum({begin, block.bytes}) == block.checksum) return {};
-  return damaged_block(catalogue_->files()[block.file], block.offset, block.bytes)
-      .with_context("layer " + std::to_string(layer.layer) + ", expert " +
-                    std::to_string(key.expert));
+  for (const CheckedBlock& block : layer.blocks[key.expert]) {
+    const std::byte* const begin = slot + read.slot_offset + (block.offset - read.offset);
+    if (checksum({begin, block.bytes}) == block.checksum) continue;
+    return damaged_block(catalogue_->files()[block.file], block.offset, block.bytes)
+        .with_context("layer " + std::to_string(layer.layer) + ", expert " +
+                      std::to_string(key.expert));
+  }
+  return {};
 }
 
 // To the loader's own memory and back: a slot has no room for both.

@@ -106,9 +106,9 @@ class IndexDecoder {
     const IndexField field = root_["blocks"];
     std::uint64_t end = 0;
     for (const FileRange& range : ranges_of(field, block_bytes_)) {
-      if (range.offset % kStoreBlockAlignment != 0 || range.offset < end) {
+      if (range.offset % kStoreRangeAlignment != 0 || range.offset < end) {
         field.fail("the one at " + std::to_string(range.offset) +
-                   " does not begin at a multiple of 4096 behind the one before it");
+                   " does not begin at a multiple of 64 behind the one before it");
         return;
       }
       index_.blocks.push_back({range.offset, range.bytes});
@@ -139,8 +139,9 @@ class IndexDecoder {
       field.fail("its name is out of range");
     }
     if (!failure_.ok()) return;
-    TensorInfo tensor{name, type_of(field["type"]), field["shape"].numbers(),
-                      blocks_ranges(field["ranges"])};
+    TensorInfo tensor{name, type_of(field["type"]), field["shape"].numbers(), {}};
+    if (const auto nested = field.find("nested")) tensor.nested = read_nested(*nested);
+    if (!tensor.nested || field.find("ranges")) tensor.ranges = blocks_ranges(field["ranges"]);
     if (tensor.shape.empty() || tensor.shape.size() > kMostDimensions) {
       field["shape"].fail("does not have 1 to 8 extents");
     }
@@ -151,6 +152,16 @@ class IndexDecoder {
       return;
     }
     index_.checkpoint.tensors.emplace(name, std::move(tensor));
+  }
+
+  NestedRanges read_nested(const IndexField& field) const {
+    const std::string name = field["form"].text();
+    const NestedForm* const form = find_nested_form(name);
+    if (form == nullptr) {
+      field.fail("'" + name + "' is no form of planes that this version knows: update Sluice",
+                 ErrorCode::kUnsupported);
+    }
+    return {form, blocks_ranges(field["ranges"])};
   }
 
   StoredLayout read_layout(const IndexField& field) const {

@@ -54,9 +54,12 @@ json encode_layout(const StoredLayout& layout) {
 }
 
 json encode_tensor(const TensorInfo& tensor) {
-  json entry = {{"type", tensor_format(tensor.type).name},
-                {"shape", tensor.shape},
-                {"ranges", encode_ranges(tensor.ranges)}};
+  json entry = {{"type", tensor_format(tensor.type).name}, {"shape", tensor.shape}};
+  if (!tensor.ranges.empty()) entry["ranges"] = encode_ranges(tensor.ranges);
+  if (tensor.nested) {
+    entry["nested"] = {{"form", tensor.nested->form->name},
+                       {"ranges", encode_ranges(tensor.nested->groups)}};
+  }
   if (tensor.stored) entry["stored"] = encode_layout(*tensor.stored);
   return entry;
 }

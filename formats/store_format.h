@@ -8,16 +8,19 @@
 //     …           blocks, each at a multiple of 4 KiB, zeros between them
 //     the end     table: a checksum of every block, and one of the table
 //
-// A block is a tensor that stays in memory, or all of one expert. All places follow from the
-// source's own header, so a plan is everything about a store but its weights: whoever writes one
-// copies bytes and hashes them.
+// A block is a tensor that stays in memory, or all of one expert, or one group of an expert's
+// planes (base/nested_planes.h). All places follow from the source's own header, so a plan is
+// everything about a store but its weights: whoever writes one copies or nests them.
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "base/nested_planes.h"
 #include "base/status.h"
 #include "formats/checkpoint.h"
 
@@ -38,20 +41,47 @@ struct StoreCopy {
   std::uint64_t to = 0;
 };
 
+/// A layer whose experts become planes: gate, up and down as the source has them, and where their
+/// groups lie from where an expert's first one does.
+struct StoreNestedLayer {
+  std::array<TensorInfo, 3> tensors;
+  std::array<const NestedForm*, 3> forms{};
+  std::array<std::array<std::uint64_t, kMostNestedGroups>, 3> at{};
+  std::uint64_t bytes = 0;  // of all groups, gaps included
+};
+
+/// The groups of planes of one expert.
+struct StoreNestedExpert {
+  std::uint32_t layer = 0;   // index into StorePlan::nested_layers
+  std::uint32_t expert = 0;  // of the layer
+  std::uint64_t to = 0;      // in the store
+};
+
 struct StorePlan {
   std::vector<std::string> files;  // of the source, as StoreCopy::from counts them
   std::vector<std::byte> head;     // header and index, padded: the file up to the first block
   std::vector<StoreBlock> blocks;  // ascending; nothing but padding between them
-  /// Ascending by `to`, each inside one block. Together they fill the blocks but for gaps of less
-  /// than kStoreRangeAlignment, which are zero.
+  /// Ascending by `to`, each inside one block. With the planes they fill the blocks but for gaps of
+  /// less than kStoreRangeAlignment, which are zero.
   std::vector<StoreCopy> copies;
-  std::uint64_t table_offset = 0;  // zeros between the last block and it
+  std::vector<StoreNestedLayer> nested_layers;
+  std::vector<StoreNestedExpert> nested;  // ascending by `to`
+  std::uint64_t table_offset = 0;         // zeros between the last block and it
   std::uint64_t file_bytes = 0;
 };
 
+/// What becomes of experts.
+struct StoreChoice {
+  /// Whether a layer's experts become planes, where they can: all three matrices are floats or
+  /// integers that have a form, in rows of whole blocks. By the name of its gate. Empty: none do.
+  std::function<bool(const std::string& tensor)> nest = {};
+  bool keep_floats = true;  // those that become planes are there as they were, too
+};
+
 /// Pure, and deterministic: the same source gives the same bytes. kUnsupported where the source has
-/// a tensor that this build cannot read; kInvalidArgument where it was opened without tensors.
-Result<StorePlan> plan_store(const Checkpoint& source);
+/// a tensor that this build cannot read, or planes; kInvalidArgument where it was opened without
+/// tensors.
+Result<StorePlan> plan_store(const Checkpoint& source, const StoreChoice& choice = {});
 
 /// The bytes at table_offset. `checksums` `[blocks]`: `checksum` of each one's bytes.
 std::vector<std::byte> store_table(std::span<const std::uint64_t> checksums);

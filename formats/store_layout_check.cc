@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "formats/expert_tensors.h"
 #include "formats/stored_layout.h"
 #include "formats/tensor_collector.h"
 
@@ -87,11 +88,43 @@ Status check_code(const TensorInfo& tensor) {
   return corrupt("no such code");
 }
 
+/// Groups that are as large as their form and the tensor's shape make them.
+Status check_nested(const TensorInfo& tensor) {
+  const NestedRanges& nested = *tensor.nested;
+  const NestedForm& form = *nested.form;
+  const bool of_its_type =
+      form.fitted ? tensor_format(tensor.type).is_float() : tensor.type == form.source;
+  if (!layer_of_experts(tensor.name) || !of_its_type || tensor.shape.size() != 3 ||
+      tensor.shape[2] % kNestedBlock != 0) {
+    return corrupt("planes of the form " + std::string(form.name) +
+                   " are of stacked experts of the form's numbers, with rows of whole blocks");
+  }
+  if (nested.groups.size() != tensor.shape[0] * form.group_count) {
+    return corrupt(std::to_string(nested.groups.size()) + " groups of planes for " +
+                   std::to_string(tensor.shape[0]) + " experts");
+  }
+  for (std::size_t i = 0; i < nested.groups.size(); ++i) {
+    const std::uint64_t bytes =
+        form.group_bytes(i % form.group_count, tensor.shape[1], tensor.shape[2]);
+    if (nested.groups[i].bytes != bytes) {
+      return corrupt("a group of planes has " + std::to_string(nested.groups[i].bytes) +
+                     " bytes where form and shape make " + std::to_string(bytes));
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Status check_stored_tensor(const TensorInfo& tensor) {
   SLUICE_ASSIGN(const std::uint64_t bytes,
                 checked_tensor_bytes(tensor_format(tensor.type), tensor.shape));
+  if (tensor.nested) {
+    SLUICE_TRY(check_nested(tensor));
+    if (tensor.ranges.empty()) {
+      return tensor.stored ? corrupt("has a layout and no bytes of it") : Status();
+    }
+  }
   if (!tensor.stored) return check_plain(tensor, bytes);
   SLUICE_TRY(check_numbers(tensor));
   SLUICE_TRY(check_code(tensor));

@@ -59,10 +59,14 @@ using ExpertTensors = std::array<TensorInfo*, 3>;
 /// Gives every range of a checkpoint its place. Offsets count from the first block.
 class Planner {
  public:
-  explicit Planner(const Checkpoint& source) { index_.checkpoint = source; }
+  Planner(const Checkpoint& source, const StoreChoice& choice) : choice_(choice) {
+    index_.checkpoint = source;
+  }
 
   StoreIndex take_index() { return std::move(index_); }
   std::vector<StoreCopy> take_copies() { return std::move(copies_); }
+  std::vector<StoreNestedLayer> take_nested_layers() { return std::move(nested_layers_); }
+  std::vector<StoreNestedExpert> take_nested() { return std::move(nested_); }
   std::uint64_t end() const { return end_; }
 
   void place_all() {
@@ -131,8 +135,13 @@ class Planner {
 
   void place_experts(const ExpertTensors& tensors) {
     const std::uint64_t experts = tensors[0]->shape.front();
+    const bool nested = begin_nested(tensors);
+    const bool verbatim =
+        !nested || (choice_.keep_floats && std::ranges::any_of(tensors, is_fitted));
     std::array<std::vector<FileRange>, 3> placed;
     for (std::uint64_t expert = 0; expert < experts; ++expert) {
+      if (nested) place_nested(tensors, static_cast<std::uint32_t>(expert));
+      if (!verbatim) continue;
       std::vector<FileRange> all;
       for (TensorInfo* tensor : tensors) {
         all.push_back(tensor->slice(expert));
@@ -150,10 +159,62 @@ class Planner {
       }
       end_block();
     }
-    for (std::size_t i = 0; i < tensors.size(); ++i) tensors[i]->ranges = std::move(placed[i]);
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      tensors[i]->ranges = std::move(placed[i]);
+      if (!verbatim) tensors[i]->stored.reset();
+    }
   }
 
-  void begin_block() { begin_ = at_ = round_up(end_, kStoreBlockAlignment); }
+  static bool is_fitted(const TensorInfo* tensor) { return tensor->nested->form->fitted; }
+
+  /// Whether the layer's experts become planes. Then their tensors say so from now on.
+  bool begin_nested(const ExpertTensors& tensors) {
+    if (!choice_.nest || !choice_.nest(tensors[0]->name)) return false;
+    StoreNestedLayer layer;
+    for (std::size_t i = 0; i < tensors.size(); ++i) {
+      const TensorInfo& tensor = *tensors[i];
+      const NestedForm* const form = nested_form_of(tensor.type);
+      // Integers that do not lie there as such would have to be laid out first.
+      if (form == nullptr || tensor.shape.back() % kNestedBlock != 0 ||
+          (tensor.stored && !form->fitted)) {
+        return false;
+      }
+      layer.tensors[i] = tensor;
+      layer.forms[i] = form;
+    }
+    for (TensorInfo* tensor : tensors) {
+      tensor->nested.emplace(NestedRanges{nested_form_of(tensor->type), {}});
+    }
+    nested_layers_.push_back(std::move(layer));
+    return true;
+  }
+
+  /// Each group of an expert's planes is a block: gate's, up's and down's.
+  void place_nested(const ExpertTensors& tensors, std::uint32_t expert) {
+    StoreNestedLayer& layer = nested_layers_.back();
+    std::uint64_t first = 0;
+    for (std::size_t group = 0; group < kMostNestedGroups; ++group) {
+      begin_block(group == 0 ? kStoreBlockAlignment : kStoreRangeAlignment);
+      if (group == 0) first = begin_;
+      for (std::size_t i = 0; i < tensors.size(); ++i) {
+        const NestedForm& form = *layer.forms[i];
+        if (group >= form.group_count) continue;
+        const std::vector<std::uint64_t>& shape = tensors[i]->shape;
+        const std::uint64_t to = round_up(at_, kStoreRangeAlignment);
+        const std::uint64_t bytes = form.group_bytes(group, shape[1], shape[2]);
+        tensors[i]->nested->groups.push_back({0, to, bytes});
+        layer.at[i][group] = to - first;
+        at_ = to + bytes;
+      }
+      end_block();
+    }
+    layer.bytes = end_ - first;
+    nested_.push_back({static_cast<std::uint32_t>(nested_layers_.size() - 1), expert, first});
+  }
+
+  void begin_block(std::uint64_t alignment = kStoreBlockAlignment) {
+    begin_ = at_ = round_up(end_, alignment);
+  }
 
   /// Where the range is in the store; its run is put there if it is nowhere yet.
   FileRange place(const FileRange& range, Runs& runs) {
@@ -173,8 +234,11 @@ class Planner {
     end_ = at_;
   }
 
+  const StoreChoice& choice_;
   StoreIndex index_;
   std::vector<StoreCopy> copies_;
+  std::vector<StoreNestedLayer> nested_layers_;
+  std::vector<StoreNestedExpert> nested_;
   std::uint64_t begin_ = 0;  // of the block
   std::uint64_t at_ = 0;     // its end so far
   std::uint64_t end_ = 0;    // of the last whole one
@@ -191,6 +255,10 @@ Status check_source(const Checkpoint& source) {
     return Status(ErrorCode::kInvalidArgument, path + ": there are no tensors to pack");
   }
   for (const auto& [name, tensor] : source.tensors) {
+    if (tensor.nested) {
+      return Status(ErrorCode::kUnsupported,
+                    path + ": is a store with planes already: pack the model that it was made of");
+    }
     for (const FileRange& range : tensor.ranges) {
       if (range.bytes == 0) {
         return Status(ErrorCode::kCorrupt, path + ": tensor '" + name + "' has an empty part");
@@ -202,9 +270,9 @@ Status check_source(const Checkpoint& source) {
 
 }  // namespace
 
-Result<StorePlan> plan_store(const Checkpoint& source) {
+Result<StorePlan> plan_store(const Checkpoint& source, const StoreChoice& choice) {
   SLUICE_TRY(check_source(source));
-  Planner planner(source);
+  Planner planner(source, choice);
   planner.place_all();
   StoreIndex index = planner.take_index();
   const std::vector<std::byte> cbor = encode_store_index(index);
@@ -220,6 +288,9 @@ Result<StorePlan> plan_store(const Checkpoint& source) {
   plan.copies = planner.take_copies();
   for (StoreBlock& block : plan.blocks) block.offset += first;
   for (StoreCopy& copy : plan.copies) copy.to += first;
+  plan.nested_layers = planner.take_nested_layers();
+  plan.nested = planner.take_nested();
+  for (StoreNestedExpert& expert : plan.nested) expert.to += first;
   plan.table_offset = round_up(first + planner.end(), kStoreBlockAlignment);
   const std::uint64_t table_bytes = (plan.blocks.size() + 1) * sizeof(std::uint64_t);
   plan.file_bytes = plan.table_offset + table_bytes;

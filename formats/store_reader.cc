@@ -85,9 +85,12 @@ class StoreOpener {
   }
 
   void move(TensorInfo& tensor) const {
-    for (FileRange& range : tensor.ranges) range.offset += first_block();
-    if (!tensor.stored) return;
-    for (FileRange& range : tensor.stored->scales) range.offset += first_block();
+    const auto shift = [&](std::vector<FileRange>& ranges) {
+      for (FileRange& range : ranges) range.offset += first_block();
+    };
+    shift(tensor.ranges);
+    if (tensor.nested) shift(tensor.nested->groups);
+    if (tensor.stored) shift(tensor.stored->scales);
   }
 
   HeaderReader reader_;

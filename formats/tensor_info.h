@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "base/nested_planes.h"
 #include "base/tensor_format.h"
 
 namespace sluice {
@@ -57,6 +58,12 @@ struct StoredLayout {
   std::uint64_t block_columns = 0;
 };
 
+/// The matrices of stacked experts in groups of planes.
+struct NestedRanges {
+  const NestedForm* form = nullptr;
+  std::vector<FileRange> groups;  // [experts][form->group_count]
+};
+
 /// Shape is outermost first: [rows, columns] for a matrix, [experts, rows, columns] for stacked
 /// experts.
 struct TensorInfo {
@@ -64,10 +71,12 @@ struct TensorInfo {
   TensorType type = TensorType::kF32;
   std::vector<std::uint64_t> shape;
   /// One range; or, for stacked experts that the file keeps apart, one for each expert in order; or
-  /// any number of pieces, each of whole rows.
+  /// any number of pieces, each of whole rows. None: there are only planes.
   std::vector<FileRange> ranges;
   /// Empty: the ranges' bytes are the tensor as they are.
   std::optional<StoredLayout> stored = std::nullopt;
+  /// Stacked experts a second time, or only so.
+  std::optional<NestedRanges> nested = std::nullopt;
 
   std::uint64_t elements() const;
   /// Of the ranges. Two tensors that lie row by row in turn share theirs.

@@ -19,7 +19,7 @@ namespace {
 
 /// Everything that decides the store's bytes: what is copied where, and that the source's files are
 /// still those of the earlier pack, as far as their paths, sizes and times of change tell.
-Result<std::uint64_t> pin_of(const StorePlan& plan) {
+Result<std::uint64_t> pin_of(const StorePlan& plan, const ImportanceMatrix* importance) {
   std::vector<std::uint64_t> words;
   words.push_back(checksum(plan.head));
   words.push_back(plan.table_offset);
@@ -29,7 +29,9 @@ Result<std::uint64_t> pin_of(const StorePlan& plan) {
   for (const StoreCopy& copy : plan.copies) {
     words.insert(words.end(), {copy.from.file, copy.from.offset, copy.from.bytes, copy.to});
   }
-  for (const std::string& file : plan.files) {
+  std::vector<std::string> files = plan.files;
+  if (importance != nullptr) files.push_back(importance->path());
+  for (const std::string& file : files) {
     struct stat about = {};
     if (::stat(file.c_str(), &about) != 0) {
       return Status(ErrorCode::kIo, file + ": cannot be looked at: " + std::strerror(errno));
@@ -58,8 +60,8 @@ std::future<Status> start(Work work) {
 
 Result<std::unique_ptr<Packer>> Packer::begin(const StorePlan& plan, BlockReader& reader,
                                               PackTarget& target, PackOptions options) {
-  SLUICE_ASSIGN(const std::uint64_t pin, pin_of(plan));
-  SLUICE_ASSIGN(PlanReader source, PlanReader::open(plan, reader));
+  SLUICE_ASSIGN(const std::uint64_t pin, pin_of(plan, options.importance));
+  SLUICE_ASSIGN(PlanReader source, PlanReader::open(plan, reader, options.importance));
   SLUICE_ASSIGN(PackJournal journal, PackJournal::open(target.journal(), pin, plan.blocks.size()));
   std::unique_ptr<Packer> packer(
       new Packer(plan, std::move(source), target, std::move(journal), std::move(options)));
@@ -121,7 +123,7 @@ Status Packer::copy() {
 }
 
 Status Packer::check_source() {
-  SLUICE_ASSIGN(const std::uint64_t now, pin_of(plan_));
+  SLUICE_ASSIGN(const std::uint64_t now, pin_of(plan_, options_.importance));
   if (now == pin_) return {};
   // Nobody knows which of its blocks are old and which are new.
   SLUICE_TRY(journal_.restart(0));

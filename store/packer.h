@@ -31,6 +31,8 @@ struct PackOptions {
   /// written. May be empty.
   std::function<void(std::uint64_t written)> progress = {};
   const std::atomic<bool>* cancel = nullptr;
+  /// Of the columns of what becomes planes; null: all count alike.
+  const ImportanceMatrix* importance = nullptr;
 };
 
 /// Borrows everything but the options; nobody else may use the reader meanwhile. One thread at a

@@ -1,6 +1,6 @@
 #pragma once
-// What a store's blocks will hold, read from the source: copies where the plan says so, zeros
-// between them.
+// What a store's blocks will hold, read from the source: copies and planes where the plan says so,
+// zeros between them.
 
 #include <atomic>
 #include <cstddef>
@@ -13,26 +13,43 @@
 #include "formats/store_format.h"
 #include "io/block_reader.h"
 #include "io/read_range.h"
+#include "store/nested_maker.h"
 
 namespace sluice {
 
-/// Borrows the plan and the reader, which nobody else may use meanwhile. One thread at a time.
+/// Borrows everything; nobody else may use the reader meanwhile. One thread at a time.
 class PlanReader {
  public:
-  /// Opens the source's files. kNotFound, kIo.
-  static Result<PlanReader> open(const StorePlan& plan, BlockReader& reader);
+  /// Opens the source's files. `importance`: see NestedMaker. kNotFound, kIo.
+  static Result<PlanReader> open(const StorePlan& plan, BlockReader& reader,
+                                 const ImportanceMatrix* importance);
 
   /// The store's bytes [offset, offset + out.size()), all of them between the head and the table.
   /// Errors as read_ranges has them: a source that ends too early is named with the offset.
   Status read(std::uint64_t offset, std::span<std::byte> out, const std::atomic<bool>* cancel);
 
  private:
-  PlanReader(const StorePlan& plan, BlockReader& reader) : plan_(&plan), reader_(&reader) {}
+  /// An expert's groups, kept while chunks need them.
+  struct Made {
+    std::size_t expert = 0;  // index into the plan's
+    std::vector<std::byte> bytes;
+  };
+  PlanReader(const StorePlan& plan, BlockReader& reader, const ImportanceMatrix* importance)
+      : plan_(&plan), reader_(&reader), importance_(importance) {}
+  std::uint64_t end_of(const StoreNestedExpert& expert) const {
+    return expert.to + plan_->nested_layers[expert.layer].bytes;
+  }
+  Status read_copies(std::uint64_t offset, std::span<std::byte> out,
+                     const std::atomic<bool>* cancel);
+  Status make_planes(std::uint64_t offset, std::span<std::byte> out,
+                     const std::atomic<bool>* cancel);
 
   const StorePlan* plan_;
   BlockReader* reader_;
+  const ImportanceMatrix* importance_;
   std::vector<FileIndex> files_;   // the reader's name of each of the plan's files
   std::vector<RangeRead> ranges_;  // of one call
+  std::vector<Made> made_;         // of the last call, ascending
 };
 
 }  // namespace sluice

@@ -17,8 +17,8 @@
 #include "tests/engine/fixture.h"
 #include "tests/engine/oracles.h"
 #include "tests/formats/temporary_folder.h"
+#include "tests/support/packed_store.h"
 #include "tests/support/test_data.h"
-#include "tests/support/written_store.h"
 
 namespace sluice {
 namespace {
@@ -26,12 +26,12 @@ namespace {
 using ::testing::HasSubstr;
 
 /// The store of a model, in a file.
-std::string pack(const std::string& path, const test::TemporaryFolder& folder) {
-  const auto source = open_checkpoint(path);
-  if (!source.ok()) throw std::runtime_error(source.status().message());
-  const auto plan = plan_store(*source);
-  if (!plan.ok()) throw std::runtime_error(plan.status().message());
-  return folder.write("model.slc", test::written_store(*plan));
+std::string pack(const std::string& path, const test::TemporaryFolder& folder,
+                 const StoreChoice& choice = {}) {
+  const std::string store = folder.path() + "/model.slc";
+  std::filesystem::remove(store);
+  test::pack_store(path, store, choice);
+  return store;
 }
 
 std::vector<float> logits(const test::Conditions& conditions) {
@@ -57,8 +57,12 @@ TEST_P(StoredModel, computes_what_its_source_does) {
   const test::TemporaryFolder folder;
   test::Conditions source, store;
   source.path = path.string();
+  const std::vector<float> want = logits(source);
   store.path = pack(source.path, folder);
-  EXPECT_TRUE(test::same_bits(logits(source), logits(store)));
+  EXPECT_TRUE(test::same_bits(logits(store), want));
+  // The floats that planes are fitted to are kept, and integers' planes are their numbers.
+  store.path = pack(source.path, folder, test::nest_all());
+  EXPECT_TRUE(test::same_bits(logits(store), want));
 }
 
 INSTANTIATE_TEST_SUITE_P(Oracles, StoredModel, ::testing::ValuesIn(test::oracle_models()),
@@ -68,10 +72,11 @@ INSTANTIATE_TEST_SUITE_P(Oracles, StoredModel, ::testing::ValuesIn(test::oracle_
                            return text;
                          });
 
-class DamagedStore : public ::testing::Test {
+/// As it was, or in planes.
+class DamagedStore : public ::testing::TestWithParam<bool> {
  protected:
   void SetUp() override {
-    store_ = pack(test::bundled_model(), folder_);
+    store_ = pack(test::bundled_model(), folder_, GetParam() ? test::nest_all() : StoreChoice());
     auto outline = ModelOutline::open(store_);
     ASSERT_TRUE(outline.ok()) << outline.status().message();
     outline_ = std::make_unique<ModelOutline>(std::move(*outline));
@@ -115,7 +120,7 @@ class DamagedStore : public ::testing::Test {
   std::vector<FileIndex> files_;
 };
 
-TEST_F(DamagedStore, a_flipped_bit_is_found_in_every_block) {
+TEST_P(DamagedStore, a_flipped_bit_is_found_in_every_block) {
   ASSERT_TRUE(load_dense().ok()) << load_dense().message();
   std::size_t experts_seen = 0, dense_seen = 0;
   const auto damaged = [&](const CheckedBlock& block, auto&& read) {
@@ -130,24 +135,26 @@ TEST_F(DamagedStore, a_flipped_bit_is_found_in_every_block) {
     return status;
   };
   auto experts = expert_store();
-  std::vector<const CheckedBlock*> of_experts;
+  std::vector<std::uint64_t> of_experts;
   for (const ExpertLayer& layer : outline_->catalogue.layers()) {
     ASSERT_EQ(layer.blocks.size(), layer.experts);
     for (std::uint32_t expert = 0; expert < layer.experts; ++expert) {
-      const CheckedBlock& block = layer.blocks[expert];
-      of_experts.push_back(outline_->checkpoint.block_of(layer.ranges[expert][0]));
-      const Status status = damaged(block, [&] { return visit(*experts, layer.layer, expert); });
-      EXPECT_THAT(status.message(), HasSubstr("layer " + std::to_string(layer.layer) + ", expert " +
-                                              std::to_string(expert) + ": "));
-      EXPECT_FALSE(experts->resident({layer.layer, expert}));
+      ASSERT_EQ(layer.blocks[expert].size(), GetParam() ? 6u : 1u);
+      for (const CheckedBlock& block : layer.blocks[expert]) {
+        of_experts.push_back(block.offset);
+        const Status status = damaged(block, [&] { return visit(*experts, layer.layer, expert); });
+        EXPECT_THAT(status.message(), HasSubstr("layer " + std::to_string(layer.layer) +
+                                                ", expert " + std::to_string(expert) + ": "));
+        EXPECT_FALSE(experts->resident({layer.layer, expert}));
+        ++experts_seen;
+      }
       // The copy was given up, the file is whole again, and the others were never in doubt.
       EXPECT_TRUE(visit(*experts, layer.layer, expert).ok());
       EXPECT_TRUE(experts->resident({layer.layer, expert}));
-      ++experts_seen;
     }
   }
   for (const CheckedBlock& block : outline_->checkpoint.blocks) {
-    if (std::ranges::find(of_experts, &block) != of_experts.end()) continue;
+    if (std::ranges::count(of_experts, block.offset) != 0) continue;
     (void)damaged(block, [&] { return load_dense(); });
     ++dense_seen;
   }
@@ -156,10 +163,10 @@ TEST_F(DamagedStore, a_flipped_bit_is_found_in_every_block) {
   EXPECT_GT(experts_seen, 10u);
 }
 
-TEST_F(DamagedStore, others_in_the_same_visit_are_not_to_blame) {
+TEST_P(DamagedStore, others_in_the_same_visit_are_not_to_blame) {
   auto experts = expert_store();
   const ExpertLayer& layer = outline_->catalogue.layers()[0];
-  const CheckedBlock& block = layer.blocks[1];
+  const CheckedBlock& block = layer.blocks[1].back();
   flip_bit(store_, block.offset);
   const std::vector<std::uint32_t> wanted = {0, 1, 2};
   ASSERT_TRUE(experts->begin(layer.layer, wanted).ok());
@@ -184,25 +191,28 @@ TEST_F(DamagedStore, others_in_the_same_visit_are_not_to_blame) {
   EXPECT_TRUE(visit(*experts, layer.layer, 1).ok());
 }
 
-TEST_F(DamagedStore, a_request_fails_and_the_next_one_is_right) {
+TEST_P(DamagedStore, a_request_fails_and_the_next_one_is_right) {
   test::Conditions conditions;
   conditions.path = store_;
   test::Opened opened = test::open(conditions);
   const std::vector<TokenId> tokens = test::some_tokens(12);
   Session session(*opened.model);
-  for (const CheckedBlock& block : outline_->catalogue.layers()[0].blocks) {
-    flip_bit(store_, block.offset + block.bytes - 1);
+  for (const std::vector<CheckedBlock>& blocks : outline_->catalogue.layers()[0].blocks) {
+    flip_bit(store_, blocks.back().offset + blocks.back().bytes - 1);
   }
   const Status status =
       session.eval(tokens, Session::Logits::kLast, [](std::size_t, std::span<const float>) {});
   EXPECT_EQ(status.code(), ErrorCode::kCorrupt);
   EXPECT_THAT(status.message(), HasSubstr("model.slc: the block of "));
-  for (const CheckedBlock& block : outline_->catalogue.layers()[0].blocks) {
-    flip_bit(store_, block.offset + block.bytes - 1);
+  for (const std::vector<CheckedBlock>& blocks : outline_->catalogue.layers()[0].blocks) {
+    flip_bit(store_, blocks.back().offset + blocks.back().bytes - 1);
   }
   EXPECT_TRUE(test::same_bits(test::all_logits(session, tokens),
                               test::all_logits(test::Conditions(), tokens)));
 }
+
+INSTANTIATE_TEST_SUITE_P(Stores, DamagedStore, ::testing::Bool(),
+                         [](const auto& planes) { return planes.param ? "planes" : "as_it_was"; });
 
 }  // namespace
 }  // namespace sluice

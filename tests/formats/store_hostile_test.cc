@@ -248,9 +248,9 @@ TEST_F(HostileStore, what_the_index_says_is_checked) {
          i["settings"]["x"] = {{"integers", {1, 2.5}}};
        },
        "settings.x"},
-      {[](json& i) { i["blocks"][0] = 64; }, "multiple of 4096"},
-      {[](json& i) { i["blocks"][2] = i["blocks"][0]; }, "multiple of 4096"},
-      {[](json& i) { i["blocks"][1] = 5000; }, "multiple of 4096"},
+      {[](json& i) { i["blocks"][0] = 96; }, "multiple of 64"},
+      {[](json& i) { i["blocks"][2] = i["blocks"][0]; }, "multiple of 64"},
+      {[](json& i) { i["blocks"][1] = 5000; }, "multiple of 64"},
       {[&](json& i) { i["blocks"][1] = huge; }, "blocks"},
       {[](json& i) { i["blocks"].erase(0); }, "does not hold pairs"},
       {[](json& i) { i["blocks"].push_back(0.5); }, "other than numbers"},

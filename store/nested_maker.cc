@@ -1,0 +1,157 @@
+#include "store/nested_maker.h"
+
+#include <algorithm>
+#include <cstring>
+#include <future>
+#include <system_error>
+#include <thread>
+
+#include "formats/stored_layout.h"
+#include "io/read_range.h"
+#include "store/nested_fit.h"
+
+namespace sluice {
+namespace {
+
+/// What a source has beside each block of its integers.
+constexpr std::size_t kHalfBytes = 2;
+
+std::vector<float> floats_of(const TensorInfo& tensor, std::span<const std::byte> source,
+                             std::span<const std::byte> scales, Status& status) {
+  std::vector<float> floats(tensor.shape[1] * tensor.shape[2]);
+  if (tensor.stored) {
+    status = decode_range(tensor, source, scales, floats);
+  } else {
+    tensor_format(tensor.type).decode(source.data(), floats.data(), floats.size());
+  }
+  return floats;
+}
+
+/// An integer source's blocks apart: codes, and their scales as they lie there.
+struct SourceCodes {
+  SourceCodes(const TensorInfo& tensor, std::span<const std::byte> source) {
+    const TensorFormat& format = tensor_format(tensor.type);
+    const std::size_t blocks = source.size() / format.block_bytes;
+    codes.resize(blocks * kNestedBlock);
+    scales.resize(blocks);
+    halves.resize(blocks * kHalfBytes);
+    for (std::size_t i = 0; i < blocks; ++i) {
+      const std::byte* const block = source.data() + i * format.block_bytes;
+      float min = 0;
+      format.unpack(block, codes.data() + i * kNestedBlock, &scales[i], &min);
+      std::memcpy(halves.data() + i * kHalfBytes, block, kHalfBytes);
+    }
+  }
+  std::vector<std::int8_t> codes;
+  std::vector<float> scales;
+  std::vector<std::byte> halves;
+};
+
+}  // namespace
+
+Status NestedMaker::make_planes(const Work& work) const {
+  const StoreNestedLayer& layer = plan_.nested_layers[work.expert->layer];
+  const TensorInfo& tensor = layer.tensors[work.matrix];
+  const NestedForm& form = *layer.forms[work.matrix];
+  const std::size_t rows = tensor.shape[1], columns = tensor.shape[2];
+  std::span<const float> importance;
+  if (!columns_[work.matrix].mean_squares.empty()) {
+    importance = columns_[work.matrix].of(work.expert->expert);
+  }
+  NestedMatrix made;
+  NestedParts parts{.form = &form, .rows = rows, .columns = columns};
+  std::vector<std::byte> halves;
+  Status status;
+  if (form.fitted) {
+    const std::vector<float> floats = floats_of(tensor, work.source, work.scales, status);
+    if (status.ok()) status = fit_nested(floats, rows, columns, importance, made);
+    parts.scales = reinterpret_cast<const std::byte*>(made.scales.data());
+  } else {
+    SourceCodes source(tensor, work.source);
+    status = nest_codes(form.bits == 8 ? NestedCodes::kCodes8 : NestedCodes::kCodes4, source.codes, source.scales, rows, columns, importance, made);
+    halves = std::move(source.halves);
+    parts.scales = halves.data();
+  }
+  if (!status.ok()) {
+    return status.with_context("tensor " + tensor.name + ", expert " +
+                               std::to_string(work.expert->expert));
+  }
+  std::ranges::copy(made.tables.two, parts.header.two);
+  std::ranges::copy(made.tables.three, parts.header.three);
+  std::ranges::copy(made.tables.four, parts.header.four);
+  parts.header.exponent_base = made.exponent_base;
+  parts.codes = made.codes.data();
+  parts.offsets = made.offsets.data();
+  for (std::size_t group = 0; group < form.group_count; ++group) {
+    write_nested_group(parts, group, work.out + layer.at[work.matrix][group]);
+  }
+  return {};
+}
+
+Status NestedMaker::read_importance(std::uint32_t layer) {
+  if (importance_ == nullptr || importance_of_ == layer) return {};
+  for (std::size_t i = 0; i < 3; ++i) {
+    const TensorInfo& tensor = plan_.nested_layers[layer].tensors[i];
+    columns_[i] = {};
+    if (!importance_->has(tensor.name)) continue;
+    SLUICE_ASSIGN(columns_[i], importance_->read(tensor.name, tensor.shape[0], tensor.shape[2]));
+  }
+  importance_of_ = layer;
+  return {};
+}
+
+Status NestedMaker::make(std::size_t first, std::span<const std::span<std::byte>> out,
+                         const std::atomic<bool>* cancel) {
+  for (std::size_t done = 0; done < out.size();) {
+    // Those of one layer share what is known of its columns.
+    const std::uint32_t layer_index = plan_.nested[first + done].layer;
+    const StoreNestedLayer& layer = plan_.nested_layers[layer_index];
+    SLUICE_TRY(read_importance(layer_index));
+    std::vector<Work> works;
+    std::vector<RangeRead> reads;
+    for (; done < out.size() && plan_.nested[first + done].layer == layer_index; ++done) {
+      std::memset(out[done].data(), 0, out[done].size());  // the gaps between groups
+      for (std::size_t i = 0; i < 3; ++i) {
+        const StoreNestedExpert& expert = plan_.nested[first + done];
+        const TensorInfo& tensor = layer.tensors[i];
+        Work& work = works.emplace_back();
+        work = {&expert, i, {}, {}, out[done].data()};
+        const auto add = [&](const FileRange& from, std::vector<std::byte>& bytes) {
+          bytes.resize(from.bytes);
+          reads.push_back({files_[from.file], from.offset, bytes});
+        };
+        add(tensor.slice(expert.expert), work.source);
+        if (tensor.stored && !tensor.stored->scales.empty()) {
+          add(tensor.stored->scales[expert.expert], work.scales);
+        }
+      }
+    }
+    SLUICE_TRY(read_ranges(reader_, reads, cancel));
+    std::atomic<std::size_t> next = 0;
+    const auto work_on = [&]() -> Status {
+      for (std::size_t i = next++; i < works.size(); i = next++) {
+        if (cancel != nullptr && *cancel) return {ErrorCode::kCancelled, "stopped"};
+        SLUICE_TRY(make_planes(works[i]));
+      }
+      return {};
+    };
+    std::vector<std::future<Status>> helpers;
+    for (unsigned i = 1;
+         i < std::min<std::size_t>(std::thread::hardware_concurrency(), works.size()); ++i) {
+      try {
+        helpers.push_back(std::async(std::launch::async, work_on));
+      } catch (const std::system_error&) {
+        break;  // this thread does it all
+      }
+    }
+    Status status = work_on();
+    for (std::future<Status>& helper : helpers) {
+      const Status theirs = helper.get();
+      if (status.ok()) status = theirs;
+    }
+    SLUICE_TRY(status);
+  }
+  return {};
+}
+
+}  // namespace sluice

@@ -1,0 +1,112 @@
+#include "store/nested_moments.h"
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+
+namespace sluice {
+namespace {
+
+// What matters, in docs/nesting.md "balanced": a width's error relative to what it usually is.
+constexpr double kShareOfSix = 0.5;
+// An error that is next to nothing has a price, not an infinite one.
+constexpr double kMostPrice = 1 << 20;
+
+std::span<std::int8_t> stands(NestedTables& tables, unsigned width) {
+  if (width == 2) return tables.two;
+  if (width == 3) return tables.three;
+  return tables.four;
+}
+
+/// The middle of the numbers that codes with a prefix are, in steps.
+double middle(NestedCodes form, unsigned width, unsigned prefix) {
+  const double steps = 256.0 / (1u << width);  // that the prefix covers
+  const double between = form == NestedCodes::kFitted ? 0 : 256.0 / (1u << nested_bits(form));
+  return prefix * steps - 128 + (steps - between) / 2;
+}
+
+std::int8_t rounded(double stand) {
+  return static_cast<std::int8_t>(std::clamp(std::nearbyint(stand), -128.0, 127.0));
+}
+
+template <typename Stand>
+NestedTables tables_of(const Stand& stand) {
+  NestedTables tables;
+  for (unsigned width = 2; width <= 4; ++width) {
+    for (unsigned prefix = 0; prefix < 1u << width; ++prefix) {
+      stands(tables, width)[prefix] = rounded(stand(width, prefix));
+    }
+  }
+  return tables;
+}
+
+}  // namespace
+
+void NestedMoments::add(const float* values, const float* weights, const std::uint8_t* codes) {
+  const unsigned bits = nested_bits(form_);
+  const NestedTables none = {};
+  double six = 0;
+  for (std::size_t i = 0; i < kNestedBlock; ++i) {
+    const double weight = weights[i], value = values[i];
+    Bucket& bucket = buckets_[codes[i] >> (bits - 4)];
+    bucket.weight += weight;
+    bucket.first += weight * value;
+    bucket.second += weight * value * value;
+    if (bits == 8) {
+      const double error = value - nested_stand(form_, none, 6, codes[i] >> 2);
+      six += weight * error * error;
+    }
+  }
+  error_six_ += six;
+}
+
+NestedMoments::Bucket NestedMoments::bucket(unsigned width, unsigned prefix) const {
+  Bucket sum;
+  const unsigned each = 16 >> width;
+  for (unsigned i = prefix * each; i < (prefix + 1) * each; ++i) {
+    sum.weight += buckets_[i].weight;
+    sum.first += buckets_[i].first;
+    sum.second += buckets_[i].second;
+  }
+  return sum;
+}
+
+NestedTables NestedMoments::tables() const {
+  return tables_of([this](unsigned width, unsigned prefix) {
+    const Bucket sum = bucket(width, prefix);
+    return sum.weight > 0 ? sum.first / sum.weight : middle(form_, width, prefix);
+  });
+}
+
+double NestedMoments::error(const NestedTables& tables, unsigned width) const {
+  if (width == 6) return error_six_;
+  double error = 0;
+  for (unsigned prefix = 0; prefix < 1u << width; ++prefix) {
+    const Bucket sum = bucket(width, prefix);
+    const double stand = nested_stand(form_, tables, width, prefix);
+    error += sum.second - 2 * stand * sum.first + stand * stand * sum.weight;
+  }
+  return error;
+}
+
+NestedPrices NestedMoments::prices(const NestedTables& tables) const {
+  const double most = error(tables, 2);
+  const auto price = [&](unsigned width) {
+    return most > 0 ? std::min(most / std::max(error(tables, width), most / kMostPrice), kMostPrice)
+                    : 1;
+  };
+  if (form_ == NestedCodes::kCodes4) return {.two = 1, .three = price(3)};
+  return {.two = 1, .three = price(3), .four = price(4), .six = kShareOfSix * price(6)};
+}
+
+NestedTables middle_tables(NestedCodes form) {
+  return tables_of(
+      [form](unsigned width, unsigned prefix) { return middle(form, width, prefix); });
+}
+
+NestedPrices first_prices(NestedCodes form) {
+  if (form == NestedCodes::kCodes4) return {.two = 1, .three = 4};
+  return {.two = 1, .three = 4, .four = 16, .six = kShareOfSix * 256};
+}
+
+}  // namespace sluice
