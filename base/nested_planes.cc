@@ -22,9 +22,9 @@ std::size_t divide_up(std::size_t n, std::size_t by) { return (n + by - 1) / by;
 /// Where a column's bits lie in a tile's words.
 struct BitPlace {
   BitPlace(unsigned bits, std::size_t column, std::size_t row) {
-    const std::size_t per_byte = 8 / bits, field = column / 4 % per_byte;
-    byte = (column / (4 * per_byte) * kNestedRows + row) * 4 + column % 4;
-    shift = static_cast<unsigned>(field) * bits;
+    const std::size_t half = column / 16, field = column / 4 % 4;
+    byte = ((bits == 2 ? half * kNestedRows : 0) + row) * 4 + column % 4;
+    shift = static_cast<unsigned>(2 * field + (bits == 2 ? 0 : half));
   }
   std::size_t byte;
   unsigned shift;

@@ -25,7 +25,8 @@
 //                     1 of each row, column 16 k + 4 f + i in bits 2 f, 2 f + 1 of byte i of word
 //                     k; then each row's scale; then offsets + 8 as nibbles: byte r has row r low
 //                     and row r + 8 high
-//     one bit         of each tile: a word of each row, column 4 f + i in bit f of byte i
+//     one bit         of each tile: a word of each row, column 16 k + 4 f + i in bit 2 f + k of
+//                     byte i: a plane's bits lie as a group of two bits has one of them
 //     two bits        of each tile: words as in group 0
 
 #include <array>

@@ -58,6 +58,12 @@ inline Words operator|(Words a, Words b) {
 inline Words operator^(Words a, Words b) {
   return {_mm256_xor_si256(a.low, b.low), _mm256_xor_si256(a.high, b.high)};
 }
+inline Words words_select(Words mask, Words a, Words b) {
+  const auto eight = [](__m256i m, __m256i x, __m256i y) {
+    return _mm256_or_si256(_mm256_and_si256(m, x), _mm256_andnot_si256(m, y));
+  };
+  return {eight(mask.low, a.low, b.low), eight(mask.high, a.high, b.high)};
+}
 template <int kBits>
 inline Words shift_right(Words a) {
   return {_mm256_srli_epi32(a.low, kBits), _mm256_srli_epi32(a.high, kBits)};

@@ -35,6 +35,9 @@ inline Words words_set(std::uint32_t word) {
 inline Words operator&(Words a, Words b) { return {_mm512_and_si512(a.v, b.v)}; }
 inline Words operator|(Words a, Words b) { return {_mm512_or_si512(a.v, b.v)}; }
 inline Words operator^(Words a, Words b) { return {_mm512_xor_si512(a.v, b.v)}; }
+inline Words words_select(Words mask, Words a, Words b) {
+  return {_mm512_ternarylogic_epi32(mask.v, a.v, b.v, 0xca)};
+}
 template <int kBits>
 inline Words shift_right(Words a) {
   return {_mm512_srli_epi32(a.v, kBits)};

@@ -73,6 +73,12 @@ inline Words operator^(const Words& a, const Words& b) {
   for (int i = 0; i < 16; ++i) r.v[i] = a.v[i] ^ b.v[i];
   return r;
 }
+/// mask ? a : b, bit by bit.
+inline Words words_select(const Words& mask, const Words& a, const Words& b) {
+  Words r;
+  for (int i = 0; i < 16; ++i) r.v[i] = (a.v[i] & mask.v[i]) | (b.v[i] & ~mask.v[i]);
+  return r;
+}
 template <int kBits>
 inline Words shift_right(const Words& a) {
   Words r;

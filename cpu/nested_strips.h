@@ -57,20 +57,52 @@ class NestedStrip {
   static constexpr int kOffset = kFourBits ? 8 : kEightBitOffset;
   static constexpr std::size_t kFewRowsOfBlock = kFewRows;
 
-  explicit NestedStrip(const StripPlace& place) : place_(place) {}
+  explicit NestedStrip(const StripPlace& place) : place_(place) {
+    unroll<2>([&](auto half) {
+      constexpr std::size_t kHalf = decltype(half)::kValue;
+      if constexpr (kWidth == 3) {
+        const Words top = words_load(place.block + 64 * kHalf), next = words_load(place.finer[0]);
+        const Words sixes = words_set(0x66666666), ones = words_set(0x11111111);
+        upper_[kHalf][0] = (shift_left<1>(top) & sixes) | (moved<kHalf, 0>(next) & ones);
+        upper_[kHalf][1] = (shift_right<1>(top) & sixes) | (moved<kHalf + 2, 0>(next) & ones);
+      } else if constexpr (kWidth >= 4) {
+        const Words top = words_load(place.block + 64 * kHalf);
+        const Words next = two_planes<kHalf>(place.finer[0], place.finer[1]);
+        upper_[kHalf][0] = select(kUpperPairs, shift_left<2>(top), next);
+        upper_[kHalf][1] = select(kUpperPairs, top, shift_right<2>(next));
+      }
+      if constexpr (kWidth == 5) {
+        const Words eights = words_set(0x88888888), next = words_load(place.finer[2]);
+        lower_[kHalf][0] = moved<kHalf, 3>(next) & eights;
+        lower_[kHalf][1] = moved<kHalf + 2, 3>(next) & eights;
+      } else if constexpr (kWidth >= 6) {
+        const Words next = two_planes<kHalf>(place.finer[2], place.finer[3]);
+        const Words last = kWidth == 6 ? words_set(0) : words_load(place.finer[4] + 64 * kHalf);
+        lower_[kHalf][0] = select(kUpperPairs, shift_left<2>(next), last);
+        lower_[kHalf][1] = select(kUpperPairs, next, shift_right<2>(last));
+      }
+    });
+  }
 
   template <std::size_t, std::size_t W>
   Words codes() const {
-    // Where the prefix's last bit goes: a position is a code with zeros below.
-    constexpr int kEnd = kTable ? 0 : Form::kBits - kWidth;
-    Words prefix = field<W, 2, kEnd + kWidth - 2>(place_.block);
-    unroll<kFiner>([&](auto index) {
-      constexpr std::size_t kAt = decltype(index)::kValue;
-      constexpr int kShift = kEnd + kWidth - bits_before(kAt + 2);
-      prefix = prefix | field<W, Form::kGroups[kAt + 1], kShift>(place_.finer[kAt]);
-    });
-    if constexpr (kTable) return look_up(table(), prefix);
-    return kWide && kOffset == 0 ? prefix ^ words_set(0x80808080) : prefix;
+    constexpr std::size_t kHalf = W / 4, kField = W % 4;
+    if constexpr (kWidth == 2) {
+      const Words top = words_load(place_.block + 64 * kHalf);
+      return look_up(table(), shift_right<2 * kField>(top) & words_set(0x03030303));
+    } else {
+      const Words upper = upper_[kHalf][kField % 2];
+      if constexpr (kWidth <= 4) {
+        const Words nibble = (kField < 2 ? upper : shift_right<4>(upper)) & words_set(0x0f0f0f0f);
+        if constexpr (kTable) return look_up(table(), nibble);
+        return nibble;
+      } else {
+        const Words lower = lower_[kHalf][kField % 2], mask = words_set(0xf0f0f0f0);
+        const Words bytes = kField < 2 ? select(mask, shift_left<4>(upper), lower)
+                                       : select(mask, upper, shift_right<4>(lower));
+        return kOffset == 0 ? bytes ^ words_set(0x80808080) : bytes;
+      }
+    }
   }
   template <std::size_t>
   Lanes scale() const {
@@ -113,16 +145,23 @@ class NestedStrip {
   static constexpr std::size_t kFiner = count_finer();
   static_assert(bits_before(kFiner + 1) == kWidth);
 
-  /// kBits bits of each of columns 4W … 4W + 3, at bit kTo of their bytes.
-  template <std::size_t W, int kBits, int kTo>
-  static Words field(const std::byte* group) {
-    constexpr int kPerByte = 8 / kBits;
-    constexpr int kFrom = kBits * static_cast<int>(W % kPerByte);
-    const Words word = words_load(group + 64 * (W / kPerByte));
-    const Words mask = words_set(0x01010101u * (((1u << kBits) - 1) << kTo));
-    if constexpr (kFrom < kTo) return shift_left<kTo - kFrom>(word) & mask;
-    if constexpr (kFrom > kTo) return shift_right<kFrom - kTo>(word) & mask;
-    return word & mask;
+  static constexpr std::uint32_t kUpperPairs = 0xcccccccc;
+  /// Bits from kFrom on to kTo on, in words.
+  template <std::size_t kFrom, std::size_t kTo>
+  static Words moved(Words word) {
+    if constexpr (kFrom < kTo) return shift_left<static_cast<int>(kTo - kFrom)>(word);
+    if constexpr (kFrom > kTo) return shift_right<static_cast<int>(kFrom - kTo)>(word);
+    return word;
+  }
+  static Words select(std::uint32_t mask, Words a, Words b) {
+    return select(words_set(mask), a, b);
+  }
+  static Words select(Words mask, Words a, Words b) { return words_select(mask, a, b); }
+  /// Two planes' bits of half of the columns side by side, as a group of two bits has them.
+  template <std::size_t kHalf>
+  static Words two_planes(const std::byte* upper, const std::byte* lower) {
+    return select(0xaaaaaaaa, moved<kHalf, 1>(words_load(upper)),
+                  moved<kHalf, 0>(words_load(lower)));
   }
   ByteTable table() const {
     const auto* const header = reinterpret_cast<const std::int8_t*>(place_.header);
@@ -135,6 +174,10 @@ class NestedStrip {
   const std::byte* scales_at() const { return place_.block + 128; }
 
   const StripPlace& place_;
+  // Of each half of the columns, of even and of odd fields: nibbles of two words each, fields 0 and
+  // 1 low, 2 and 3 high. The code's upper four bits (three at width 3), and those below, with zeros
+  // behind them.
+  Words upper_[2][2], lower_[2][2];
 };
 
 }  // namespace
