@@ -1,10 +1,10 @@
 #include "base/nested_planes.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 
 #include "base/half.h"
+#include "base/nested_stand.h"
 
 namespace sluice {
 namespace {
@@ -31,27 +31,12 @@ struct BitPlace {
 };
 
 float scale_of(const NestedForm& form, const NestedHeader& header, const std::byte* scale) {
-  if (form.scale == NestedScale::kHalf) {
-    std::uint16_t half;
-    std::memcpy(&half, scale, sizeof(half));
-    return half_to_float(half);
+  if (form.scale == NestedScale::kByte) {
+    return nested_scale(static_cast<std::uint8_t>(*scale), header.exponent_base);
   }
-  return std::bit_cast<float>((static_cast<std::uint32_t>(*scale) << 20) +
-                              (std::uint32_t{header.exponent_base} << 23));
-}
-
-/// Twice what the prefix stands for, in codes or, of tables, in steps.
-int twice_stand(const NestedForm& form, const NestedHeader& header, unsigned width,
-                unsigned prefix) {
-  if (form.has_table(width)) {
-    const int stand = width == 2   ? header.two[prefix]
-                      : width == 3 ? header.three[prefix]
-                                   : header.four[prefix];
-    return 2 * stand;
-  }
-  const int shared = 1 << (form.bits - width);
-  return 2 * (static_cast<int>(prefix) * shared - (1 << (form.bits - 1))) + shared -
-         (form.fitted ? 0 : 1);
+  std::uint16_t half;
+  std::memcpy(&half, scale, sizeof(half));
+  return half_to_float(half);
 }
 
 }  // namespace
@@ -167,13 +152,12 @@ void decode_nested_row(const NestedView& view, const std::byte* data, std::size_
                                     kNestedRows * kNestedBlock * form.groups[0] / 8;
     const float scale = scale_of(form, header, scales + lane * form.scale_bytes());
     const auto pair = static_cast<unsigned>(scales[kNestedRows * form.scale_bytes() + lane % 8]);
-    const int steps = form.has_table(view.width) ? form.steps : 1;
     const int offset = static_cast<int>(lane < 8 ? pair & 15 : pair >> 4) - 8;
     for (std::size_t column = 0; column < kNestedBlock; ++column) {
-      const int twice =
-          twice_stand(form, header, view.width, prefixes[column]) + 2 * form.unit * steps * offset;
+      const int twice = twice_nested_stand(form, header, view.width, prefixes[column]) +
+                        2 * nested_unit(form) * offset;
       out[block * kNestedBlock + column] =
-          0.5f / static_cast<float>(steps) * scale * static_cast<float>(twice);
+          0.5f / static_cast<float>(form.steps) * scale * static_cast<float>(twice);
     }
   }
 }

@@ -6,11 +6,12 @@
 
 namespace sluice {
 
-NestedCost::NestedCost(NestedCodes form, const NestedTables& tables, const NestedPrices& prices)
+NestedCost::NestedCost(const NestedForm& form, const NestedHeader& tables,
+                       const NestedPrices& prices)
     : bin_(static_cast<float>(nested_unit(form)) / 2) {
   const double bin = bin_;
   const int codes_bins = static_cast<int>(256 / bin);
-  const double six = form == NestedCodes::kCodes4 ? 0 : prices.six;
+  const double six = form.bits == 4 ? 0 : prices.six;
   square_ = static_cast<float>(prices.two + prices.three + prices.four + six);
   for (int odd = 0; odd < 2; ++odd) {
     for (int entry = 0; entry < kEntries; ++entry) {
@@ -21,7 +22,7 @@ NestedCost::NestedCost(NestedCodes form, const NestedTables& tables, const Neste
       double linear = 0, constant = 0;
       const auto add = [&](double price, unsigned width) {
         const unsigned prefix = (near << width) / static_cast<unsigned>(codes_bins);
-        const double distance = nested_stand(form, tables, width, prefix) - begin;
+        const double distance = 0.5 * twice_nested_stand(form, tables, width, prefix) - begin;
         linear -= 2 * price * distance;
         constant += price * distance * distance;
       };
@@ -58,9 +59,7 @@ void NestedCost::at_offsets(const float* values, const float* weights, float* co
                                  weight * FourFloats::load(constant_ + entry + 4 * four));
     }
   }
-  float square[4];
-  squares.store(square);
-  const FourFloats common(square_ * ((square[0] + square[2]) + (square[1] + square[3])));
+  const FourFloats common(square_ * sum_of(squares));
   for (int four = 0; four < 4; ++four) (sums[four] + common).store(costs + 4 * four);
 }
 

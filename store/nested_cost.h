@@ -13,10 +13,12 @@
 
 #include <cstddef>
 
-#include "store/nested_code.h"
+#include "base/nested_stand.h"
 
 namespace sluice {
 
+/// Of blocks, and how many there are.
+inline constexpr int kNestedLeastOffset = -8, kNestedMostOffset = 7;
 inline constexpr std::size_t kNestedOffsets = kNestedMostOffset - kNestedLeastOffset + 1;
 
 /// What a squared error counts at the widths 2, 3, 4 and 6, the ones that a fit goes by.
@@ -27,8 +29,8 @@ struct NestedPrices {
 /// Immutable once made, so that threads may share it.
 class NestedCost {
  public:
-  /// kCodes4 has no width 6: its price is not used.
-  NestedCost(NestedCodes form, const NestedTables& tables, const NestedPrices& prices);
+  /// A form of four bits has no width 6: its price is not used.
+  NestedCost(const NestedForm& form, const NestedHeader& tables, const NestedPrices& prices);
 
   /// Of a block's values [kNestedBlock] in steps of its scale, finite, each with its weight:
   /// costs[i] is that of offset kNestedMostOffset - i.
@@ -40,9 +42,9 @@ class NestedCost {
   static constexpr int kBins = 128, kMiddle = 64;
   static constexpr int kEntries = kBins / 2 + static_cast<int>(kNestedOffsets);
 
-  float bin_;                                   // steps in a bin: half an offset's unit
-  float square_;                                // P
-  alignas(64) float linear_[2 * kEntries];      // of even bins, then of odd ones
+  float bin_;                               // steps in a bin: half an offset's unit
+  float square_;                            // P
+  alignas(64) float linear_[2 * kEntries];  // of even bins, then of odd ones
   alignas(64) float constant_[2 * kEntries];
 };
 

@@ -17,12 +17,8 @@ constexpr int kRounds = 3;
 constexpr std::size_t kSampledBlocks = 2048;
 
 // Scales that are tried: so many steps of a byte below and above the smallest that covers the block
-// at some offset.
-#ifndef KB
-#define KB 2
-#define KA 5
-#endif
-constexpr int kBelow = KB, kAbove = KA;
+// at some offset. On a trained model's experts more of them change no error by a thousandth.
+constexpr int kBelow = 1, kAbove = 3;
 
 constexpr std::uint32_t kMantissaBits = 23, kScaleShift = 20;
 // Blocks are searched as though this were the matrix's exponent base: then its largest scales are
@@ -37,10 +33,10 @@ Result<std::vector<float>> column_weights(std::span<const float> importance, std
   double sum = 0;
   for (std::size_t column = 0; column < importance.size(); ++column) {
     if (!(importance[column] >= 0) || !std::isfinite(importance[column])) {
-      return Status(ErrorCode::kInvalidArgument,
-                    "the importance of column " + std::to_string(column) + " is " +
-                        std::to_string(importance[column]) +
-                        ": a mean square is finite and not negative");
+      return Status(ErrorCode::kInvalidArgument, "the importance of column " +
+                                                     std::to_string(column) + " is " +
+                                                     std::to_string(importance[column]) +
+                                                     ": a mean square is finite and not negative");
     }
     sum += importance[column];
   }
@@ -54,14 +50,14 @@ Result<std::vector<float>> column_weights(std::span<const float> importance, std
   return weights;
 }
 
-void set_shape(NestedCodes form, std::size_t rows, std::size_t columns, NestedMatrix& out) {
-  out.form = form;
+void set_shape(const NestedForm& form, std::size_t rows, std::size_t columns, NestedMatrix& out) {
+  out.form = &form;
   out.rows = rows;
   out.columns = columns;
-  out.exponent_base = 1;
+  out.header.exponent_base = 1;
   const std::size_t blocks = rows * columns / kNestedBlock;
   out.codes.resize(rows * columns);
-  out.scales.resize(form == NestedCodes::kFitted ? blocks : 0);
+  out.scales.resize(form.fitted ? blocks : 0);
   out.offsets.resize(blocks);
 }
 
@@ -71,11 +67,15 @@ template <typename Block>
 void fit_rounds(NestedMatrix& out, const Block& block) {
   const std::size_t blocks = out.offsets.size();
   const std::size_t stride = std::max<std::size_t>(blocks / kSampledBlocks, 1);
-  out.tables = middle_tables(out.form);
-  NestedPrices prices = first_prices(out.form);
+  const auto set_tables = [&, base = out.header.exponent_base](NestedHeader tables) {
+    tables.exponent_base = base;
+    out.header = tables;
+  };
+  set_tables(middle_tables(*out.form));
+  NestedPrices prices = first_prices(*out.form);
   for (int round = 1; round <= kRounds; ++round) {
-    const NestedCost cost(out.form, out.tables, prices);
-    NestedMoments moments(out.form);
+    const NestedCost cost(*out.form, out.header, prices);
+    NestedMoments moments(*out.form);
     if (round == kRounds) {
       for (std::size_t index = 0; index < blocks; ++index) block(cost, index, moments);
     } else {
@@ -84,8 +84,8 @@ void fit_rounds(NestedMatrix& out, const Block& block) {
         block(cost, turn * stride + turn % stride, moments);
       }
     }
-    out.tables = moments.tables();
-    prices = moments.prices(out.tables);
+    set_tables(moments.tables());
+    prices = moments.prices(out.header);
   }
 }
 
@@ -105,7 +105,7 @@ class FloatSearch {
     const float* const importance = column_weights_ + block * kNestedBlock % out_.columns;
     float weights[kNestedBlock];  // as of a matrix with the base kSearchBase
     const FourFloats to_search(
-        std::bit_cast<float>((127u + kSearchBase - out_.exponent_base) << kMantissaBits));
+        std::bit_cast<float>((127u + kSearchBase - out_.header.exponent_base) << kMantissaBits));
     for (std::size_t i = 0; i < kNestedBlock; i += 4) {
       (FourFloats::load(weights_ + block * kNestedBlock + i) * to_search).store(weights + i);
     }
@@ -132,20 +132,13 @@ class FloatSearch {
       low = min(low, four);
       high = max(high, four);
     }
-    float lows[4], highs[4];
-    low.store(lows);
-    high.store(highs);
-    const FourFloats lowest(std::min(std::min(lows[0], lows[1]), std::min(lows[2], lows[3])));
-    const FourFloats highest(
-        std::max(std::max(highs[0], highs[1]), std::max(highs[2], highs[3])));
+    const FourFloats lowest(least_of(low)), highest(most_of(high));
     FourFloats least(HUGE_VALF);
     for (std::size_t i = 0; i < kNestedOffsets; i += 4) {
       least = min(least, max(highest * FourFloats::load(per_highest_ + i),
                              lowest * FourFloats::load(per_lowest_ + i)));
     }
-    float leasts[4];
-    least.store(leasts);
-    const float scale = std::min(std::min(leasts[0], leasts[1]), std::min(leasts[2], leasts[3]));
+    const float scale = least_of(least);
     if (!(scale > nested_scale(0, kSearchBase))) return 0;
     const std::uint32_t steps =
         std::bit_cast<std::uint32_t>(scale) - (std::uint32_t{kSearchBase} << kMantissaBits);
@@ -172,8 +165,8 @@ class FloatSearch {
     }
   }
 
-  void keep(const Choice& choice, const float* weights, const float* importance,
-            std::size_t block, NestedMoments& moments) const {
+  void keep(const Choice& choice, const float* weights, const float* importance, std::size_t block,
+            NestedMoments& moments) const {
     const float scale = nested_scale(static_cast<std::uint8_t>(choice.byte), kSearchBase);
     const FourFloats per_scale(1 / scale), square(scale * scale);
     const FourFloats shift(static_cast<float>(-8 * choice.offset)), middle(128), none, last(255);
@@ -213,8 +206,8 @@ class CodeSearch {
   void operator()(const NestedCost& cost, std::size_t block, NestedMoments& moments) const {
     const float* const importance = column_weights_ + block * kNestedBlock % out_.columns;
     const std::int8_t* const codes = codes_ + block * kNestedBlock;
-    const int unit = nested_unit(out_.form);                       // steps of an offset,
-    const int step = out_.form == NestedCodes::kCodes4 ? 16 : 1;    // and of a code
+    const int unit = nested_unit(*out_.form);        // steps of an offset,
+    const int step = out_.form->bits == 4 ? 16 : 1;  // and of a code
     const auto [low, high] = std::minmax_element(codes, codes + kNestedBlock);
     float values[kNestedBlock], costs[kNestedOffsets];
     for (std::size_t i = 0; i < kNestedBlock; ++i) values[i] = static_cast<float>(codes[i] * step);
@@ -264,7 +257,7 @@ class CodeSearch {
 Status fit_nested(std::span<const float> weights, std::size_t rows, std::size_t columns,
                   std::span<const float> importance, NestedMatrix& out) {
   SLUICE_ASSIGN(const std::vector<float> counts, column_weights(importance, columns));
-  set_shape(NestedCodes::kFitted, rows, columns, out);
+  set_shape(*nested_form_of(TensorType::kF32), rows, columns, out);
   std::uint32_t largest = 0;  // the bits of numbers without a sign are in the numbers' order
   for (const float weight : weights) {
     largest = std::max(largest, std::bit_cast<std::uint32_t>(weight) & 0x7fffffffu);
@@ -274,20 +267,20 @@ Status fit_nested(std::span<const float> weights, std::size_t rows, std::size_t 
     const auto bad =
         std::ranges::find_if(weights, [](float weight) { return !std::isfinite(weight); });
     const auto at = static_cast<std::size_t>(bad - weights.begin());
-    return Status(ErrorCode::kInvalidArgument,
-                  "the weight in row " + std::to_string(at / columns) + ", column " +
-                      std::to_string(at % columns) + " is " + std::to_string(*bad) +
-                      ": only finite weights have codes");
+    return Status(ErrorCode::kInvalidArgument, "the weight in row " + std::to_string(at / columns) +
+                                                   ", column " + std::to_string(at % columns) +
+                                                   " is " + std::to_string(*bad) +
+                                                   ": only finite weights have codes");
   }
   // The largest scale is between a 64th of the largest weight and twice that: its block needs less
   // than a 64th, and 31 binades below have scales, too.
   const int base = static_cast<int>(largest >> kMantissaBits) - 6 - 31;
-  out.exponent_base = static_cast<std::uint8_t>(std::clamp(base, 1, kHighestBase));
+  out.header.exponent_base = static_cast<std::uint8_t>(std::clamp(base, 1, kHighestBase));
   fit_rounds(out, FloatSearch(weights.data(), counts, out));
   return {};
 }
 
-Status nest_codes(NestedCodes form, std::span<const std::int8_t> codes,
+Status nest_codes(const NestedForm& form, std::span<const std::int8_t> codes,
                   std::span<const float> scales, std::size_t rows, std::size_t columns,
                   std::span<const float> importance, NestedMatrix& out) {
   SLUICE_ASSIGN(const std::vector<float> counts, column_weights(importance, columns));

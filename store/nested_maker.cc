@@ -68,7 +68,7 @@ Status NestedMaker::make_planes(const Work& work) const {
     parts.scales = reinterpret_cast<const std::byte*>(made.scales.data());
   } else {
     SourceCodes source(tensor, work.source);
-    status = nest_codes(form.bits == 8 ? NestedCodes::kCodes8 : NestedCodes::kCodes4, source.codes, source.scales, rows, columns, importance, made);
+    status = nest_codes(form, source.codes, source.scales, rows, columns, importance, made);
     halves = std::move(source.halves);
     parts.scales = halves.data();
   }
@@ -76,10 +76,7 @@ Status NestedMaker::make_planes(const Work& work) const {
     return status.with_context("tensor " + tensor.name + ", expert " +
                                std::to_string(work.expert->expert));
   }
-  std::ranges::copy(made.tables.two, parts.header.two);
-  std::ranges::copy(made.tables.three, parts.header.three);
-  std::ranges::copy(made.tables.four, parts.header.four);
-  parts.header.exponent_base = made.exponent_base;
+  parts.header = made.header;
   parts.codes = made.codes.data();
   parts.offsets = made.offsets.data();
   for (std::size_t group = 0; group < form.group_count; ++group) {

@@ -12,16 +12,16 @@ constexpr double kShareOfSix = 0.5;
 // An error that is next to nothing has a price, not an infinite one.
 constexpr double kMostPrice = 1 << 20;
 
-std::span<std::int8_t> stands(NestedTables& tables, unsigned width) {
+std::span<std::int8_t> stands(NestedHeader& tables, unsigned width) {
   if (width == 2) return tables.two;
   if (width == 3) return tables.three;
   return tables.four;
 }
 
 /// The middle of the numbers that codes with a prefix are, in steps.
-double middle(NestedCodes form, unsigned width, unsigned prefix) {
+double middle(const NestedForm& form, unsigned width, unsigned prefix) {
   const double steps = 256.0 / (1u << width);  // that the prefix covers
-  const double between = form == NestedCodes::kFitted ? 0 : 256.0 / (1u << nested_bits(form));
+  const double between = form.fitted ? 0 : 256.0 / (1u << form.bits);
   return prefix * steps - 128 + (steps - between) / 2;
 }
 
@@ -30,8 +30,8 @@ std::int8_t rounded(double stand) {
 }
 
 template <typename Stand>
-NestedTables tables_of(const Stand& stand) {
-  NestedTables tables;
+NestedHeader tables_of(const Stand& stand) {
+  NestedHeader tables;
   for (unsigned width = 2; width <= 4; ++width) {
     for (unsigned prefix = 0; prefix < 1u << width; ++prefix) {
       stands(tables, width)[prefix] = rounded(stand(width, prefix));
@@ -43,8 +43,8 @@ NestedTables tables_of(const Stand& stand) {
 }  // namespace
 
 void NestedMoments::add(const float* values, const float* weights, const std::uint8_t* codes) {
-  const unsigned bits = nested_bits(form_);
-  const NestedTables none = {};
+  const unsigned bits = form_.bits;
+  const NestedHeader none = {};
   double six = 0;
   for (std::size_t i = 0; i < kNestedBlock; ++i) {
     const double weight = weights[i], value = values[i];
@@ -53,7 +53,7 @@ void NestedMoments::add(const float* values, const float* weights, const std::ui
     bucket.first += weight * value;
     bucket.second += weight * value * value;
     if (bits == 8) {
-      const double error = value - nested_stand(form_, none, 6, codes[i] >> 2);
+      const double error = value - 0.5 * twice_nested_stand(form_, none, 6, codes[i] >> 2);
       six += weight * error * error;
     }
   }
@@ -71,41 +71,42 @@ NestedMoments::Bucket NestedMoments::bucket(unsigned width, unsigned prefix) con
   return sum;
 }
 
-NestedTables NestedMoments::tables() const {
+NestedHeader NestedMoments::tables() const {
   return tables_of([this](unsigned width, unsigned prefix) {
     const Bucket sum = bucket(width, prefix);
-    return sum.weight > 0 ? sum.first / sum.weight : middle(form_, width, prefix);
+    const bool exact = width == form_.bits;
+    return sum.weight > 0 && !exact ? sum.first / sum.weight : middle(form_, width, prefix);
   });
 }
 
-double NestedMoments::error(const NestedTables& tables, unsigned width) const {
+double NestedMoments::error(const NestedHeader& tables, unsigned width) const {
   if (width == 6) return error_six_;
   double error = 0;
   for (unsigned prefix = 0; prefix < 1u << width; ++prefix) {
     const Bucket sum = bucket(width, prefix);
-    const double stand = nested_stand(form_, tables, width, prefix);
+    const double stand = 0.5 * twice_nested_stand(form_, tables, width, prefix);
     error += sum.second - 2 * stand * sum.first + stand * stand * sum.weight;
   }
   return error;
 }
 
-NestedPrices NestedMoments::prices(const NestedTables& tables) const {
+NestedPrices NestedMoments::prices(const NestedHeader& tables) const {
   const double most = error(tables, 2);
+  if (!(most > 0)) return first_prices(form_);
   const auto price = [&](unsigned width) {
-    return most > 0 ? std::min(most / std::max(error(tables, width), most / kMostPrice), kMostPrice)
-                    : 1;
+    return most / std::max(error(tables, width), most / kMostPrice);
   };
-  if (form_ == NestedCodes::kCodes4) return {.two = 1, .three = price(3)};
+  if (form_.bits == 4) return {.two = 1, .three = price(3)};
   return {.two = 1, .three = price(3), .four = price(4), .six = kShareOfSix * price(6)};
 }
 
-NestedTables middle_tables(NestedCodes form) {
+NestedHeader middle_tables(const NestedForm& form) {
   return tables_of(
-      [form](unsigned width, unsigned prefix) { return middle(form, width, prefix); });
+      [&form](unsigned width, unsigned prefix) { return middle(form, width, prefix); });
 }
 
-NestedPrices first_prices(NestedCodes form) {
-  if (form == NestedCodes::kCodes4) return {.two = 1, .three = 4};
+NestedPrices first_prices(const NestedForm& form) {
+  if (form.bits == 4) return {.two = 1, .three = 4};
   return {.two = 1, .three = 4, .four = 16, .six = kShareOfSix * 256};
 }
 
