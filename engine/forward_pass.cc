@@ -50,6 +50,7 @@ Status ForwardPass::run_layers(std::span<const Row> rows, const PassOptions& opt
   moe_.follow(options.script);
   moe_.relax(options.script == nullptr ? options.relaxation : nullptr);
   forecast_.follow(options.script);
+  forecast_.enable(options.foretell);
   if (options.script != nullptr) options.script->begin(rows.size());
   if (observer_ == nullptr) return run_layers(rows, options.observer, options.cancel);
   if (options.observer == nullptr) return run_layers(rows, observer_, options.cancel);

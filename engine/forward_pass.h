@@ -36,7 +36,8 @@ struct PassOptions {
   // Changes what the routers choose (a script's choices stand); null: the model's own does,
   // if it has one, …
   RouteRelaxation* relaxation = nullptr;
-  bool exact = false;  // … and this does not forbid it
+  bool exact = false;    // … and this does not forbid it
+  bool foretell = true;  // false: in this pass nothing is, as with the predictor "off"
 };
 
 /// Not thread-safe: one pass at a time.

@@ -104,8 +104,8 @@ void GateForecast::follow(RoutingScript* script) {
 }
 
 bool GateForecast::speaks_of(std::size_t layer, Reach reach) const {
-  return predictors_ != nullptr && layer < model_.layers.size() && model_.layers[layer].sparse &&
-         store_.guesses_help(reach);
+  return enabled_ && predictors_ != nullptr && layer < model_.layers.size() &&
+         model_.layers[layer].sparse && store_.guesses_help(reach);
 }
 
 void GateForecast::entering(std::uint32_t layer, std::size_t rows) {
@@ -114,7 +114,7 @@ void GateForecast::entering(std::uint32_t layer, std::size_t rows) {
 }
 
 void GateForecast::certain(std::uint32_t layer, std::span<const std::uint32_t> experts) {
-  if (off_ || !store_.guesses_help(Reach::kAll)) return;
+  if (off_ || !enabled_ || !store_.guesses_help(Reach::kAll)) return;
   likely_.clear();
   for (const std::uint32_t expert : experts) likely_.push_back({expert, 1});
   store_.expect(layer, likely_, Reach::kAll);
@@ -123,7 +123,7 @@ void GateForecast::certain(std::uint32_t layer, std::span<const std::uint32_t> e
 void GateForecast::routed(std::uint32_t layer, std::size_t rows, const float* router_input) {
   const bool few = rows <= kFewRows;
   const Reach reach = few ? Reach::kGap : Reach::kAll;
-  if (predictors_ == nullptr || !store_.guesses_help(reach)) return;
+  if (!enabled_ || predictors_ == nullptr || !store_.guesses_help(reach)) return;
   const GateEvidence evidence{
       .layer = layer, .rows = rows, .router_input = router_input, .chosen = scratch_.expert_ids};
   if (few) (scripted_ ? scripted_ : predictors_)->learn(evidence);

@@ -45,6 +45,8 @@ class GateForecast {
 
   /// From now on `script` guesses; null: the predictors do.
   void follow(RoutingScript* script);
+  /// False: from now on nothing is asked, handed on or learned, as with the kind "off".
+  void enable(bool enabled) { enabled_ = enabled; }
   /// The layer begins with scratch.residual; scratch.normed and scratch.scores are free.
   void entering(std::uint32_t layer, std::size_t rows);
   /// The layer will want these, after attention.
@@ -63,6 +65,7 @@ class GateForecast {
   ExpertStore& store_;
   const Scratch& scratch_;
   const bool off_;
+  bool enabled_ = true;
   bool far_ = false;                          // two layers ahead, too
   bool before_ = false;                       // entering a layer says something new
   std::unique_ptr<GateCombiner> predictors_;  // of few rows; null where nothing is to be foretold

@@ -93,6 +93,34 @@ TEST_F(ExactnessTest, WithWhatTheNextLayerWillLikelyWantReadAhead) {
   EXPECT_GT(2 * statistics.expected_rightly, statistics.expected);
 }
 
+TEST_F(ExactnessTest, WhileForetellingIsSwitchedOnAndOffBetweenTokens) {
+  for (const char* kind : {"both", "affinity"}) {
+    SCOPED_TRACE(kind);
+    Conditions conditions;
+    conditions.model.predict = kind;  // not judged
+    conditions.ram = test::smallest_budget(conditions);
+    auto opened = test::open(conditions);
+    Session session(*opened.model);
+    std::vector<float> logits;
+    std::uint64_t expected[2] = {}, before = 0;
+    for (std::size_t i = 0; i < tokens_.size(); ++i) {
+      const bool foretell = i / 7 % 2 == 0;
+      const Status status = session.eval({&tokens_[i], 1}, Session::Logits::kLast,
+                                         [&](std::size_t, std::span<const float> row) {
+                                           logits.insert(logits.end(), row.begin(), row.end());
+                                         },
+                                         {.foretell = foretell});
+      ASSERT_TRUE(status.ok()) << status.message();
+      const std::uint64_t now = opened.model->expert_statistics().expected;
+      expected[foretell] += now - before;
+      before = now;
+    }
+    EXPECT_TRUE(test::same_bits(logits, reference_));
+    EXPECT_EQ(expected[false], 0u);
+    EXPECT_GT(expected[true], 0u);
+  }
+}
+
 TEST_F(ExactnessTest, BegunWithWhatAnEarlierRunHadInMemory) {
   const std::uint64_t ram = test::smallest_budget({}) + (std::uint64_t{6} << 20);
   for (const std::uint32_t rows : {1u, 16u}) {
