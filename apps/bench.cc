@@ -1,13 +1,15 @@
 // sluice bench: prefill and decode speed on random tokens, under the routing of the model or of a
-// recorded one.
+// recorded one; or how much faster decoding is for what is read ahead.
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
 #include <chrono>
+#include <optional>
 #include <random>
 
+#include "apps/alternation.h"
+#include "apps/bench_phase.h"
 #include "apps/cancel.h"
 #include "apps/ceilings.h"
 #include "apps/options.h"
@@ -25,54 +27,61 @@ struct BenchOptions {
   std::uint32_t decode = 128;
   std::uint32_t repetitions = 5;
   std::uint64_t seed = 1;
+  std::uint32_t alternate = 0;  // tokens of a block; 0: decoding does not alternate
   bool no_ceilings = false;
   std::string routing;  // a trace
   double guess_recall = 0.85;
-};
-
-struct Rates {
-  std::vector<double> tokens_per_second;
-  double median() const {
-    std::vector<double> sorted = tokens_per_second;
-    std::sort(sorted.begin(), sorted.end());
-    const std::size_t middle = sorted.size() / 2;
-    return sorted.size() % 2 != 0 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-  }
-  nlohmann::json json() const {
-    const auto [least, most] =
-        std::minmax_element(tokens_per_second.begin(), tokens_per_second.end());
-    return {{"tok_s", median()}, {"min", *least}, {"max", *most}};
-  }
 };
 
 class Bench {
  public:
   /// `script`: null where the model's own routers choose.
   Bench(Model& model, const BenchOptions& options, TraceScript* script)
-      : model_(model), options_(options), script_(script), session_(model), random_(options.seed) {}
+      : model_(model), options_(options), script_(script), session_(model), random_(options.seed) {
+    if (options.alternate != 0) alternation.emplace(options.alternate, options.seed);
+  }
 
   Status run() {
     // One round that is not counted: it fills the cache and wakes the threads.
     for (std::uint32_t round = 0; round <= options_.repetitions; ++round) {
       if (script_ != nullptr) script_->begin_prefill();
-      SLUICE_TRY(phase(options_.prompt, options_.prompt, round > 0, prefill, prefill_experts,
-                       prefill_seconds));
+      SLUICE_ASSIGN(const Stretch prompt, compute(options_.prompt, options_.prompt, true));
+      if (round > 0 && options_.prompt != 0)
+        prefill.add(options_.prompt, prompt.seconds, prompt.experts);
       if (script_ != nullptr) script_->begin_decode();
-      SLUICE_TRY(phase(options_.decode, 1, round > 0, decode, decode_experts, decode_seconds));
+      SLUICE_TRY(alternation ? alternate(round > 0) : decode_all(round > 0));
       session_.truncate(0);
     }
     return {};
   }
 
-  Rates prefill, decode;
-  ExpertStatistics prefill_experts, decode_experts;
-  double prefill_seconds = 0, decode_seconds = 0;
+  BenchPhase prefill, decode;
+  std::optional<Alternation> alternation;  // in the place of decode, with --alternate
 
  private:
+  struct Stretch {
+    double seconds = 0;
+    ExpertStatistics experts;
+  };
+
+  Status decode_all(bool counted) {
+    SLUICE_ASSIGN(const Stretch answer, compute(options_.decode, 1, true));
+    if (counted && options_.decode != 0)
+      decode.add(options_.decode, answer.seconds, answer.experts);
+    return {};
+  }
+
+  Status alternate(bool counted) {
+    for (std::uint32_t block = 0; block < options_.decode / options_.alternate; ++block) {
+      const bool foretell = alternation->foretells(block);
+      SLUICE_ASSIGN(const Stretch done, compute(options_.alternate, 1, foretell));
+      if (counted) alternation->add(foretell, done.seconds, done.experts);
+    }
+    return {};
+  }
+
   /// `count` random tokens, `step` at a time.
-  Status phase(std::uint32_t count, std::uint32_t step, bool counted, Rates& rates,
-               ExpertStatistics& experts, double& seconds) {
-    if (count == 0) return {};
+  Result<Stretch> compute(std::uint32_t count, std::uint32_t step, bool foretell) {
     const ExpertStatistics before = model_.expert_statistics();
     const auto start = std::chrono::steady_clock::now();
     std::vector<TokenId> tokens(step);
@@ -83,17 +92,13 @@ class Bench {
       const LogitsSink check = [&](std::size_t, std::span<const float> logits) {
         sound = check_logits(logits, session_.length() + step - 1, model_);
       };
-      SLUICE_TRY(session_.eval(tokens, Session::Logits::kLast, check,
-                               {.cancel = &cancel_requested(), .script = script_}));
+      SLUICE_TRY(
+          session_.eval(tokens, Session::Logits::kLast, check,
+                        {.cancel = &cancel_requested(), .script = script_, .foretell = foretell}));
       SLUICE_TRY(sound);
     }
-    if (!counted) return {};
-    const double elapsed =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    rates.tokens_per_second.push_back(count / elapsed);
-    seconds += elapsed;
-    experts += model_.expert_statistics() - before;
-    return {};
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    return Stretch{elapsed.count(), model_.expert_statistics() - before};
   }
 
   Model& model_;
@@ -102,13 +107,6 @@ class Bench {
   Session session_;
   std::mt19937_64 random_;
 };
-
-nlohmann::json phase_json(const Rates& rates, const ExpertStatistics& experts, double seconds) {
-  nlohmann::json json = rates.json();
-  json["seconds"] = seconds;
-  json["experts"] = experts_json(experts);
-  return json;
-}
 
 /// Null without --routing.
 Result<std::unique_ptr<TraceScript>> read_script(const BenchOptions& options,
@@ -154,14 +152,28 @@ void print_as_json(const Bench& measured, const Ceilings& ceilings, const TraceS
                       {"reader", opened.runtime->reader().info().name}};
   if (script != nullptr) json["routing"] = routing_json(*script, options);
   add_use(json, *opened.model);
-  if (options.prompt != 0) {
-    json["prefill"] =
-        phase_json(measured.prefill, measured.prefill_experts, measured.prefill_seconds);
-  }
-  if (options.decode != 0) {
-    json["decode"] = phase_json(measured.decode, measured.decode_experts, measured.decode_seconds);
+  if (options.prompt != 0) json["prefill"] = measured.prefill.json();
+  if (measured.alternation) {
+    json["alternate"] = measured.alternation->json();
+  } else if (options.decode != 0) {
+    json["decode"] = measured.decode.json();
   }
   print_json(json);
+}
+
+void print_as_text(const Alternation& measured, const std::string& kind) {
+  const auto print = [](const BenchPhase& phase, const std::string& predict) {
+    fmt::print("decode  {:10.2f} tokens/s, {:.1f} % of the time waiting, with --predict {}\n",
+               phase.median(), 100 * phase.waiting(), predict);
+  };
+  print(measured.with(), kind);
+  print(measured.without(), "off");
+  const PairedRatio ratio = measured.ratio();
+  fmt::print("{} / off {:.3f} times as fast (", kind, ratio.mean);
+  if (ratio.interval)
+    fmt::print("95 %: {:.3f} to {:.3f}; ", ratio.interval->low, ratio.interval->high);
+  fmt::print("geometric mean of {} pairs of blocks of {} tokens)\n", ratio.pairs,
+             measured.tokens());
 }
 
 void print_as_text(const Bench& measured, const Ceilings& ceilings, const TraceScript* script,
@@ -170,7 +182,9 @@ void print_as_text(const Bench& measured, const Ceilings& ceilings, const TraceS
     fmt::print("prefill {:10.2f} tokens/s (median of {}, {} tokens)\n", measured.prefill.median(),
                options.repetitions, options.prompt);
   }
-  if (options.decode != 0) {
+  if (measured.alternation) {
+    print_as_text(*measured.alternation, options.common.predict);
+  } else if (options.decode != 0) {
     fmt::print("decode  {:10.2f} tokens/s (median of {}, {} tokens)\n", measured.decode.median(),
                options.repetitions, options.decode);
   }
@@ -184,9 +198,22 @@ void print_as_text(const Bench& measured, const Ceilings& ceilings, const TraceS
       ceilings.ram_read_gbs, ceilings.disk_read_gbs, ceilings.disk_beside_ram_gbs);
 }
 
+Status check_options(const BenchOptions& options) {
+  const auto refuse = [](std::string why) {
+    return Status(ErrorCode::kInvalidArgument, std::move(why));
+  };
+  if (options.prompt + options.decode == 0) return refuse("-p 0 and -n 0 leave nothing to measure");
+  if (options.alternate == 0) return {};
+  if (options.common.predict == "off")
+    return refuse("--alternate holds what --predict names against none: name another than off");
+  const std::uint64_t pair = 2 * std::uint64_t{options.alternate};
+  if (options.decode != 0 && options.decode % pair == 0) return {};
+  return refuse(fmt::format("--alternate {} needs pairs of blocks: -n {} is no multiple of {}",
+                            options.alternate, options.decode, pair));
+}
+
 Status bench(BenchOptions& options) {
-  if (options.prompt + options.decode == 0)
-    return Status(ErrorCode::kInvalidArgument, "-p 0 and -n 0 leave nothing to measure");
+  SLUICE_TRY(check_options(options));
   if (options.common.context == 0) options.common.context = options.prompt + options.decode;
   OpenedModel opened;
   SLUICE_ASSIGN(opened.runtime, options.common.create_runtime());
@@ -246,6 +273,10 @@ Verb add_bench(CLI::App& root) {
                   "With --routing: how many of the next layer's experts are guessed rightly")
       ->check(CLI::Range(0.0, 1.0) & kFinite)
       ->capture_default_str();
+  app->add_option("--alternate", options->alternate,
+                  "Decode in blocks of so many tokens, by turns with --predict and without, and "
+                  "compare their speeds")
+      ->check(CLI::Range(1u, 1000000u));
   app->add_flag("--no-ceilings", options->no_ceilings,
                 "Do not measure the machine's memory and disk first");
   return {app, [options] { return bench(*options); }};
