@@ -1,16 +1,21 @@
 #!/usr/bin/env python3
-"""What reading ahead is worth: real runs with each prediction beside runs without, in pairs, from a disk that is really read.
+"""What reading ahead is worth: decoding with each prediction beside decoding without, in pairs, from a disk that is really read.
 
-    bench/compare_prediction.py MODEL... [--sluice build/release/sluice] [-r 5] [--json RECORD] [--shares 25,50,75] [-p 64] [-n 64]
+    bench/compare_prediction.py MODEL... [--sluice build/release/sluice] [-r 5] [--json RECORD] [--shares 25,50,75] [-p 64] [-n 64] [--block 8]
                                 [--routing TRACE [--guess-recall 0.85]] [--kinds across-layers,before-attention,both,affinity,popularity,auto]
     bench/compare_prediction.py MODEL... --warm TEXT [-p 64] [-n 1] …
 
-A round runs `sluice bench` once with prediction off and once with each kind, for every model and share of memory, in an order that is drawn anew each
-time (--seed). A process measures decoding of n tokens after as many that are not counted, and the disk's bandwidth just before. With --routing the kinds
-across-layers, before-attention, both and auto are left: all guess by the trace then and differ in when and what they read.
+A round runs `sluice bench --alternate` once with each kind, for every model and share of memory, in an order that is drawn anew each time (--seed). A
+process decodes n tokens four times, after n that are not counted, in blocks of --block tokens with the prediction and without by turns: every two blocks are
+a pair, and those of all rounds count alike. Its disk's bandwidth is measured just before. With --routing the kinds across-layers, before-attention, both and
+auto are left: all guess by the trace then and differ in when and what they read.
+
+Both blocks of a pair have the same cache: what one has read, or given up for a wrong guess, is there or missing for the other, too. So this is what reading
+ahead saves where the cache holds the same; what it does to the cache in the long run shows in hits and bytes of whole runs, `sluice bench --predict KIND`,
+which no noise touches. Longer blocks (--block) have more of it.
 
 --warm measures the beginning of a run instead: `sluice run` on about p tokens of TEXT with an answer of n (1: the prompt alone), cold or with the hot set
-that a run on the text before it left. It needs a model with a tokenizer.
+that a run on the text before it left, a pair a round. It needs a model with a tokenizer.
 
 Memory: a share of 50 % is the --ram with which `sluice info --json` plans an expert cache of half of the experts' bytes, for the same context and
 threads. It begins with the smallest budget plus what the cache lacks and adds what the plan's cache still lacks (wider passes take some) until it is
@@ -20,9 +25,10 @@ No run begins whose --ram is more than sluice would take unasked: what is free, 
 Quiet: the model's pages are dropped from the page cache before each run (reads are direct where the file system allows it; a note says if not), and the load
 average and the share of the processors that others used are kept with each run.
 
-The table has medians of decoding (with --warm of all): counts of experts, `waiting` as share of the time and against the base's, `of the disk` =
-(bytes read less those in vain) / (disk's bandwidth in that process) / seconds. The ratio is the geometric mean over rounds with Student's interval on the
-logarithms; the verdict holds its lower end against --limit. --json keeps every run as soon as it is done: the same command goes on where it was stopped.
+The table has medians over rounds of decoding (with --warm of all), each kind below what was measured beside it: counts of experts, `waiting` as share of the
+time and against the base's, `of the disk` = (bytes read less those in vain) / (disk's bandwidth in that process) / seconds. The ratio is the geometric mean
+over pairs with Student's interval on the logarithms; the verdict holds its lower end against --limit. --json keeps every run as soon as it is done: the same
+command goes on where it was stopped.
 """
 
 import argparse
@@ -40,7 +46,7 @@ import time
 
 sys.dont_write_bytecode = True
 from measuring import ProcessorWatch, drop_cache, run_json  # noqa: E402
-from paired_summary import figures, markdown, summarise  # noqa: E402
+from paired_summary import Pairs, markdown, summarise  # noqa: E402
 from run_record import RecordError, RunRecord  # noqa: E402
 
 KINDS = ["across-layers", "before-attention", "both", "affinity", "popularity", "auto"]
@@ -90,22 +96,27 @@ class Model:
 
 
 class Predictions:
-    """Pairs of `bench` with a prediction and without."""
+    """Runs of `bench` that decode with a prediction and without by turns."""
 
     base = "off"
+    REPETITIONS = 4  # of n tokens in a process
 
     def __init__(self, args):
         self.args = args
-        self.kinds = [self.base, *args.kinds]
+        self.kinds = args.kinds
+
+    def pairs(self, record, case):
+        return {kind: Pairs.of_alternations([run["result"] for run in record.of(case, kind).values()]) for kind in self.kinds}
 
     def context(self, path):
         return self.args.p + self.args.n
 
-    def command(self, model, ram, kind):
+    def command(self, model, ram, kind, number):
         args = self.args
         routing = ["--routing", args.routing, "--guess-recall", str(args.guess_recall)] if args.routing else []
-        return [args.sluice, "bench", model.path, "--json", "-r", "1", "-p", str(args.p), "-n", str(args.n), "--ram", str(ram), "--predict", kind,
-                *model.options, *routing]
+        seed = args.seed + number  # other tokens, and another order of the blocks
+        return [args.sluice, "bench", model.path, "--json", "-r", str(self.REPETITIONS), "-p", str(args.p), "-n", str(args.n), "--alternate", str(args.block),
+                "--seed", str(seed), "--ram", str(ram), "--predict", kind, *model.options, *routing]
 
     def title(self, path, share):
         routing = f"routing of {self.args.routing}, {100 * self.args.guess_recall:g} % guessed" if self.args.routing else "the model's own routing"
@@ -127,11 +138,15 @@ class WarmStarts:
             sys.exit(f"{args.warm}: {len(text)} characters are too few for two prompts of {args.p} tokens (of about four): give a longer text, or a smaller -p")
         self.before, self.prompt = text[:characters], text[characters:2 * characters]
 
+    def pairs(self, record, case):
+        cold, warm = (record.of(case, kind) for kind in self.kinds)
+        return {"warm": Pairs.of_runs([(warm[number]["result"], cold[number]["result"]) for number in sorted(warm.keys() & cold.keys())])}
+
     def context(self, path):
         lengths = [len(run_json([self.args.sluice, "tokenize", path, "--json", "--bos", "--text", text])) for text in (self.before, self.prompt)]
         return max(lengths) + max(self.args.n, self.LEFT_BY)
 
-    def command(self, model, ram, kind):
+    def command(self, model, ram, kind, _):
         hot = self.folder / f"{hashlib.sha256(model.path.encode()).hexdigest()[:16]}-{ram}"
         if kind == "cold":
             return self._run(model, ram, self.prompt, self.args.n, "off")
@@ -170,7 +185,8 @@ class Comparison:
     def report(self):
         summaries = []
         for case, (path, share) in self.cases.items():
-            summaries.append(summarise(self.record, case, self.subject.kinds, self.subject.base, self.args.limit))
+            runs = [run for kind in self.subject.kinds for run in self.record.of(case, kind).values()]
+            summaries.append(summarise(case, self.subject.base, runs, self.subject.pairs(self.record, case), self.args.limit))
             print(markdown(summaries[-1], self.subject.title(path, share), self.models[path].unasked["expert_bytes"]), flush=True)
         self.record.save(summary=without_nan(summaries))
 
@@ -179,22 +195,20 @@ class Comparison:
         args = self.args
         files = {file: [os.stat(file).st_size, os.stat(file).st_mtime_ns] for model in self.models.values() for file in model.unasked["files"]}
         return {"sluice": hashlib.sha256(pathlib.Path(args.sluice).read_bytes()).hexdigest(), "files": files, "shares": args.shares, "threads": args.threads,
-                "p": args.p, "n": args.n, "kinds": self.subject.kinds, "seed": args.seed, "routing": args.routing, "guess_recall": args.guess_recall,
-                "warm": args.warm, "rams": self.rams}
+                "p": args.p, "n": args.n, "block": args.block, "kinds": self.subject.kinds, "seed": args.seed, "routing": args.routing,
+                "guess_recall": args.guess_recall, "warm": args.warm, "rams": self.rams}
 
     def _block(self, case, number):
         kinds = list(self.subject.kinds)
         random.Random(f"{self.args.seed} {pathlib.Path(case).name} {number}").shuffle(kinds)  # wherever the file lies
         for kind in kinds:
             path, _ = self.cases[case]
-            run = self._run(self.models[path], self.rams[case], kind)
+            run = self._run(self.models[path], self.rams[case], kind, number)
             self.record.add({"case": case, "round": number, "kind": kind, **run})
-            speed = figures(run["result"])["tokens_per_second"]
-            print(f"round {number + 1} of {self.args.r}, {case}, {kind}: {speed:.2f} tokens/s; load {run['load']:.1f}, others {100 * run['elsewhere']:.0f} %",
-                  file=sys.stderr)
+            print(f"round {number + 1} of {self.args.r}, {case}, {kind}: load {run['load']:.1f}, others {100 * run['elsewhere']:.0f} %", file=sys.stderr)
 
-    def _run(self, model, ram, kind):
-        command = self.subject.command(model, ram, kind)
+    def _run(self, model, ram, kind, number):
+        command = self.subject.command(model, ram, kind, number)
         model.check_free(ram)
         for file in model.unasked["files"]:
             drop_cache(file)
@@ -223,6 +237,7 @@ def arguments():
     parser.add_argument("--warm", metavar="TEXT", help="a file with text; cold and warm starts instead of predictions")
     parser.add_argument("-p", type=int, default=64, help="tokens of the prompt")
     parser.add_argument("-n", type=int, help="tokens to decode (default: 64, with --warm 1)")
+    parser.add_argument("--block", type=int, help="tokens between switches (default: 8)")
     parser.add_argument("-r", type=int, default=5, help="rounds")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--seed", type=int, default=1)
@@ -240,8 +255,8 @@ def check(parser, args):
         parser.error(f"--shares {args.shares}: percent with commas between, such as 25,50,75")
     if not all(0 < share <= 1 for share in args.shares):
         parser.error("--shares are percent, above 0 and at most 100")
-    if args.warm and (args.kinds or args.routing or args.guess_recall is not None):
-        parser.error("--warm takes the prediction and the routing as they are: --kinds, --routing and --guess-recall do not go with it")
+    if args.warm and (args.kinds or args.routing or args.guess_recall is not None or args.block is not None):
+        parser.error("--warm takes the prediction and the routing as they are: --kinds, --routing, --guess-recall and --block do not go with it")
     if args.guess_recall is not None and not args.routing:
         parser.error("--guess-recall needs --routing")
     args.guess_recall = 0.85 if args.guess_recall is None else args.guess_recall
@@ -256,9 +271,12 @@ def check(parser, args):
             parser.error(f"{name}: something is there twice")
     if args.n is None:
         args.n = 1 if args.warm else 64
-    for name, least in (("p", 1 if args.warm else 0), ("n", 1), ("r", 1), ("threads", 1)):
+    args.block = 8 if args.block is None else args.block
+    for name, least in (("p", 1 if args.warm else 0), ("n", 1), ("r", 1), ("threads", 1), ("block", 1)):
         if getattr(args, name) is not None and getattr(args, name) < least:
             parser.error(f"-{'-' if len(name) > 1 else ''}{name} must be at least {least}")
+    if not args.warm and args.n % (2 * args.block) != 0:
+        parser.error(f"-n {args.n} is no multiple of {2 * args.block}, a pair of blocks (--block)")
     if not os.access(args.sluice, os.X_OK) or not os.path.isfile(args.sluice):
         parser.error(f"--sluice {args.sluice} is no program: build it, or say where it is")
     for path in filter(None, [*args.models, args.routing, args.warm]):

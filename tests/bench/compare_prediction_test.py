@@ -40,15 +40,26 @@ if number == int(os.environ.get("HANG", 0)):
     time.sleep(600)
 if number == int(os.environ.get("FAIL", 0)):
     sys.exit("the disk is gone")
-kind = options["--predict"]
 seen = [json.loads(line)[0] for line in (here / "calls.jsonl").read_text().splitlines()]
-turn = sum((call["--predict"], call["--ram"]) == (kind, options["--ram"]) for call in seen) - 1
-speed = {{"off": 10, "auto": [10, 11, 12.1][turn % 3]}}[kind]
-wait = {{"off": 400, "auto": 100}}[kind]
-experts = {{"requests": 100, "hits": 60, "loads": 40, "expected": 25, "expected_rightly": 20, "late": 3, "wasted": 10, "warmed": 0, "hit_rate": 0.6,
-           "bytes_read": 4 << 20, "wait_ms": wait}}
+turn = sum((call["--predict"], call["--ram"]) == (options["--predict"], options["--ram"]) for call in seen) - 1
+
+
+def phase(foretold):
+    experts = {{"requests": 100, "hits": 60, "loads": 40, "expected": 25, "expected_rightly": 20, "late": 3, "wasted": 10, "warmed": 0, "hit_rate": 0.6,
+               "bytes_read": 4 << 20, "wait_ms": 400}}
+    if foretold:
+        experts["wait_ms"] = 100
+    else:
+        experts |= {{"expected": 0, "expected_rightly": 0, "late": 0, "wasted": 0}}
+    return {{"tok_s": 11 if foretold else 10, "seconds": 1, "experts": experts}}
+
+
+# The rounds' pairs are 1 and 1.1 times as fast, 1.1 and 1.21 times, 1 and 1.1 times, …
+faster = [1.1 ** (turn % 2), 1.1 ** (turn % 2 + 1)]
+blocks = [{{"foretold": True, "seconds": 1 / faster[0]}}, {{"foretold": False, "seconds": 1}},
+          {{"foretold": False, "seconds": 2}}, {{"foretold": True, "seconds": 2 / faster[1]}}]
 print(json.dumps({{"ceilings": {{"disk_read_gbs": 0.008388608}}, "memory": {{"expert_cache": cache}},
-                  "decode": {{"tok_s": speed, "seconds": 1, "experts": experts}}}}))
+                  "alternate": {{"with": phase(True), "without": phase(False), "blocks": blocks}}}}))
 """
 
 
@@ -127,15 +138,15 @@ class KnownRuns(Case):
         self.assertEqual([auto[name] for name in ("foretold", "rightly", "late", "in vain")], ["25", "20", "3", "10"])
         self.assertEqual(auto["waiting (against off)"], "10.0 % (−75.0 %)")
         self.assertEqual(auto["of the disk"], "37.5 %")  # 3 of 4 MiB were wanted; the disk would give 8 in that second
-        self.assertEqual([auto[name] for name in ("tokens/s", "× off", "95 %", "median", "verdict")],
-                         ["11.00", "1.100", "0.868 to 1.394", "1.100", "undecided"])
+        # Logarithms 0, L, L, 2 L, 0 and L with L = ln 1.1: mean 5 L / 6, squares from it 17 L² / 6, and Student's 2.570582 of five degrees.
+        self.assertEqual([auto[name] for name in ("tokens/s", "pairs", "× off", "95 %", "median", "verdict")],
+                         ["11.00", "6", "1.083", "1.004 to 1.167", "1.100", "not below 0.97"])
         self.assertIn("off computes for 1.20 of the time", done.stdout)  # 0.6 s, and 4 MiB are half a second
 
         record = json.loads(self.record.read_text())
-        self.assertEqual(len(record["runs"]), 12)
-        self.assertEqual({run["result"]["decode"]["seconds"] for run in record["runs"]}, {1})
-        self.assertAlmostEqual(record["summary"][0]["kinds"]["auto"]["ratio"]["mean"], 1.1)
-        self.assertIsNone(record["summary"][0]["kinds"]["off"].get("ratio"))
+        self.assertEqual(len(record["runs"]), 6)
+        self.assertAlmostEqual(record["summary"][0]["kinds"]["auto"]["ratio"]["mean"], 1.1 ** (5 / 6))
+        self.assertEqual(record["summary"][0]["kinds"]["auto"]["off"]["waiting"], 0.4)
 
     def test_the_budget_caches_the_share(self):
         self.compare("-r", 1)
@@ -146,17 +157,23 @@ class KnownRuns(Case):
         self.assertEqual({options["--ctx"] for options, _ in self.calls()}, {"128"})
 
     def test_each_round_has_its_order(self):
-        self.compare("-r", 6, "--shares", 50)
+        self.compare("-r", 6, "--shares", 50, "--kinds", "auto,both")
         kinds = [options["--predict"] for options, _ in self.calls()]
-        pairs = [tuple(kinds[i:i + 2]) for i in range(0, 12, 2)]
-        self.assertEqual(set(pairs), {("off", "auto"), ("auto", "off")})
+        rounds = [tuple(kinds[i:i + 2]) for i in range(0, 12, 2)]
+        self.assertEqual(set(rounds), {("both", "auto"), ("auto", "both")})
+        seeds = [options["--seed"] for options, _ in self.calls()]  # of tokens, and of the blocks' order
+        self.assertEqual((seeds[::2], len(set(seeds))), (seeds[1::2], 6))
         self.record.unlink()
-        self.compare("-r", 6, "--shares", 50)
+        self.compare("-r", 6, "--shares", 50, "--kinds", "auto,both")
         self.assertEqual([options["--predict"] for options, _ in self.calls()][12:], kinds)  # the seed's
+
+    def test_the_runs_alternate(self):
+        self.compare("-r", 1, "--block", 4)
+        self.assertEqual({(options["--alternate"], options["-n"], options["-r"]) for options, _ in self.calls()}, {("4", "64", "4")})
 
     def interrupted(self, number):
         """By a signal while the sixth run is under way."""
-        with subprocess.Popen(self.command(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "HANG": "6"}) as process:
+        with subprocess.Popen(self.command("--kinds", "auto,both"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "HANG": "6"}) as process:
             end = time.monotonic() + 60
             while time.monotonic() < end and len(self.calls()) < 6:
                 time.sleep(0.02)
@@ -168,17 +185,18 @@ class KnownRuns(Case):
     def test_an_interrupted_comparison_shows_what_it_has_and_goes_on(self):
         for number in (signal.SIGINT, signal.SIGTERM):
             first, second = self.rows(self.interrupted(number))
-            # Five runs: a round of both cases, and the half of a pair.
-            self.assertEqual({row["verdict"] for row in second if row["kind"] == "auto"}, {"one pair says nothing"})
+            # Five runs: a round of both cases, and one of two.
+            self.assertEqual(sorted(row["pairs"] for row in first), ["", "", "2", "4"])
+            self.assertEqual(sorted(row["pairs"] for row in second), ["", "", "2", "2"])
             self.assertEqual(len(json.loads(self.record.read_text())["runs"]), 5)
-            done = self.compare()
+            done = self.compare("--kinds", "auto,both")
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertIn("1 runs dropped", done.stderr)
             self.assertEqual(len(self.calls()), 6 + 8)
             runs = json.loads(self.record.read_text())["runs"]
             self.assertEqual(len({(run["case"], run["round"], run["kind"]) for run in runs}), 12)
             self.assertEqual(len(runs), 12)
-            self.compare()
+            self.compare("--kinds", "auto,both")
             self.assertEqual(len(self.calls()), 14)  # nothing was left to do
             (self.folder / "calls.jsonl").unlink()
             self.record.unlink()
@@ -193,7 +211,7 @@ class KnownRuns(Case):
     def test_other_settings_or_another_file_are_not_mixed_in(self):
         self.compare("-r", 1)
         kept = self.record.read_bytes()
-        for arguments, words in ((("-n", 32), "n: 64 there, 32 here"), (("--seed", 2), "seed"), (("--shares", 50), "shares")):
+        for arguments, words in ((("-n", 32), "n: 64 there, 32 here"), (("--block", 4), "block: 8 there"), (("--seed", 2), "seed"), (("--shares", 50), "shares")):
             done = self.compare(*arguments)
             self.assertEqual((done.returncode, done.stdout), (1, ""))
             self.assertIn(words, done.stderr)
@@ -211,7 +229,7 @@ class KnownRuns(Case):
 
     def test_wrong_usage(self):
         for arguments, words in ((("--shares", "0"), "above 0"), (("--shares", "half"), "--shares half"), (("--kinds", "lucky"), "lucky"),
-                                 (("--kinds", "auto,auto"), "twice"), (("-r", 0), "-r must"), (("--guess-recall", "0.5"), "needs --routing"),
+                                 (("--kinds", "auto,auto"), "twice"), (("-r", 0), "-r must"), (("--guess-recall", "0.5"), "needs --routing"), (("-n", 24), "no multiple of 16"),
                                  (("--warm", STORY), "do not go with it"), (("--sluice", "none"), "no program"), (("--routing", "none"), "no such file")):
             done = self.compare(*arguments)
             self.assertEqual((done.returncode, done.stdout), (2, ""), arguments)
@@ -221,14 +239,14 @@ class KnownRuns(Case):
 
 class RealRuns(Case):
     def compare(self, *arguments):
-        done = subprocess.run([sys.executable, str(SCRIPT), MODEL, "--sluice", SLUICE, "-r", "1", "-p", "8", "--shares", "30", "--json", str(self.record),
-                               *map(str, arguments)], capture_output=True, text=True, timeout=240)
+        done = subprocess.run([sys.executable, str(SCRIPT), MODEL, "--sluice", SLUICE, "-r", "1", "-p", "8", "-n", "24", "--shares", "30", "--json",
+                               str(self.record), *map(str, arguments)], capture_output=True, text=True, timeout=240)
         self.assertEqual(done.returncode, 0, done.stderr)
         (table,) = self.rows(done.stdout)
         return {row["kind"]: row for row in table}, json.loads(self.record.read_text())["runs"]
 
     def test_predictions(self):
-        rows, runs = self.compare("-n", 24)
+        rows, runs = self.compare("--block", 4)
         self.assertEqual(list(rows), ["off", "across-layers", "before-attention", "both", "affinity", "popularity", "auto"])
         self.assertEqual((rows["off"]["foretold"], rows["off"]["× off"]), ("0", "1"))
         self.assertGreater(int(rows["before-attention"]["foretold"]), 0)
@@ -244,7 +262,7 @@ class RealRuns(Case):
     def test_a_recorded_routing(self):
         trace = self.folder / "trace"
         subprocess.run([SLUICE, "run", MODEL, "-p", "Once upon a time", "-n", "40", "--trace-routing", trace, "--warm", "off"], check=True, capture_output=True)
-        rows, runs = self.compare("-n", 24, "--routing", trace, "--guess-recall", 0.9)
+        rows, runs = self.compare("--block", 4, "--routing", trace, "--guess-recall", 0.9)
         self.assertEqual(list(rows), ["off", "across-layers", "before-attention", "both", "auto"])
         self.assertEqual({run["result"]["routing"]["guess_recall"] for run in runs}, {0.9})
 
