@@ -101,7 +101,7 @@ class Imatrix(Folder):
 
     def test_it_is_what_a_forward_pass_in_numpy_finds(self):
         report = self.collect("--compute", "f32", "--kv", "f32")
-        ids = json.loads(sluice("tokenize", MODEL, "--file", STORY, "--json").stdout)[:400]
+        ids = json.loads(sluice("tokenize", MODEL, "--bos", "--file", STORY, "--json").stdout)[:400]
         sums, counts = {}, {}
         reference = Reference(MODEL)
         for first in range(0, len(ids), WINDOW):
