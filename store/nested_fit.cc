@@ -20,6 +20,12 @@ constexpr std::size_t kSampledBlocks = 2048;
 // at some offset. On a trained model's experts more of them change no error by a thousandth.
 constexpr int kBelow = 1, kAbove = 3;
 
+// Where it pays, a block's ends may be cut off by a scale that is so many times too small. The
+// widths that a fit goes by would have more of it, 8 bits none: an exhaustive search that tries the
+// scales of docs/nesting.md cuts as much.
+constexpr float kMostCut = 1.25f;
+constexpr float kCutPrice = 1e20f;  // of what more would be cut: more than any error
+
 constexpr std::uint32_t kMantissaBits = 23, kScaleShift = 20;
 // Blocks are searched as though this were the matrix's exponent base: then its largest scales are
 // about one.
@@ -109,11 +115,12 @@ class FloatSearch {
     for (std::size_t i = 0; i < kNestedBlock; i += 4) {
       (FourFloats::load(weights_ + block * kNestedBlock + i) * to_search).store(weights + i);
     }
-    const int covering = covering_byte(weights);
+    float covering[kNestedOffsets];
+    const int smallest = cover(weights, covering);
     Choice best;
-    for (int byte = std::max(covering - kBelow, 0); byte <= std::min(covering + kAbove, 255);
+    for (int byte = std::max(smallest - kBelow, 0); byte <= std::min(smallest + kAbove, 255);
          ++byte) {
-      try_scale(cost, weights, importance, byte, best);
+      try_scale(cost, weights, importance, covering, byte, best);
     }
     keep(best, weights, importance, block, moments);
   }
@@ -124,8 +131,9 @@ class FloatSearch {
     int byte = 0, offset = 0;
   };
 
-  /// The smallest scale with which the block fits into the codes at some offset.
-  int covering_byte(const float* weights) const {
+  /// The scales with which the block fits into the codes, of each offset from the highest down, and
+  /// the byte of the smallest.
+  int cover(const float* weights, float* covering) const {
     FourFloats low = FourFloats::load(weights), high = low;
     for (std::size_t i = 4; i < kNestedBlock; i += 4) {
       const FourFloats four = FourFloats::load(weights + i);
@@ -135,8 +143,10 @@ class FloatSearch {
     const FourFloats lowest(least_of(low)), highest(most_of(high));
     FourFloats least(HUGE_VALF);
     for (std::size_t i = 0; i < kNestedOffsets; i += 4) {
-      least = min(least, max(highest * FourFloats::load(per_highest_ + i),
-                             lowest * FourFloats::load(per_lowest_ + i)));
+      const FourFloats scales = max(highest * FourFloats::load(per_highest_ + i),
+                                    lowest * FourFloats::load(per_lowest_ + i));
+      scales.store(covering + i);
+      least = min(least, scales);
     }
     const float scale = least_of(least);
     if (!(scale > nested_scale(0, kSearchBase))) return 0;
@@ -146,8 +156,8 @@ class FloatSearch {
         std::min((steps + (1u << kScaleShift) - 1) >> kScaleShift, std::uint32_t{255}));
   }
 
-  void try_scale(const NestedCost& cost, const float* weights, const float* importance, int byte,
-                 Choice& best) const {
+  void try_scale(const NestedCost& cost, const float* weights, const float* importance,
+                 const float* covering, int byte, Choice& best) const {
     const float scale = nested_scale(static_cast<std::uint8_t>(byte), kSearchBase);
     const FourFloats per_scale(1 / scale), square(scale * scale);
     float values[kNestedBlock];
@@ -156,8 +166,10 @@ class FloatSearch {
     }
     float costs[kNestedOffsets];
     cost.at_offsets(values, importance, costs);
+    const FourFloats none, enough(scale * kMostCut), prohibitive(kCutPrice);
     for (std::size_t i = 0; i < kNestedOffsets; i += 4) {
-      (FourFloats::load(costs + i) * square).store(costs + i);
+      const FourFloats lacking = max(FourFloats::load(covering + i) - enough, none);
+      (FourFloats::load(costs + i) * square + lacking * prohibitive).store(costs + i);
     }
     const float* const least = std::min_element(costs, costs + kNestedOffsets);
     if (*least < best.cost) {
