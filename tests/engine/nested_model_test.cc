@@ -15,19 +15,11 @@
 #include "formats/expert_tensors.h"
 #include "tests/engine/fixture.h"
 #include "tests/formats/temporary_folder.h"
+#include "tests/support/expert_numbers.h"
 #include "tests/support/packed_store.h"
 
 namespace sluice {
 namespace {
-
-std::vector<std::byte> bytes_of(const Checkpoint& checkpoint, const FileRange& range) {
-  std::ifstream file(checkpoint.files.at(range.file), std::ios::binary);
-  file.seekg(static_cast<std::streamoff>(range.offset));
-  std::vector<std::byte> bytes(range.bytes);
-  file.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-  if (!file) throw std::runtime_error("cannot read " + checkpoint.files.at(range.file));
-  return bytes;
-}
 
 /// Numbers of a tensor's expert, row after row.
 using Decoder = std::function<std::vector<float>(const TensorInfo& tensor, std::uint64_t expert)>;
@@ -103,32 +95,14 @@ Checkpoint opened(const std::string& path) {
 /// What the file has of a tensor that is not in planes.
 Decoder plain_numbers(const Checkpoint& checkpoint) {
   return [&checkpoint](const TensorInfo& tensor, std::uint64_t expert) {
-    const std::vector<std::byte> bytes = bytes_of(checkpoint, tensor.slice(expert));
-    std::vector<float> numbers(tensor.shape[1] * tensor.shape[2]);
-    tensor_format(tensor.type).decode(bytes.data(), numbers.data(), numbers.size());
-    return numbers;
+    return test::plain_numbers(checkpoint, tensor, expert);
   };
 }
 
 /// What planes stand for at a width.
 Decoder nested_numbers(const Checkpoint& checkpoint, unsigned width) {
   return [&checkpoint, width](const TensorInfo& tensor, std::uint64_t expert) {
-    const NestedForm& form = *tensor.nested->form;
-    NestedView view{.form = &form, .width = 0, .at = {}};
-    view.width = static_cast<std::uint8_t>(std::min<unsigned>(width, form.bits));
-    std::vector<std::byte> data;
-    for (std::size_t group = 0; group < form.groups_of(view.width); ++group) {
-      view.at[group] = data.size();
-      const std::vector<std::byte> bytes =
-          bytes_of(checkpoint, tensor.nested->groups[expert * form.group_count + group]);
-      data.insert(data.end(), bytes.begin(), bytes.end());
-    }
-    std::vector<float> numbers(tensor.shape[1] * tensor.shape[2]);
-    for (std::size_t row = 0; row < tensor.shape[1]; ++row) {
-      decode_nested_row(view, data.data(), tensor.shape[2], row,
-                        numbers.data() + row * tensor.shape[2]);
-    }
-    return numbers;
+    return test::nested_numbers(checkpoint, tensor, expert, width);
   };
 }
 

@@ -14,6 +14,8 @@
 #include "sample_plan.h"
 #include "store/file_target.h"
 #include "store/packer.h"
+#include "tests/support/nested_source.h"
+#include "tests/support/packed_store.h"
 
 namespace sluice {
 namespace {
@@ -31,7 +33,9 @@ int pack(const StorePlan& plan, const std::string& path) {
   auto target = FileTarget::open(path, plan.files);
   if (!reader.ok() || !target.ok()) return kFailed;
   auto packer =
-      Packer::begin(plan, **reader, **target, {.chunk_bytes = 4096 * 16, .sync_bytes = 200'000});
+      Packer::begin(plan, **reader, **target,
+                    {.chunk_bytes = 4096 * 16,
+                     .sync_bytes = std::min<std::uint64_t>(200'000, plan.file_bytes / 4)});
   return packer.ok() && (*packer)->run().ok() ? kPacked : kFailed;
 }
 
@@ -48,37 +52,52 @@ int end_of(pid_t child) {
   return WIFEXITED(outcome) ? WEXITSTATUS(outcome) : kKilled;
 }
 
-TEST(PackKill, AStoreKilledAt200MomentsIsTheSameStore) {
-  constexpr int kKills = 200;
-  const TemporaryFolder folder;
-  const SamplePlan sample(folder, 1, 150);
-  const std::string path = folder / "a.slc";
+/// Kills packs of the plan, which become these bytes, at any moment, and goes on with them.
+void kill_and_go_on(const StorePlan& plan, const std::vector<std::byte>& bytes,
+                    const std::string& path, int kills) {
   const auto begun = Time::now();
-  ASSERT_EQ(end_of(start_pack(sample.plan, path)), kPacked);
+  ASSERT_EQ(end_of(start_pack(plan, path)), kPacked);
   const double seconds = std::chrono::duration<double>(Time::now() - begun).count();
-  ASSERT_TRUE(read_file(path) == sample.bytes);
+  ASSERT_TRUE(read_file(path) == bytes);
   fs::remove(path);
 
   std::mt19937_64 random(1);
   std::uniform_real_distribution<double> moment(0, seconds);
   int killed = 0, packed = 0;
-  while (killed < kKills) {
-    const pid_t child = start_pack(sample.plan, path);
+  while (killed < kills) {
+    const pid_t child = start_pack(plan, path);
     std::this_thread::sleep_for(std::chrono::duration<double>(moment(random)));
     ::kill(child, SIGKILL);
     const int outcome = end_of(child);
     ASSERT_NE(outcome, kFailed);
     killed += outcome == kKilled ? 1 : 0;
     if (!fs::exists(path)) continue;  // else the kill, if any, came after the renaming
-    ASSERT_TRUE(read_file(path) == sample.bytes);
+    ASSERT_TRUE(read_file(path) == bytes);
     fs::remove(path);
     ++packed;
   }
   // Each went on where the one before was killed: otherwise hardly any would have come to the end.
-  EXPECT_GT(packed, kKills / 20);
-  ASSERT_EQ(end_of(start_pack(sample.plan, path)), kPacked);
-  EXPECT_TRUE(read_file(path) == sample.bytes);
+  EXPECT_GT(packed, kills / 20);
+  ASSERT_EQ(end_of(start_pack(plan, path)), kPacked);
+  EXPECT_TRUE(read_file(path) == bytes);
+}
+
+TEST(PackKill, AStoreKilledAt200MomentsIsTheSameStore) {
+  const TemporaryFolder folder;
+  const SamplePlan sample(folder, 1, 150);
+  kill_and_go_on(sample.plan, sample.bytes, folder / "a.slc", 200);
   EXPECT_EQ(folder.names(), (std::vector<std::string>{"a.slc", "one.bin", "two.bin"}));
+}
+
+TEST(PackKill, AStoreOfPlanesKilledAt60MomentsIsTheSameStore) {
+  const TemporaryFolder folder;
+  const test::NestedSource source(folder / "source.bin");
+  const auto plan = plan_store(source.checkpoint, test::nest_all());
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  // In one chunk, and without a child.
+  test::pack_store(source.checkpoint, folder / "whole.slc", test::nest_all());
+  kill_and_go_on(*plan, read_file(folder / "whole.slc"), folder / "a.slc", 60);
+  EXPECT_EQ(folder.names(), (std::vector<std::string>{"a.slc", "source.bin", "whole.slc"}));
 }
 
 }  // namespace
