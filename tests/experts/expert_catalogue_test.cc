@@ -5,8 +5,13 @@
 
 #include <functional>
 
+#include "formats/expert_tensors.h"
+#include "formats/store_format.h"
 #include "tests/experts/fake_checkpoint.h"
+#include "tests/formats/temporary_folder.h"
+#include "tests/support/nested_source.h"
 #include "tests/support/test_data.h"
+#include "tests/support/written_store.h"
 
 namespace sluice {
 namespace {
@@ -97,7 +102,7 @@ TEST(ExpertCatalogue, NamesTheTensorThatDoesNotFit) {
       {[](Checkpoint& c) { c.tensors[kGate].type = static_cast<TensorType>(99); }, kGate,
        "type 99"},
       {[](Checkpoint& c) { c.tensors[kGate].type = TensorType::kF32; }, kGate, "expert 0 takes"},
-      {[](Checkpoint& c) { c.tensors[kGate].ranges.clear(); }, kGate, "0 parts"},
+      {[](Checkpoint& c) { c.tensors[kGate].ranges.clear(); }, kGate, "neither bytes nor planes"},
       {[](Checkpoint& c) { c.tensors[kGate].ranges.resize(2); }, kGate, "2 parts"},
       {[](Checkpoint& c) { c.tensors[kGate].ranges[0].bytes -= 6; }, kGate, "expert 0 takes"},
       {[](Checkpoint& c) { c.tensors[kGate].ranges[0].offset = ~0ull - 5; }, kGate,
@@ -121,6 +126,111 @@ TEST(ExpertCatalogue, NamesTheTensorThatDoesNotFit) {
     EXPECT_EQ(built.status().code(), broken.code) << built.status().message();
     EXPECT_THAT(built.status().message(), HasSubstr(broken.tensor));
     EXPECT_THAT(built.status().message(), HasSubstr(broken.why));
+  }
+}
+
+/// A store whose experts are in planes: floats are kept beside theirs in layers 0 and 3.
+class PlanesCatalogue : public ::testing::Test {
+ public:
+  PlanesCatalogue() {
+    const auto plan =
+        plan_store(source_.checkpoint, {.nest = [](const std::string&) { return true; }});
+    auto store = open_checkpoint(folder_.write("a.slc", test::written_store(*plan)));
+    EXPECT_TRUE(store.ok()) << store.status().message();
+    if (store.ok()) store_ = std::move(*store);
+  }
+  TensorInfo& tensor(std::uint32_t layer, std::size_t matrix) {
+    return store_.tensors.at(expert_tensor_name(layer, kExpertMatrices[matrix]));
+  }
+  FileRange& group(std::uint32_t layer, std::size_t matrix, std::size_t expert,
+                   std::size_t number) {
+    NestedRanges& nested = *tensor(layer, matrix).nested;
+    return nested.groups[expert * nested.form->group_count + number];
+  }
+
+  test::TemporaryFolder folder_;
+  const test::NestedSource source_{folder_.path("source.bin")};
+  Checkpoint store_;
+};
+
+TEST_F(PlanesCatalogue, ReadsAnExpertsGroupsInOnePiece) {
+  std::uint64_t last = 0;
+  for (const unsigned width : expert_widths()) {
+    const auto built = ExpertCatalogue::build(store_, width);
+    ASSERT_TRUE(built.ok()) << built.status().message();
+    EXPECT_EQ(built->layers_in_planes(), test::NestedSource::kLayers);
+    EXPECT_FALSE(built->exact());  // floats are kept
+    EXPECT_GT(built->total_bytes(), last);
+    last = built->total_bytes();
+    for (const ExpertLayer& layer : built->layers()) {
+      ASSERT_EQ(layer.blocks.size(), layer.experts);
+      for (std::size_t expert = 0; expert < layer.experts; ++expert) {
+        const FileRange& range = layer.ranges[expert][0];
+        for (std::size_t i = 0; i < 3; ++i) {
+          const WeightMatrix& matrix = layer.views[i].matrix;
+          EXPECT_EQ(layer.ranges[expert][i].offset, range.offset);
+          EXPECT_EQ(layer.ranges[expert][i].bytes, range.bytes);
+          const NestedForm& form = *tensor(layer.layer, i).nested->form;
+          ASSERT_EQ(matrix.nested.form, &form);
+          EXPECT_EQ(matrix.nested.width, std::min<unsigned>(width, form.bits));
+          for (std::size_t number = 0; number < form.groups_of(matrix.nested.width); ++number) {
+            EXPECT_EQ(range.offset + layer.views[i].offset + matrix.nested.at[number],
+                      group(layer.layer, i, expert, number).offset);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_F(PlanesCatalogue, IsExactWhereTheFileHasItExactly) {
+  const auto exact = ExpertCatalogue::build(store_);
+  ASSERT_TRUE(exact.ok());
+  EXPECT_TRUE(exact->exact());
+  EXPECT_EQ(exact->layers_in_planes(), 2u);  // of integers nothing else is there
+  for (std::size_t matrix = 0; matrix < 3; ++matrix) {
+    tensor(0, matrix).ranges.clear();
+    tensor(3, matrix).ranges.clear();
+  }
+  const auto dropped = ExpertCatalogue::build(store_);
+  ASSERT_TRUE(dropped.ok());
+  EXPECT_TRUE(dropped->exact());
+  EXPECT_EQ(dropped->layers_in_planes(), 4u);
+  EXPECT_TRUE(ExpertCatalogue::build(store_, 8)->exact());
+  EXPECT_FALSE(ExpertCatalogue::build(store_, 6)->exact());
+}
+
+TEST_F(PlanesCatalogue, ALayerThatIsNotWhollyInPlanesIsReadAsItIs) {
+  tensor(0, 1).nested.reset();
+  const auto built = ExpertCatalogue::build(store_, 2);
+  ASSERT_TRUE(built.ok()) << built.status().message();
+  EXPECT_FALSE(built->find(0)->planes());
+  EXPECT_EQ(built->layers_in_planes(), 3u);
+}
+
+TEST_F(PlanesCatalogue, NamesPlanesThatDoNotFit) {
+  struct Case {
+    std::function<void(PlanesCatalogue&)> harm;
+    const char* words;
+  };
+  const Case cases[] = {
+      {[](auto& t) { t.tensor(1, 1).nested.reset(); }, "neither bytes nor planes"},
+      {[](auto& t) { t.group(1, 0, 1, 1).offset += 64; }, "of expert 1 do not lie as"},
+      {[](auto& t) { t.group(1, 2, 2, 5).offset -= 64; }, "of expert 2 do not lie as"},
+      {[](auto& t) { t.group(1, 1, 0, 0).offset = 4096; }, "of expert 0 do not lie as"},
+      {[](auto& t) { t.group(1, 1, 0, 3).offset += 1 << 20; }, "of expert 0 do not lie as"},
+      {[](auto& t) { std::swap(t.group(1, 0, 2, 1), t.group(1, 0, 2, 2)); }, "expert 2 do not"},
+      {[](auto& t) { std::swap(t.group(1, 0, 0, 0), t.group(1, 0, 1, 0)); }, "do not lie as"},
+  };
+  const Checkpoint sound = store_;
+  for (const Case& one : cases) {
+    store_ = sound;
+    one.harm(*this);
+    const auto built = ExpertCatalogue::build(store_, 8);
+    ASSERT_FALSE(built.ok()) << one.words;
+    EXPECT_EQ(built.status().code(), ErrorCode::kCorrupt);
+    EXPECT_THAT(built.status().message(), HasSubstr("tensor blk.1.ffn_gate_exps.weight"));
+    EXPECT_THAT(built.status().message(), HasSubstr(one.words));
   }
 }
 
