@@ -148,6 +148,7 @@ Status check(const CommonOptions& common) {
                 "is");
     return report.finish(common.model, nullptr);
   }
+  SLUICE_TRY(check_width(common, *outline));
   report.add(describe(*outline));
   SLUICE_TRY(check_weights(*outline, *runtime, report));
   if (outline->tokenizer != nullptr) {

@@ -14,10 +14,14 @@
 namespace sluice::apps {
 namespace {
 
-std::string type_name(TensorType type) {
-  const TensorFormat* format = find_tensor_format(type);
+std::string type_name(const TensorInfo& tensor) {
+  // Of floats that were dropped the planes are another code; a source's integers they are.
+  const bool fitted = tensor.nested && tensor.ranges.empty() && tensor.nested->form->fitted;
+  if (fitted) return std::string(tensor.nested->form->name);
+  const bool coded = tensor.stored && tensor.stored->code == StoredCode::kF8E4M3;
+  const TensorFormat* format = find_tensor_format(coded ? TensorType::kF8_E4M3 : tensor.type);
   return format != nullptr ? std::string(format->name)
-                           : fmt::format("type {}", static_cast<std::uint32_t>(type));
+                           : fmt::format("type {}", static_cast<std::uint32_t>(tensor.type));
 }
 
 /// What can be said of any checkpoint, known architecture or not.
@@ -25,10 +29,11 @@ nlohmann::json checkpoint_json(const Checkpoint& checkpoint) {
   std::map<std::string, std::uint64_t> types;
   std::uint64_t bytes = 0, parameters = 0;
   for (const auto& [name, tensor] : checkpoint.tensors) {
-    const bool coded = tensor.stored && tensor.stored->code == StoredCode::kF8E4M3;
-    ++types[type_name(coded ? TensorType::kF8_E4M3 : tensor.type)];
+    ++types[type_name(tensor)];
     bytes += tensor.bytes();
     parameters += tensor.elements();
+    if (!tensor.nested) continue;
+    for (const FileRange& group : tensor.nested->groups) bytes += group.bytes;
   }
   return {{"architecture", checkpoint.architecture},
           {"container", checkpoint.container},
@@ -62,6 +67,21 @@ nlohmann::json description_json(const ModelDescription& model) {
           {"context_length", model.context_length}};
 }
 
+/// The widths that --width makes something else of, and an expert's bits on average at each; empty
+/// where nothing is nested.
+Result<nlohmann::json> widths_json(const Checkpoint& checkpoint) {
+  nlohmann::json widths = nlohmann::json::array();
+  double last = 0;
+  for (const unsigned width : expert_widths()) {
+    SLUICE_ASSIGN(const ExpertCatalogue catalogue, ExpertCatalogue::build(checkpoint, width));
+    const double bits = catalogue.mean_bits();
+    if (catalogue.layers_in_planes() == 0 || bits == last) continue;
+    widths.push_back({{"width", width}, {"mean_bits", bits}});
+    last = bits;
+  }
+  return widths;
+}
+
 /// Memory and reader, once the model is understood.
 Status add_needs(const CommonOptions& common, const ModelOutline& outline, nlohmann::json& json) {
   SLUICE_ASSIGN(const std::unique_ptr<Runtime> runtime, common.create_runtime());
@@ -77,6 +97,8 @@ Status add_needs(const CommonOptions& common, const ModelOutline& outline, nlohm
   json["tokenizer"] = outline.tokenizer != nullptr
                           ? fmt::format("{} tokens", outline.tokenizer->size())
                           : "none: " + outline.no_tokenizer;
+  SLUICE_ASSIGN(json["widths"], widths_json(outline.checkpoint));
+  json["mean_bits"] = outline.catalogue.mean_bits();
   json["dense_bytes"] = outline.dense_bytes;
   json["expert_bytes"] = outline.catalogue.total_bytes();
   json["expert_count"] = outline.catalogue.total_experts();
@@ -136,7 +158,14 @@ void print_text(const nlohmann::json& json) {
   line("context", fmt::format("{} (opened: {})", model["context_length"].dump(),
                               json["plan"]["context"].dump()));
   line("dense weights", size(json["dense_bytes"]));
-  line("expert weights", size(json["expert_bytes"]));
+  line("expert weights", fmt::format("{}, {:.2f} bits a weight", size(json["expert_bytes"]),
+                                     json["mean_bits"].get<double>()));
+  if (const auto& widths = json["widths"]; !widths.empty()) {
+    line("widths", fmt::format("{:.2f} to {:.2f} bits a weight (nested: --width {} to {})",
+                               widths.front()["mean_bits"].get<double>(),
+                               widths.back()["mean_bits"].get<double>(),
+                               widths.front()["width"].dump(), widths.back()["width"].dump()));
+  }
   line("min_ram", fmt::format("{} ({} bytes)", size(json["min_ram"]), json["min_ram"].dump()));
   const auto& plan = json["plan"];
   line("plan",
@@ -165,6 +194,7 @@ Status info(const InfoOptions& options) {
   nlohmann::json json = checkpoint_json(checkpoint);
   auto outline = ModelOutline::from(std::move(checkpoint), common.width);
   if (outline.ok()) {
+    SLUICE_TRY(check_width(common, *outline));
     SLUICE_TRY(add_needs(common, *outline, json));
     add_warm(options.warm, common.model, *outline, json);
   } else {

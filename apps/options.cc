@@ -165,13 +165,18 @@ ModelOptions CommonOptions::model_options() const {
   return options;
 }
 
-Result<ModelOutline> open_outline(const CommonOptions& common) {
-  SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(common.model, common.width));
-  if (common.width == kExactWidth || outline.catalogue.layers_in_planes() != 0) return outline;
+Status check_width(const CommonOptions& common, const ModelOutline& outline) {
+  if (common.width == kExactWidth || outline.catalogue.layers_in_planes() != 0) return {};
   return Status(ErrorCode::kInvalidArgument,
                 fmt::format("{}: --width {}: its experts have no width but their own. 'sluice pack "
                             "MODEL --nested --out FILE.slc' makes a store in which they have",
                             common.model, common.width));
+}
+
+Result<ModelOutline> open_outline(const CommonOptions& common) {
+  SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(common.model, common.width));
+  SLUICE_TRY(check_width(common, outline));
+  return outline;
 }
 
 Result<OpenedModel> open_model(CommonOptions& common, std::uint32_t sequences,

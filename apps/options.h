@@ -64,8 +64,9 @@ struct OpenedModel {
 using OutlineCheck = std::function<Status(const ModelOutline& outline)>;
 Result<OpenedModel> open_model(CommonOptions& common, std::uint32_t sequences = 1,
                                const OutlineCheck& check = {});
-/// ModelOutline::open at the width that was asked for. kInvalidArgument where there is none but the
-/// model's own.
+/// kInvalidArgument: a width was asked for, and there is none but the model's own.
+Status check_width(const CommonOptions& common, const ModelOutline& outline);
+/// ModelOutline::open at the width that was asked for, which is checked.
 Result<ModelOutline> open_outline(const CommonOptions& common);
 /// Model::open, but a refusal names the options that help, and approximations are warned of.
 Result<std::unique_ptr<Model>> load_model(Runtime& runtime, ModelOutline outline,

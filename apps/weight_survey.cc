@@ -27,16 +27,26 @@ constexpr std::uint64_t kPieceNumbers = 1 << 18;  // that a thread decodes at a 
 constexpr std::uint64_t kBatchBytes = 16 << 20;   // that are read together, where memory allows
 constexpr std::uint64_t kSector = 4096;
 
-/// Some rows of a weight; or a whole range of it, where its numbers have to be re-laid.
+/// Some rows of a weight; or a whole range of it, where its numbers have to be re-laid; or all
+/// groups of planes of an expert's matrix.
 struct Piece {
-  std::size_t weight = 0;  // index of its SurveyedWeight
-  FileRange range;
-  FileRange scales;  // empty where there are none
-  std::uint64_t numbers = 0;
+  std::uint64_t bytes() const {
+    std::uint64_t sum = 0;
+    for (const FileRange& part : parts) sum += part.bytes;
+    return sum;
+  }
+
+  std::size_t weight = 0;        // index of its SurveyedWeight
+  std::vector<FileRange> parts;  // a range, and the scales beside it if there are any; or groups
+  std::uint64_t numbers = 0;     // that are decoded at once
 };
+
+/// A tensor that is there twice is looked at as its source has it.
+bool only_planes(const TensorInfo& tensor) { return tensor.nested && tensor.ranges.empty(); }
 
 /// Each expert's part can be told from the others'.
 bool is_stacked(const TensorInfo& tensor) {
+  if (only_planes(tensor)) return true;
   const bool experts = tensor.name.ends_with("_exps.weight") || tensor.name.ends_with("_exps.bias");
   if (!experts || tensor.shape.size() < 2) return false;
   const std::size_t ranges = tensor.ranges.size();
@@ -62,6 +72,11 @@ std::vector<SurveyedWeight> list_weights(const Checkpoint& checkpoint) {
   return weights;
 }
 
+/// In memory: each part lies as far in its first sector as on disk.
+std::uint64_t room_of(const Piece& piece) {
+  return piece.bytes() + 2 * kSector * piece.parts.size();
+}
+
 /// Cuts the weights into pieces, one after the other: a list of them would be long.
 class PieceCutter {
  public:
@@ -70,18 +85,26 @@ class PieceCutter {
   /// Nothing at the end.
   std::optional<Piece> front() const {
     if (weight_ == weights_.size()) return std::nullopt;
-    const TensorInfo& tensor = *weights_[weight_].tensor;
+    const SurveyedWeight& weight = weights_[weight_];
+    const TensorInfo& tensor = *weight.tensor;
+    Piece piece{.weight = weight_, .parts = {}, .numbers = 0};
+    if (only_planes(tensor)) {
+      const std::size_t count = tensor.nested->form->group_count;
+      const auto groups = std::span(tensor.nested->groups).subspan(weight.expert * count, count);
+      piece.parts.assign(groups.begin(), groups.end());
+      piece.numbers = columns_of(tensor);
+      return piece;
+    }
     const FileRange range = this->range();
-    Piece piece{.weight = weight_, .range = range, .scales = {}, .numbers = 0};
     if (tensor.stored) {
+      piece.parts = {range};
       const auto& scales = tensor.stored->scales;
-      if (!scales.empty()) piece.scales = scales[range_index()];
+      if (!scales.empty()) piece.parts.push_back(scales[range_index()]);
       piece.numbers = tensor.elements() / tensor.ranges.size();
     } else {
-      const std::uint64_t row = row_bytes(tensor);
-      piece.range = {range.file, range.offset + done_,
-                     std::min(range.bytes - done_, most_bytes(tensor))};
-      piece.numbers = piece.range.bytes / row * columns_of(tensor);
+      const std::uint64_t bytes = std::min(range.bytes - done_, most_bytes(tensor));
+      piece.parts = {{range.file, range.offset + done_, bytes}};
+      piece.numbers = bytes / row_bytes(tensor) * columns_of(tensor);
     }
     return piece;
   }
@@ -89,7 +112,7 @@ class PieceCutter {
   /// REQUIRES: front() is something.
   void pop() {
     const SurveyedWeight& weight = weights_[weight_];
-    if (!weight.tensor->stored) {
+    if (!weight.tensor->stored && !only_planes(*weight.tensor)) {
       done_ += most_bytes(*weight.tensor);
       if (done_ < range().bytes) return;
     }
@@ -125,15 +148,14 @@ struct Sizes {
   explicit Sizes(const std::vector<SurveyedWeight>& weights) {
     PieceCutter cutter(weights);
     for (auto piece = cutter.front(); piece; cutter.pop(), piece = cutter.front()) {
-      const std::uint64_t size = piece->range.bytes + piece->scales.bytes;
-      bytes += size;
-      most_bytes = std::max(most_bytes, size);
+      bytes += piece->bytes();
+      most_room = std::max(most_room, room_of(*piece));
       most_numbers = std::max(most_numbers, piece->numbers);
     }
   }
 
   std::uint64_t bytes = 0;
-  std::uint64_t most_bytes = 0;    // of a piece
+  std::uint64_t most_room = 0;     // of a piece
   std::uint64_t most_numbers = 0;  // of a piece
 };
 
@@ -151,12 +173,10 @@ class Batch {
     reads_.clear();
     std::byte* at = memory_.data();
     for (auto piece = pieces.front(); piece; pieces.pop(), piece = pieces.front()) {
-      const std::uint64_t needed = room(piece->range.bytes) + room(piece->scales.bytes);
-      if (needed > static_cast<std::uint64_t>(memory_.data() + memory_.size() - at)) break;
+      if (room_of(*piece) > static_cast<std::uint64_t>(memory_.data() + memory_.size() - at)) break;
       Placed placed{.weight = piece->weight, .numbers = piece->numbers};
-      placed.bytes = place(piece->range, files, at);
-      placed.scales = place(piece->scales, files, at);
-      placed_.push_back(placed);
+      for (const FileRange& part : piece->parts) placed.parts.push_back(place(part, files, at));
+      placed_.push_back(std::move(placed));
     }
     return read_ranges(reader, reads_);
   }
@@ -190,26 +210,22 @@ class Batch {
     std::uint64_t bytes = 0;
     for (const Placed& placed : placed_) {
       weights[placed.weight].statistics.append(placed.found);
-      bytes += placed.bytes.size() + placed.scales.size();
+      for (const auto& part : placed.parts) bytes += part.size();
     }
     return bytes;
   }
-
-  static std::uint64_t room(std::uint64_t bytes) { return bytes == 0 ? 0 : bytes + 2 * kSector; }
 
  private:
   struct Placed {
     std::size_t weight = 0;
     std::uint64_t numbers = 0;
-    std::span<std::byte> bytes = {};
-    std::span<std::byte> scales = {};
+    std::vector<std::span<std::byte>> parts = {};
     WeightStatistics found = {};
   };
 
   /// As far into its first sector as on disk, so that nothing has to be copied.
   std::span<std::byte> place(const FileRange& range, const std::vector<FileIndex>& files,
                              std::byte*& at) {
-    if (range.bytes == 0) return {};
     const std::span<std::byte> bytes(at + range.offset % kSector, range.bytes);
     reads_.push_back({files[range.file], range.offset, bytes});
     at += (range.offset % kSector + range.bytes + kSector - 1) / kSector * kSector;
@@ -223,13 +239,33 @@ class Batch {
   }
 
   static Status look(const TensorInfo& tensor, Placed& placed, std::span<float> numbers) {
+    if (only_planes(tensor)) {
+      look_at_planes(tensor, placed, numbers);
+      return {};
+    }
     if (tensor.stored) {
-      SLUICE_TRY(decode_range(tensor, placed.bytes, placed.scales, numbers));
+      const bool scaled = placed.parts.size() > 1;
+      SLUICE_TRY(decode_range(tensor, placed.parts[0],
+                              scaled ? placed.parts[1] : std::span<std::byte>(), numbers));
     } else {
-      tensor_format(tensor.type).decode(placed.bytes.data(), numbers.data(), numbers.size());
+      tensor_format(tensor.type).decode(placed.parts[0].data(), numbers.data(), numbers.size());
     }
     placed.found.add(numbers, columns_of(tensor));
     return {};
+  }
+
+  /// With all bits that there are. `row` `[columns]`.
+  static void look_at_planes(const TensorInfo& tensor, Placed& placed, std::span<float> row) {
+    const NestedForm& form = *tensor.nested->form;
+    const std::byte* const first = placed.parts[0].data();
+    NestedView view{.form = &form, .width = form.bits, .at = {}};
+    for (std::size_t i = 0; i < placed.parts.size(); ++i) {
+      view.at[i] = static_cast<std::uint64_t>(placed.parts[i].data() - first);
+    }
+    for (std::size_t i = 0; i < tensor.shape[1]; ++i) {
+      decode_nested_row(view, first, row.size(), i, row.data());
+      placed.found.add(row, row.size());
+    }
   }
 
   AlignedBuffer memory_;
@@ -248,7 +284,7 @@ Result<Spending> spend(const Sizes& pieces, Runtime& runtime) {
   SLUICE_ASSIGN(const ProcessMemory now, process_memory());
   // A re-laid piece takes its stored form, perhaps a copy in between, and its numbers.
   const std::uint64_t thread = pieces.most_numbers * 2 * sizeof(float);
-  const std::uint64_t least = Batch::room(pieces.most_bytes) + kSector;
+  const std::uint64_t least = pieces.most_room + kSector;
   const std::uint64_t needed = now.resident + kReserve + 2 * least + thread;
   if (runtime.ram() < needed) {
     return Status(ErrorCode::kBudget,

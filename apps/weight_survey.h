@@ -29,8 +29,9 @@ using SurveyProgress = std::function<void(std::uint64_t done, std::uint64_t all)
 
 /// Reads through the runtime's reader, past the page cache, while the threads look at what came
 /// before; takes what the budget leaves, at most some 40 MiB where tensors lie in the file as they
-/// are used, and a whole matrix where they are re-laid. Borrows the checkpoint. kBudget names what
-/// would do; kCancelled after Ctrl-C. REQUIRES: nothing else reads.
+/// are used, and a whole matrix where they are re-laid or in planes. Of what is there in planes,
+/// too, it looks at the source's numbers. Borrows the checkpoint. kBudget names what would do;
+/// kCancelled after Ctrl-C. REQUIRES: nothing else reads.
 Result<std::vector<SurveyedWeight>> survey_weights(const Checkpoint& checkpoint, Runtime& runtime,
                                                    const SurveyProgress& progress);
 

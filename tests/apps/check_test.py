@@ -278,6 +278,57 @@ class Oracles(unittest.TestCase):
         self.assertGreaterEqual(seen, 23)
 
 
+class Planes(Folder):
+    """Stores of which nothing but planes is left."""
+
+    def nest(self, model, *arguments):
+        store = self.folder / "a.slc"
+        done = sluice("pack", model, "--out", store, "--nested", *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return store
+
+    def tensors(self, model, *arguments):
+        done = sluice("check", model, "--json", *arguments)
+        report = json.loads(done.stdout)
+        return report, {step["name"]: step for step in report["steps"]}["tensors"]
+
+    def test_integers_are_looked_at_as_their_source(self):
+        store = self.nest(MODEL)
+        least = sluice_json("info", store, "--ctx", 1024)["min_ram"]
+        source, (report, tensors) = self.tensors(MODEL), self.tensors(store, "--ram", least)
+        self.assertEqual((report["verdict"], tensors["details"]), ("ok", source[1]["details"]))
+        self.assertLessEqual(report["memory"]["peak_rss"], least)
+        report, tensors = self.tensors(store, "--width", 3)  # which is what predicts
+        self.assertEqual((report["verdict"], tensors["details"]), ("ok", source[1]["details"]))
+        self.assertLess(report["experts"]["mean_bits"], 4)
+
+    def test_floats_that_were_dropped_are_looked_at_as_they_are(self):
+        source = ROOT / "tests/data/oracle/qwen3_moe_tied_dense"
+        store = self.nest(source, "--drop-floats")
+        (_, right), (report, tensors) = self.tensors(source), self.tensors(store)
+        self.assertEqual((report["verdict"], tensors["verdict"]), ("suspicious", "ok"))  # random weights
+        right, got = right["details"], tensors["details"]
+        for key in ("numbers", "tensors", "expert_matrices"):
+            self.assertEqual(got[key], right[key])
+        self.assertEqual(set(got["kinds"]), set(right["kinds"]))
+        for kind, of in right["kinds"].items():
+            for size in ("least", "median", "most"):
+                self.assertAlmostEqual(got["kinds"][kind]["rms"][size], of["rms"][size], delta=0.01 * of["rms"][size])
+
+    def test_a_number_that_is_none_is_found_where_it_is(self):
+        for name, row, rows in (("blk.2.ffn_up_exps.weight", 5, 96), ("blk.4.ffn_down_exps.weight", 201, 256)):
+            model, path = Gguf(MODEL), self.folder / "copy.gguf"
+            codes = bytearray(model.row(name, 7 * rows + row))  # of expert 7
+            codes[Q8_0_BYTES:Q8_0_BYTES + 2] = half(float("nan"))
+            model.set_row(name, 7 * rows + row, codes)
+            model.write(path)
+            report, tensors = self.tensors(self.nest(path))
+            self.assertEqual((report["verdict"], tensors["verdict"]), ("failed", "failed"))
+            for words in (f"{name}, expert 7", f"row {row}, column 32", "not finite"):
+                self.assertIn(words, tensors["found"])
+            (self.folder / "a.slc").unlink()
+
+
 class Wrong(unittest.TestCase):
     def test_a_file_that_is_not_there_is_an_error_and_no_verdict(self):
         done = sluice("check", "/nowhere/model.gguf", "--json")
