@@ -1,7 +1,9 @@
 """A store as its users have it: made by the command, run like the model that it was made of. Standard library only."""
 
+import array
 import fcntl
 import json
+import math
 import os
 import pathlib
 import resource
@@ -12,7 +14,7 @@ import sys
 import unittest
 
 sys.dont_write_bytecode = True
-from command import MIB, MODEL, ROOT, SLUICE, Folder, min_ram, sluice, sluice_json  # noqa: E402
+from command import MIB, MODEL, ROOT, SLUICE, STORY, Folder, min_ram, sluice, sluice_json  # noqa: E402
 
 NOBODY = 65534
 DATA = os.environ.get("SLUICE_TEST_DATA")
@@ -23,8 +25,8 @@ class Pack(Folder):
         super().setUp()
         self.store = self.folder / "tales.slc"
 
-    def pack(self, model=MODEL, out=None, **options):
-        return sluice("pack", model, "--out", out or self.store, **options)
+    def pack(self, model=MODEL, out=None, *arguments, **options):
+        return sluice("pack", model, "--out", out or self.store, *arguments, **options)
 
     def refused(self, word, *arguments, **options):
         done = self.pack(*arguments, **options)
@@ -200,6 +202,170 @@ class Damage(Pack):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(self.store.read_bytes(), whole)
         self.assertEqual(self.names(), ["tales.slc"])
+
+
+FLOATS = ROOT / "tests/data/oracle/qwen3_moe_tied_dense"
+WIDTHS = (2, 3, 4, 5, 6, 8)
+
+
+def distance(left, right):
+    """Of two results of `logits`, relative to the second one's size."""
+    numbers = []
+    for data in (left, right):
+        numbers.append(array.array("f", data[10 + struct.unpack_from("<H", data, 8)[0]:]))
+    return math.sqrt(sum((a - b) ** 2 for a, b in zip(*numbers)) / sum(b * b for b in numbers[1]))
+
+
+class Nested(Pack):
+    """Experts in groups of planes, read with as many bits as --width asks for."""
+
+    def nest(self, *arguments, model=MODEL, out=None):
+        out = out or self.store
+        done = sluice("pack", model, "--out", out, "--nested", *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return out
+
+    def text(self, size=3000):
+        return self.file("text.txt", pathlib.Path(STORY).read_text(encoding="utf-8")[:size])
+
+    def test_every_width_is_nearer_than_the_one_before(self):
+        self.nest()
+        right = self.logits(MODEL)
+        self.assertEqual(self.logits(self.store), right)
+        last = math.inf
+        for width in WIDTHS:
+            got = distance(self.logits(self.store, "--width", width), right)
+            self.assertLess(got, last)
+            last = got
+        self.assertEqual(last, 0)  # integers' eight bits are themselves
+
+    def test_a_text_is_read_better_with_more_bits(self):
+        self.nest()
+        text = self.text()
+        perplexities, bits = [], []
+        for width in (*WIDTHS, "exact"):
+            result = sluice_json("eval", self.store, "--text", text, "--width", width)
+            perplexities.append(result["perplexity"])
+            bits.append(result["experts"]["mean_bits"])
+        exact = perplexities.pop()
+        self.assertEqual(perplexities[-1], exact)
+        self.assertEqual(exact, sluice_json("eval", MODEL, "--text", text)["perplexity"])
+        self.assertGreater(perplexities[0], perplexities[1])
+        self.assertGreater(perplexities[1], exact)
+        for perplexity in perplexities[2:]:
+            self.assertAlmostEqual(perplexity, exact, delta=0.01 * exact)
+        # A float16 and an offset for each 32 codes, and a header for each matrix.
+        for width, mean in zip(WIDTHS, bits):
+            self.assertAlmostEqual(mean, width + (16 + 4) / 32, delta=0.03)
+        self.assertEqual(bits[-1], bits[-2])
+
+    def test_what_is_approximate_says_so(self):
+        self.nest("--keep", "blk.[0-3].*")
+        for width, words in ((2, b"have 6."), (3, b"in 2 of 6 layers"), (8, None), ("exact", None)):
+            done = sluice("run", self.store, "-p", "Once upon a time", "-n", 2, "--width", width)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(b"results are approximate" in done.stderr, words is not None, done.stderr)
+            self.assertIn(words or b"", done.stderr)
+
+    def test_info_tells_of_widths(self):
+        self.nest()
+        store, source = (sluice_json("info", model) for model in (self.store, MODEL))
+        for key in ("architecture", "tensors", "types", "parameters", "tokenizer", "description", "dense_bytes"):
+            self.assertEqual(store[key], source[key], key)
+        self.assertEqual([one["width"] for one in store["widths"]], list(WIDTHS))
+        self.assertEqual(source["widths"], [])
+        self.assertAlmostEqual(source["mean_bits"], 8.5)
+        for one in store["widths"]:
+            at = sluice_json("info", self.store, "--width", one["width"])
+            self.assertEqual((at["mean_bits"], at["widths"]), (one["mean_bits"], store["widths"]))
+        size = self.store.stat().st_size
+        self.assertTrue(0.9 * size < store["bytes"] < size, store["bytes"])
+        shown = sluice("info", self.store).stdout.decode()
+        self.assertIn(f"{store['widths'][0]['mean_bits']:.2f} to {store['widths'][-1]['mean_bits']:.2f} bits a weight (nested: --width 2 to 8)", shown)
+        self.assertNotIn("widths", sluice("info", MODEL).stdout.decode())
+
+    def test_floats_are_kept_or_dropped(self):
+        kept = self.nest(model=FLOATS, out=self.folder / "kept.slc")
+        dropped = self.nest("--drop-floats", model=FLOATS, out=self.folder / "dropped.slc")
+        self.assertEqual(self.logits(kept), self.logits(FLOATS))
+        self.assertEqual(self.logits(dropped), self.logits(kept, "--width", 8))
+        self.assertNotEqual(self.logits(kept), self.logits(kept, "--width", 8))
+        for width in WIDTHS:
+            self.assertEqual(self.logits(dropped, "--width", width), self.logits(kept, "--width", width))
+        source, has, lacks = (sluice_json("info", model) for model in (FLOATS, kept, dropped))
+        for key in ("tensors", "parameters"):
+            self.assertEqual((has[key], lacks[key]), (source[key], source[key]))
+        self.assertEqual(has["types"], source["types"])
+        experts = 3 * source["description"]["sparse_layers"]
+        self.assertEqual(lacks["types"], {"BF16": source["tensors"] - experts, "nested_8": experts})
+        self.assertEqual((has["mean_bits"], has["widths"]), (16, lacks["widths"]))
+        self.assertEqual(lacks["mean_bits"], lacks["widths"][-1]["mean_bits"])
+        self.assertLess(lacks["bytes"], has["bytes"] - source["expert_bytes"] + 1)
+
+    def test_an_importance_matrix_spends_the_bits_where_they_matter(self):
+        text, matrix = self.text(6000), self.folder / "importance.gguf"
+        done = sluice("calibrate", MODEL, "--text", text, "--out", self.folder / "fit", "--imatrix", matrix)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.nest()
+        weighted = self.nest("--imatrix", matrix, out=self.folder / "weighted.slc")
+        self.assertEqual(self.logits(weighted), self.logits(MODEL))
+        plain, better = (sluice_json("eval", store, "--text", text, "--width", 2)["perplexity"] for store in (self.store, weighted))
+        self.assertLess(better, plain)
+        # Of layers that a file does not tell of, the columns count alike.
+        other = self.folder / "other.slc"
+        self.nest("--keep", "blk.[1-5].*", "--imatrix", matrix, out=other)
+        self.assertNotEqual(self.logits(other, "--width", 2), self.logits(MODEL))
+
+    def test_what_was_read_at_one_width_serves_at_another(self):
+        self.nest()
+        ram = sluice_json("info", self.store, "--ctx", 256)["min_ram"] + 4 * MIB
+        warm, trace = self.folder / "warm", self.folder / "trace"
+        run = ["run", self.store, "-p", "Once upon a time", "-n", 20, "--temp", 0, "--ctx", 256, "--ram", ram]
+        first = sluice_json(*run, "--width", 3, "--warm", warm, "--trace-routing", trace)
+        again = sluice_json(*run, "--width", 3, "--warm", warm)
+        self.assertEqual(first["text"], again["text"])
+        self.assertGreater(again["experts"]["warmed"], 0)
+        other = sluice_json(*run, "--width", 6, "--warm", warm)
+        self.assertEqual(other["text"], sluice_json(*run, "--width", 6)["text"])
+        done = sluice("simulate", trace)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(sluice("bench", self.store, "-p", 16, "-n", 8, "--width", 4).returncode, 0)
+
+    def test_a_width_needs_planes(self):
+        text = self.text(500)
+        for verb in (["run", MODEL, "-p", "A"], ["eval", MODEL, "--text", text], ["info", MODEL], ["check", MODEL], ["bench", MODEL],
+                     ["logits", MODEL, "--ids", 1, "--out", self.folder / "a.npy"],
+                     ["calibrate", MODEL, "--text", text, "--out", self.folder / "fit"]):
+            done = sluice(*verb, "--width", 4)
+            self.assertEqual((done.returncode, done.stdout), (1, b""), verb)
+            self.assertIn(b"--width 4: its experts have no width but their own. 'sluice pack MODEL --nested", done.stderr)
+        for width in (1, 7, 9, "wide"):
+            self.assertNotEqual(sluice("info", MODEL, "--width", width).returncode, 0, width)
+
+    def test_what_cannot_be_nested_is_refused(self):
+        said = self.refused("no layer's experts can be nested", ROOT / "tests/data/oracle/dots1", self.store, "--nested")
+        self.assertIn("multiple of 32", said)
+        self.refused("no layer's experts can be nested", MODEL, self.store, "--nested", "--keep", "*")
+        self.nest()
+        for arguments in ((), ("--nested",)):
+            self.refused("is a store with planes already: pack the model", self.store, self.folder / "again.slc", *arguments)
+        self.assertEqual(self.names(), ["tales.slc"])
+        for option in (["--drop-floats"], ["--keep", "*"], ["--imatrix", MODEL]):
+            done = self.pack(MODEL, self.folder / "a.slc", *option)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(b"--nested", done.stdout + done.stderr)
+
+    def test_an_importance_matrix_of_another_model_is_refused(self):
+        matrix = self.folder / "importance.gguf"
+        done = sluice("calibrate", MODEL, "--text", self.text(), "--out", self.folder / "fit", "--imatrix", matrix)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.refused("of another model", FLOATS, self.store, "--nested", "--imatrix", matrix)
+        names = matrix.read_bytes().replace(b"_exps.weight", b"_epxs.weight")
+        matrix.write_bytes(names)
+        self.refused("tells of none of this model's experts: 'sluice calibrate", MODEL, self.store, "--nested", "--imatrix", matrix)
+        self.refused("tales.gguf", MODEL, self.store, "--nested", "--imatrix", MODEL)
+        self.refused("none.gguf", MODEL, self.store, "--nested", "--imatrix", self.folder / "none.gguf")
+        self.assertFalse(self.store.exists())
 
 
 if __name__ == "__main__":
