@@ -5,6 +5,7 @@
 
 #include "formats/checksum.h"
 #include "formats/header_reader.h"  // numbers lie as they are in memory
+#include "formats/store_format.h"
 
 namespace sluice {
 namespace {
@@ -29,6 +30,11 @@ std::string version_text(std::uint32_t major, std::uint32_t minor) {
 }
 
 }  // namespace
+
+std::uint64_t StoreHeader::first_block() const {
+  const std::uint64_t end = index_offset + index_bytes;
+  return (end + kStoreBlockAlignment - 1) / kStoreBlockAlignment * kStoreBlockAlignment;
+}
 
 StoreHeaderBytes encode(const StoreHeader& header) {
   StoreHeaderBytes bytes{};

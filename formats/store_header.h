@@ -35,6 +35,9 @@ struct StoreHeader {
   std::uint64_t table_offset = 0;
   std::uint64_t table_bytes = 0;
   std::uint64_t index_checksum = 0;
+
+  /// Where offsets in the index count from: behind the index, at the next 4 KiB.
+  std::uint64_t first_block() const;
 };
 
 using StoreHeaderBytes = std::array<std::byte, kStoreHeaderBytes>;

@@ -281,7 +281,10 @@ Result<StorePlan> plan_store(const Checkpoint& source, const StoreChoice& choice
                                                std::to_string(cbor.size()) +
                                                " bytes is more than a store may have");
   }
-  const std::uint64_t first = round_up(kStoreHeaderBytes + cbor.size(), kStoreBlockAlignment);
+  StoreHeader header{.index_offset = kStoreHeaderBytes,
+                     .index_bytes = cbor.size(),
+                     .index_checksum = checksum(cbor)};
+  const std::uint64_t first = header.first_block();
   StorePlan plan;
   plan.files = source.files;
   plan.blocks = std::move(index.blocks);
@@ -292,16 +295,12 @@ Result<StorePlan> plan_store(const Checkpoint& source, const StoreChoice& choice
   plan.nested = planner.take_nested();
   for (StoreNestedExpert& expert : plan.nested) expert.to += first;
   plan.table_offset = round_up(first + planner.end(), kStoreBlockAlignment);
-  const std::uint64_t table_bytes = (plan.blocks.size() + 1) * sizeof(std::uint64_t);
-  plan.file_bytes = plan.table_offset + table_bytes;
-  const StoreHeaderBytes header = encode({.file_bytes = plan.file_bytes,
-                                          .index_offset = kStoreHeaderBytes,
-                                          .index_bytes = cbor.size(),
-                                          .table_offset = plan.table_offset,
-                                          .table_bytes = table_bytes,
-                                          .index_checksum = checksum(cbor)});
+  header.table_offset = plan.table_offset;
+  header.table_bytes = (plan.blocks.size() + 1) * sizeof(std::uint64_t);
+  header.file_bytes = plan.file_bytes = plan.table_offset + header.table_bytes;
+  const StoreHeaderBytes encoded = encode(header);
   plan.head.resize(first);
-  std::memcpy(plan.head.data(), header.data(), header.size());
+  std::memcpy(plan.head.data(), encoded.data(), encoded.size());
   std::memcpy(plan.head.data() + kStoreHeaderBytes, cbor.data(), cbor.size());
   return plan;
 }

@@ -45,12 +45,6 @@ class StoreOpener {
   }
   Status named(const Status& status) const { return status.with_context(reader_.path()); }
 
-  /// Where offsets in the index count from.
-  std::uint64_t first_block() const {
-    const std::uint64_t end = header_.index_offset + header_.index_bytes;
-    return (end + kStoreBlockAlignment - 1) / kStoreBlockAlignment * kStoreBlockAlignment;
-  }
-
   Result<StoreIndex> read_index() {
     std::vector<std::byte> index(header_.index_bytes);
     SLUICE_TRY(reader_.skip(header_.index_offset - reader_.position(), "index"));
@@ -59,7 +53,7 @@ class StoreOpener {
       return reader_.corrupt(
           "index", "does not fit its checksum: the file is damaged; copy it again, or pack again");
     }
-    const std::uint64_t first = first_block();
+    const std::uint64_t first = header_.first_block();
     const std::uint64_t end = header_.table_offset;
     return named(decode_store_index(index, end < first ? 0 : end - first, parts_));
   }
@@ -79,14 +73,15 @@ class StoreOpener {
     }
     checkpoint.blocks.reserve(blocks.size());
     for (std::size_t i = 0; i < blocks.size(); ++i) {
-      checkpoint.blocks.push_back({0, first_block() + blocks[i].offset, blocks[i].bytes, sums[i]});
+      checkpoint.blocks.push_back(
+          {0, header_.first_block() + blocks[i].offset, blocks[i].bytes, sums[i]});
     }
     return {};
   }
 
   void move(TensorInfo& tensor) const {
     const auto shift = [&](std::vector<FileRange>& ranges) {
-      for (FileRange& range : ranges) range.offset += first_block();
+      for (FileRange& range : ranges) range.offset += header_.first_block();
     };
     shift(tensor.ranges);
     if (tensor.nested) shift(tensor.nested->groups);
