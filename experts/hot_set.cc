@@ -226,10 +226,10 @@ Status write_hot_set(const std::string& path, std::uint64_t model, const HotSet&
   const std::string target = resolved(path);
   const std::string beside = target + "." + std::to_string(::getpid()) + ".part";
   const int descriptor = ::open(beside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (descriptor < 0) return failure(beside);
-  status = write_all(descriptor, bytes, beside);
-  if (::close(descriptor) != 0 && status.ok()) status = failure(beside);
-  if (status.ok() && ::rename(beside.c_str(), target.c_str()) != 0) status = failure(target);
+  if (descriptor < 0) return failure(path);
+  status = write_all(descriptor, bytes, path);
+  if (::close(descriptor) != 0 && status.ok()) status = failure(path);
+  if (status.ok() && ::rename(beside.c_str(), target.c_str()) != 0) status = failure(path);
   if (!status.ok()) ::unlink(beside.c_str());
   return status;
 }
