@@ -59,6 +59,14 @@ std::string check_capacity(const std::string& text) {
   return capacity.ok() ? std::string() : capacity.status().message();
 }
 
+/// For CLI11: a row would only be there twice.
+void refuse_twice(const char* option, const std::vector<std::string>& names) {
+  for (auto name = names.begin(); name != names.end(); ++name) {
+    if (std::find(names.begin(), name, *name) == name) continue;
+    throw CLI::ValidationError(option, fmt::format("{} is there twice", *name));
+  }
+}
+
 /// One cell of the table.
 struct Replay {
   std::size_t policy = 0, capacity = 0;
@@ -322,6 +330,12 @@ Verb add_simulate(CLI::App& root) {
           });
   CLI::Option* const disk = add_time_options(*app, options->time);
   for (CLI::Option* const option : {extents, count_from, html}) disk->excludes(option);
+  app->parse_complete_callback([options] {
+    refuse_twice("--policy", options->policies);
+    refuse_twice("--capacity", options->capacities);
+    refuse_twice("--disk", options->time.disks);
+    refuse_twice("--guess", options->time.guesses);
+  });
   return {app, [options] { return simulate(*options); }};
 }
 

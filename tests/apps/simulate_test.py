@@ -230,6 +230,10 @@ class Simulate(Folder):
                           ["--disk", "1G+2ms+3ms/0"], ["--disk", "1G", "--guess", "luck"], ["--disk", "1G", "--guess", "1.1"], ["--guess", "paths"],
                           ["--disk", "1G", "--computer", "1ms"], ["--html", ""], ["--disk", "1G", "--html", "x"], ["--disk", "1G", "--extents"]):
             self.assertEqual(sluice("simulate", path, *arguments).returncode, 2, arguments)
+        for arguments in (["--policy", "lru,auto,lru"], ["--capacity", "10%,10%"], ["--disk", "1G,1G"], ["--disk", "1G", "--guess", "paths,paths"]):
+            done = sluice("simulate", path, *arguments)
+            self.assertEqual((done.returncode, done.stdout), (2, b""))
+            self.assertIn(f"{arguments[-2]}: {arguments[-1].split(',')[0]} is there twice", done.stderr.decode())
 
     def test_what_is_no_trace(self):
         self.refuse(self.folder / "none", "none")
