@@ -136,6 +136,8 @@ void add_use(nlohmann::json& json, const Model& model) {
   json["experts"] = experts_json(model.expert_statistics());
   json["experts"]["layers"] = layers_json(model);
   json["experts"]["mean_bits"] = model.catalogue().mean_bits();
+  json["experts"]["policy"] = model.policy();
+  json["experts"]["predict"] = model.predict();
   json["dense"] = {{"bytes_read", model.dense_bytes_read()}};
   json["memory"] = memory_json(model);
   if (model.relaxation() != nullptr) json["approximations"] = approximations_json(model);

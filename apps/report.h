@@ -11,9 +11,10 @@ namespace sluice::apps {
 /// {"requests","hits","loads","expected","expected_rightly","late","wasted","warmed",
 /// "hit_rate","bytes_read","wait_ms"}
 nlohmann::json experts_json(const ExpertStatistics& statistics);
-/// Adds "experts", with "layers" that say the same of each under its number "layer", "dense"
-/// {"bytes_read"} and "memory" {"ram_budget","peak_rss", …}, in bytes; of a model that approximates
-/// also "approximations" {"calibrated","chosen","skipped","replaced"}: experts times tokens.
+/// Adds "experts", with "layers" that say the same of each under its number "layer" and with the
+/// names of "policy" and "predict", "dense" {"bytes_read"} and "memory" {"ram_budget","peak_rss",
+/// …}, in bytes; of a model that approximates also "approximations"
+/// {"calibrated","chosen","skipped","replaced"}: experts times tokens.
 void add_use(nlohmann::json& json, const Model& model);
 /// A line on standard error, whatever --quiet says: --stats asked for it.
 void print_statistic(const std::string& line);

@@ -180,6 +180,8 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
   SLUICE_TRY(check_cancelled(options.cancel));
   SLUICE_TRY(check_tolerance(options.tolerance, outline.description.router));
   std::unique_ptr<Model> model(new Model(runtime, std::move(outline)));
+  model->policy_ = options.policy;
+  model->predict_ = options.predict;
   const ModelDescription& description = model->outline_.description;
   SLUICE_ASSIGN(const std::vector<FileIndex> files,
                 open_files(model->checkpoint(), runtime.reader()));

@@ -88,6 +88,9 @@ class Model {
   const RouteRelaxation* relaxation() const { return relaxation_ ? &*relaxation_ : nullptr; }
   /// Whether the calibration says how sensitive each layer is to skipping; else all count alike.
   bool knows_sensitivities() const { return !corrections_.sensitivities().empty(); }
+  /// What its options named.
+  const std::string& policy() const { return policy_; }
+  const std::string& predict() const { return predict_; }
   Runtime& runtime() const { return runtime_; }
   ExpertStatistics expert_statistics() const { return store_->statistics(); }
   /// What an expert takes of the cache. REQUIRES: there is such an expert.
@@ -120,6 +123,7 @@ class Model {
 
   Runtime& runtime_;
   ModelOutline outline_;
+  std::string policy_, predict_;
   MemoryPlan plan_;
   DenseWeights weights_;
   RouterCopies copies_;

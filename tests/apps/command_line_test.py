@@ -120,6 +120,12 @@ class Verbs(unittest.TestCase):
             self.assertGreater(result["timings"][key], 0)
         for key in ("requests", "hits", "loads", "bytes_read", "wait_ms"):
             self.assertIn(key, result["experts"])
+        self.assertEqual((result["experts"]["policy"], result["experts"]["predict"]), ("auto", "auto"))
+
+    def test_what_was_asked_of_the_experts_is_named(self):
+        for verb in (["run", "-p", "Once", "-n", 2], ["bench", "-p", 2, "-n", 2, "-r", 1, "--no-ceilings"]):
+            experts = sluice_json(verb[0], MODEL, *verb[1:], "--policy", "lfru", "--predict", "affinity")["experts"]
+            self.assertEqual((experts["policy"], experts["predict"]), ("lfru", "affinity"))
 
     def test_what_layers_say_of_their_experts_adds_up(self):
         result = sluice_json("run", MODEL, "-p", "Once upon a time", "-n", 60, "--temp", 0, "--ctx", 256,
@@ -127,7 +133,7 @@ class Verbs(unittest.TestCase):
         layers = result["experts"]["layers"]
         self.assertEqual([layer["layer"] for layer in layers], list(range(6)))
         for key, total in result["experts"].items():
-            if key not in ("layers", "hit_rate"):
+            if key not in ("layers", "hit_rate", "policy", "predict"):
                 self.assertAlmostEqual(sum(layer[key] for layer in layers), total, msg=key)
         for layer in layers:
             self.assertEqual(layer["expected_rightly"] + layer["wasted"], layer["expected"], layer)
