@@ -2,17 +2,14 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
 #include <cmath>
-#include <cstdio>
 
+#include "base/clock.h"
 #include "base/size.h"
 
 namespace sluice::apps {
 namespace {
-
-constexpr double kRedrawSeconds = 0.2;
 
 std::string clock_words(double seconds) {
   const auto whole = static_cast<std::uint64_t>(std::ceil(seconds));
@@ -37,24 +34,13 @@ std::string progress_words(std::uint64_t done, std::uint64_t total, std::uint64_
 ByteProgress::ByteProgress(std::uint64_t total, std::uint64_t done)
     : total_(total),
       first_(done),
-      terminal_(::isatty(STDERR_FILENO) != 0),
-      wanted_(spdlog::should_log(spdlog::level::info)),
       started_(steady_seconds()),
       tenths_(total == 0 ? 0 : 10 * done / total) {}
 
-ByteProgress::~ByteProgress() {
-  if (shown_ > 0) fmt::print(stderr, "\r\x1b[K");
-}
-
 void ByteProgress::update(std::uint64_t done) {
-  if (!wanted_) return;
-  const double now = steady_seconds();
-  const std::string words = progress_words(done, total_, first_, now - started_);
-  if (terminal_) {
-    if (now - shown_ < kRedrawSeconds) return;
-    shown_ = now;
-    fmt::print(stderr, "\rsluice: {}\x1b[K", words);
-    std::fflush(stderr);
+  const std::string words = progress_words(done, total_, first_, steady_seconds() - started_);
+  if (line_.visible()) {
+    line_.show(words);
   } else if (const std::uint64_t tenths = total_ == 0 ? 10 : 10 * done / total_; tenths > tenths_) {
     tenths_ = tenths;
     spdlog::info("{}", words);

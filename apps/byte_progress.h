@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "base/clock.h"
+#include "apps/progress_line.h"
 
 namespace sluice::apps {
 
@@ -14,19 +14,14 @@ class ByteProgress {
  public:
   /// Of `total` bytes `done` are there already; the rest tells how fast it goes.
   ByteProgress(std::uint64_t total, std::uint64_t done);
-  /// The terminal's line is empty again.
-  ~ByteProgress();
-  ByteProgress(const ByteProgress&) = delete;
-  ByteProgress& operator=(const ByteProgress&) = delete;
 
   void update(std::uint64_t done);
 
  private:
   const std::uint64_t total_, first_;
-  const bool terminal_, wanted_;
   const double started_;
-  double shown_ = 0;          // when
-  std::uint64_t tenths_ = 0;  // said
+  ProgressLine line_;
+  std::uint64_t tenths_ = 0;  // said, where there is no terminal
 };
 
 /// "42 % (1.7G of 4.04G), 1:05 left". `first` bytes were there at the beginning, and the others

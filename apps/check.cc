@@ -1,7 +1,6 @@
 // sluice check: is this checkpoint read rightly?
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -11,6 +10,7 @@
 #include "apps/check_step.h"
 #include "apps/options.h"
 #include "apps/printable.h"
+#include "apps/progress_line.h"
 #include "apps/report.h"
 
 namespace sluice::apps {
@@ -98,15 +98,14 @@ CheckStep describe(const ModelOutline& outline) {
 
 /// The file's numbers. An error is what ends the command, not what is wrong with the file.
 Status check_weights(const ModelOutline& outline, Runtime& runtime, Report& report) {
-  const bool shows = isatty(STDERR_FILENO) != 0;
+  ProgressLine line;
   const auto progress = [&](std::uint64_t done, std::uint64_t all) {
-    if (!shows) return;
-    fmt::print(
-        stderr, "\rreading the weights: {:.0f} % {}",
-        100.0 * static_cast<double>(done) / static_cast<double>(std::max<std::uint64_t>(all, 1)),
-        done == all ? "\r\x1b[K" : "");
+    const auto whole = static_cast<double>(std::max<std::uint64_t>(all, 1));
+    line.show(
+        fmt::format("reading the weights: {:.0f} %", 100 * static_cast<double>(done) / whole));
   };
   const auto weights = survey_weights(outline.checkpoint, runtime, progress);
+  line.clear();
   const ErrorCode code = weights.status().code();
   if (code == ErrorCode::kCancelled || code == ErrorCode::kBudget) return weights.status();
   if (weights.ok()) {

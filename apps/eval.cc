@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
@@ -10,6 +9,7 @@
 
 #include "apps/cancel.h"
 #include "apps/options.h"
+#include "apps/progress_line.h"
 #include "apps/report.h"
 #include "apps/score.h"
 #include "apps/text_source.h"
@@ -54,7 +54,7 @@ class Evaluation {
 
   Status run() {
     const Status status = score_windows();
-    if (progress_) fmt::print(stderr, "\n");
+    line_.clear();
     return status;
   }
   const Score& score() const { return score_; }
@@ -77,10 +77,10 @@ class Evaluation {
     SLUICE_TRY(score_window(session_, {tokens_.data(), count}, half_, pass_, score_));
     tokens_.erase(tokens_.begin(), tokens_.begin() + static_cast<std::ptrdiff_t>(count));
     tokens_seen_ += count;
-    if (progress_ && score_.tokens != 0) show_progress();
+    if (line_.visible() && score_.tokens != 0) show_progress();
     return {};
   }
-  void show_progress() const {
+  void show_progress() {
     const TextSource& text = source_.text();
     std::string part;
     if (text.size() != 0) {
@@ -90,15 +90,15 @@ class Evaluation {
       part = fmt::format(" ({:.0f} %)", 100.0 * scored * static_cast<double>(text.taken()) /
                                             static_cast<double>(text.size()));
     }
-    fmt::print(stderr, "\r{} tokens{}, perplexity {:.4f} ", tokens_seen_, part,
-               score_.perplexity());
+    line_.show(
+        fmt::format("{} tokens{}, perplexity {:.4f}", tokens_seen_, part, score_.perplexity()));
   }
 
   Session& session_;
   TokenSource source_;
   const bool half_;
   PassOptions pass_;
-  const bool progress_ = isatty(STDERR_FILENO) != 0;
+  ProgressLine line_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   std::vector<TokenId> tokens_;  // read and not scored
   std::size_t tokens_seen_ = 0;

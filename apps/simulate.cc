@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
@@ -12,6 +11,7 @@
 
 #include "apps/cancel.h"
 #include "apps/options.h"
+#include "apps/progress_line.h"
 #include "apps/report.h"
 #include "apps/routing_trace_file.h"
 #include "apps/side_by_side.h"
@@ -98,7 +98,7 @@ class Simulation {
     const auto began = std::chrono::steady_clock::now();
     std::mutex progress;
     std::size_t done = 0;
-    const bool shows = isatty(STDERR_FILENO) != 0;
+    ProgressLine line;
     side_by_side(replays_.size(), options_.threads, [&](std::size_t at) {
       Replay& cell = replays_[at];
       auto policy = make_policy(cell.policy);  // was made before
@@ -107,12 +107,10 @@ class Simulation {
                             .room = room(),
                             .count_from = count_from_,
                             .cancelled = &cancel_requested()});
-      if (!shows) return;
       const std::lock_guard lock(progress);
-      ++done;
-      fmt::print(stderr, "\r{} of {} replays{}", done, replays_.size(),
-                 done == replays_.size() ? "\r\x1b[K" : "");
+      line.show(fmt::format("{} of {} replays", ++done, replays_.size()));
     });
+    line.clear();
     SLUICE_TRY(check_cancelled(&cancel_requested()));
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
     const double touches = static_cast<double>(trace_.routed.size() * replays_.size());
