@@ -84,8 +84,10 @@ Status Packer::make_room() {
                 "remove it, or choose another name"};
   }
   std::size_t blocks = journal_.checksums().size();
-  // Else it is not the file that the journal is about.
-  const bool whole = there >= offset_after(plan_, blocks);
+  // Else it is not the file that the journal is about. The padding behind the last one may be
+  // missing, and comes with `truncate`.
+  const bool whole =
+      blocks == 0 || there >= plan_.blocks[blocks - 1].offset + plan_.blocks[blocks - 1].bytes;
   if (!whole) blocks = 0;
   started_over_ = there > 0 && (journal_.other() || !whole);
   resumed_ = offset_after(plan_, blocks);
