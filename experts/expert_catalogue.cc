@@ -171,7 +171,8 @@ Status check_width(unsigned width) {
 }
 
 bool have_planes(const ExpertTensors& tensors) {
-  return std::ranges::all_of(tensors, [](const TensorInfo* tensor) { return tensor->nested.has_value(); });
+  return std::ranges::all_of(tensors,
+                             [](const TensorInfo* tensor) { return tensor->nested.has_value(); });
 }
 
 /// Whether so many bits are all that the file has of these experts.

@@ -54,8 +54,8 @@ Status PlanReader::make_planes(std::uint64_t offset, std::span<std::byte> out,
   if (made_.size() > there) {
     std::vector<std::span<std::byte>> wanted;
     for (std::size_t i = there; i < made_.size(); ++i) wanted.emplace_back(made_[i].bytes);
-    NestedMaker maker(*plan_, *reader_, files_, importance_);
-    SLUICE_TRY(maker.make(first_index + there, wanted, cancel));
+    if (!maker_) maker_.emplace(*plan_, *reader_, files_, importance_);
+    SLUICE_TRY(maker_->make(first_index + there, wanted, cancel));
   }
   for (const Made& made : made_) {
     const StoreNestedExpert& expert = experts[made.expert];

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -47,9 +48,10 @@ class PlanReader {
   const StorePlan* plan_;
   BlockReader* reader_;
   const ImportanceMatrix* importance_;
-  std::vector<FileIndex> files_;   // the reader's name of each of the plan's files
-  std::vector<RangeRead> ranges_;  // of one call
-  std::vector<Made> made_;         // of the last call, ascending
+  std::vector<FileIndex> files_;      // the reader's name of each of the plan's files
+  std::vector<RangeRead> ranges_;     // of one call
+  std::vector<Made> made_;            // of the last call, ascending
+  std::optional<NestedMaker> maker_;  // once there is something to make: it knows a layer's columns
 };
 
 }  // namespace sluice
