@@ -176,7 +176,7 @@ Status eval(EvalOptions& options) {
   nlohmann::json result = result_json(evaluation, model, stopped);
   if (options.common.stats) print_statistics(model);
   std::optional<Score> exact;
-  if (model.relaxation() != nullptr && !stopped) {
+  if ((model.relaxation() != nullptr || model.widths() != nullptr) && !stopped) {
     SLUICE_ASSIGN(exact, score_exactly(session, options, evaluation.score().tokens));
   }
   if (exact) result["exact"] = {{"perplexity", exact->perplexity()}, {"nll", exact->mean()}};

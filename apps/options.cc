@@ -37,9 +37,15 @@ void warn_of_ram(std::uint64_t ram) {
 }
 
 /// Results that are not the model's own say so, whatever --quiet says.
-void warn_of_approximations(const Model& model, const RouteTolerance& tolerance) {
+void warn_of_approximations(const Model& model, const ModelOptions& options) {
+  const RouteTolerance& tolerance = options.tolerance;
   const ExpertCatalogue& catalogue = model.catalogue();
-  if (!catalogue.exact()) {
+  if (model.widths() != nullptr) {
+    spdlog::warn(
+        "results are approximate: --width auto multiplies by the fewest bits of experts that have "
+        "at most {:g} of a token's weights, and by one more for each doubling, in {} of {} layers",
+        options.narrow, catalogue.layers_in_planes(), catalogue.layers().size());
+  } else if (!catalogue.exact()) {
     spdlog::warn(
         "results are approximate: experts' weights have {:.2f} bits on average in {} of {} layers",
         catalogue.mean_bits(), catalogue.layers_in_planes(), catalogue.layers().size());
@@ -97,13 +103,19 @@ void CommonOptions::add_to(CLI::App& app, bool runs_the_model) {
   app.add_option("--calibration", calibration,
                  "What 'sluice calibrate' wrote (default: the file beside the model, if there is "
                  "one; \"\": none)");
-  std::map<std::string, unsigned> widths = {{"exact", kExactWidth}};
+  std::map<std::string, unsigned> widths = {{"exact", kExactWidth}, {"auto", kAutoWidth}};
   for (const unsigned bits : expert_widths()) widths.emplace(std::to_string(bits), bits);
   app.add_option("--width", width,
                  "Bits of an expert's weights that are read and multiplied, of a store whose "
-                 "experts are nested: exact, or APPROXIMATE with fewer (default: exact)")
+                 "experts are nested: exact, or APPROXIMATE with fewer; auto: the fewer, the less "
+                 "the expert counts for a token (default: exact)")
       ->transform(CLI::CheckedTransformer(widths).description(""))
-      ->option_text("exact|2|3|4|5|6|8");
+      ->option_text("exact|auto|2|3|4|5|6|8");
+  app.add_option("--narrow", narrow,
+                 "With --width auto: experts that have at most this share of a token's weights are "
+                 "multiplied at the narrowest width, and each doubling of the share adds a bit")
+      ->check(CLI::Range(1e-6f, 1.0f) & kFinite)
+      ->capture_default_str();
   app.add_option("--batch", batch, "Most rows in one pass (default: as the budget allows)")
       ->check(kUnsigned32);
   app.add_flag("--stats", stats, "Say at the end where time and bytes went (standard error)");
@@ -161,6 +173,7 @@ ModelOptions CommonOptions::model_options() const {
   options.predict = predict;
   options.calibration = calibration;
   options.tolerance = tolerance;
+  options.narrow = narrow;
   options.cancel = &cancel_requested();
   return options;
 }
@@ -208,7 +221,7 @@ Result<OpenedModel> open_model(CommonOptions& common, std::uint32_t sequences,
 Result<std::unique_ptr<Model>> load_model(Runtime& runtime, ModelOutline outline,
                                           const ModelOptions& options) {
   auto model = Model::open(runtime, std::move(outline), options);
-  if (model.ok()) warn_of_approximations(**model, options.tolerance);
+  if (model.ok()) warn_of_approximations(**model, options);
   if (model.status().code() != ErrorCode::kBudget) return model;
   return Status(ErrorCode::kBudget, model.status().message() +
                                         " (--ram is the budget, --ctx the context, --kv the "

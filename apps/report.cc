@@ -99,6 +99,35 @@ void print_layers(const Model& model) {
     print_statistic("the layers that waited longest: " + longest);
 }
 
+/// Of the weights that rows met.
+double mean_bits(const Model& model) {
+  return model.widths() == nullptr ? model.catalogue().mean_bits() : model.widths()->mean_bits();
+}
+
+nlohmann::json widths_json(const WidthChoice& widths) {
+  nlohmann::json uses = nlohmann::json::array();
+  for (const WidthChoice::Use& use : widths.uses()) {
+    nlohmann::json width = use.bits;
+    if (use.bits == kExactWidth) width = "exact";
+    uses.push_back({{"width", std::move(width)}, {"rows", use.rows}});
+  }
+  return uses;
+}
+
+std::string words_of(const WidthChoice& widths) {
+  std::uint64_t all = 0;
+  for (const WidthChoice::Use& use : widths.uses()) all += use.rows;
+  std::string words;
+  for (const WidthChoice::Use& use : widths.uses()) {
+    const double percent = 100 * static_cast<double>(use.rows) / static_cast<double>(all);
+    const std::string name =
+        use.bits == kExactWidth ? "as they are" : fmt::format("{} bits", use.bits);
+    words += fmt::format("{}{:.1f} % {}", words.empty() ? "" : ", ", percent, name);
+  }
+  return fmt::format("approximate: of experts' weights {:.2f} bits were multiplied on average ({})",
+                     widths.mean_bits(), words);
+}
+
 nlohmann::json approximations_json(const Model& model) {
   const RelaxationStatistics& statistics = model.relaxation()->statistics();
   return {{"calibrated", model.knows_sensitivities()},
@@ -135,7 +164,8 @@ nlohmann::json experts_json(const ExpertStatistics& statistics) {
 void add_use(nlohmann::json& json, const Model& model) {
   json["experts"] = experts_json(model.expert_statistics());
   json["experts"]["layers"] = layers_json(model);
-  json["experts"]["mean_bits"] = model.catalogue().mean_bits();
+  json["experts"]["mean_bits"] = mean_bits(model);
+  if (model.widths() != nullptr) json["experts"]["widths"] = widths_json(*model.widths());
   json["experts"]["policy"] = model.policy();
   json["experts"]["predict"] = model.predict();
   json["dense"] = {{"bytes_read", model.dense_bytes_read()}};
@@ -158,6 +188,9 @@ void print_statistics(const Model& model) {
   print_statistic(fmt::format("memory: peak {} of {}", format_size(peak_resident_bytes()),
                               format_size(model.runtime().ram())));
   if (model.relaxation() != nullptr) print_statistic(words_of(model.relaxation()->statistics()));
+  if (model.widths() != nullptr && model.widths()->mean_bits() > 0) {
+    print_statistic(words_of(*model.widths()));
+  }
   print_layers(model);
 }
 

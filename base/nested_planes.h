@@ -92,7 +92,7 @@ static_assert(sizeof(NestedHeader) == 64);
 struct NestedView {
   const NestedForm* form = nullptr;
   std::uint8_t width = 0;
-  std::array<std::uint64_t, kMostNestedGroups> at{};  // of each group that is there, from data on
+  std::array<std::int64_t, kMostNestedGroups> at{};  // of each group that is there, from data on
 
   /// Of the groups that are there.
   std::size_t bytes(std::size_t rows, std::size_t columns) const;

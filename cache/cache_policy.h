@@ -36,6 +36,10 @@ class CacheShape {
 
   std::uint32_t layers() const { return static_cast<std::uint32_t>(first_.size() - 1); }
   std::uint32_t size() const { return first_.back(); }
+  std::uint32_t plane_groups() const { return plane_groups_; }
+  std::uint32_t experts(std::uint32_t layer) const {
+    return (first_[layer + 1] - first_[layer]) / plane_groups_;
+  }
   /// The numbers of a layer's keys are [first(layer), first(layer + 1)).
   std::uint32_t first(std::uint32_t layer) const { return first_[layer]; }
   std::uint32_t index(CacheKey key) const {

@@ -110,6 +110,13 @@ void ExpertCache::discard(CacheKey key) {
   give_up(key);
 }
 
+void ExpertCache::clear() {
+  const std::lock_guard lock(mutex_);
+  for (std::uint32_t index = 0; index < shape_.size(); ++index) {
+    if (evictable_(shape_.key(index))) evict(shape_.key(index));
+  }
+}
+
 void ExpertCache::give_up(CacheKey key) {
   Entry& gone = entry(key);
   if (gone.pins > 0) pinned_bytes_ -= gone.extent.bytes;

@@ -63,6 +63,8 @@ class ExpertCache {
   /// Ready → Empty; voids all pins, and is no eviction. REQUIRES: the key is Ready and nobody uses
   /// its extent any more.
   void discard(CacheKey key);
+  /// Evicts all that has no pin.
+  void clear();
   /// Gives back one pin. REQUIRES: the caller has one.
   void unpin(CacheKey key);
 

@@ -48,6 +48,7 @@ Status ForwardPass::run(std::span<const Row> rows, const PassOptions& options,
 
 Status ForwardPass::run_layers(std::span<const Row> rows, const PassOptions& options) {
   moe_.follow(options.script);
+  moe_.narrow(options.widths);
   moe_.relax(options.script == nullptr ? options.relaxation : nullptr);
   forecast_.follow(options.script);
   forecast_.enable(options.foretell);

@@ -36,8 +36,9 @@ struct PassOptions {
   // Changes what the routers choose (a script's choices stand); null: the model's own does,
   // if it has one, …
   RouteRelaxation* relaxation = nullptr;
-  bool exact = false;    // … and this does not forbid it
-  bool foretell = true;  // false: in this pass nothing is, as with the predictor "off"
+  WidthChoice* widths = nullptr;  // says how many bits of experts rows take; null: likewise
+  bool exact = false;             // … and this does not forbid it
+  bool foretell = true;           // false: in this pass nothing is, as with the predictor "off"
 };
 
 /// Not thread-safe: one pass at a time.

@@ -200,8 +200,12 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
         skip_limits(options.tolerance.skip, description, model->corrections_.sensitivities()),
         options.tolerance.prefer_resident);
   }
+  if (model->outline_.catalogue.most_parts() > 1) {
+    model->widths_.emplace(model->outline_.catalogue, options.narrow);
+  }
   if (GateForecast::bytes(description, options.predict) > 0) {
-    SLUICE_ASSIGN(model->copies_, RouterCopies::make(description, model->weights_.layers()));
+    SLUICE_ASSIGN(model->copies_,
+                  RouterCopies::make(description, model->weights_.layers(), runtime.compute()));
   }
   SLUICE_TRY(model->weights_.repack(runtime.compute(), options.cancel));
   SLUICE_ASSIGN(model->store_,
@@ -277,6 +281,7 @@ Status Model::step(std::span<const Row> rows, const PassOptions& options, const 
   const std::lock_guard lock(step_mutex_);
   PassOptions pass = options;
   if (pass.relaxation == nullptr && relaxation_ && !pass.exact) pass.relaxation = &*relaxation_;
+  if (pass.widths == nullptr && widths_ && !pass.exact) pass.widths = &*widths_;
   return pass_->run(rows, pass, sink);
 }
 

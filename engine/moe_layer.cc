@@ -11,7 +11,9 @@
 namespace sluice {
 namespace {
 
-constexpr std::uint32_t kNotWanted = ~0u;
+constexpr std::uint32_t kNone = ~0u;
+/// A layer's widths: those of the forms together.
+constexpr std::size_t kMostLevels = kMostNestedGroups;
 
 }  // namespace
 
@@ -24,11 +26,18 @@ MoeLayer::MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore&
       forecast_(forecast),
       router_(model.router),
       top_k_(model.router.top_k),
-      slot_of_(model.router.experts, kNotWanted) {
-  wanted_.reserve(model.router.experts);
-  wanted_scores_.reserve(model.router.experts);
-  first_place_.reserve(model.router.experts + 1);
-  tasks_.reserve(model.router.experts + 1);
+      levels_(scratch.max_rows * model.router.top_k),
+      slot_of_(model.router.experts, kNone),
+      group_of_(scratch.max_rows * model.router.top_k) {
+  const std::size_t experts = model.router.experts, groups = experts * kMostLevels;
+  wanted_.reserve(experts);
+  wanted_scores_.reserve(experts);
+  wanted_bits_.reserve(experts);
+  first_group_.reserve(experts);
+  groups_.reserve(groups);
+  first_place_.reserve(groups + 1);
+  tasks_.reserve(groups);
+  task_groups_.reserve(groups);
 }
 
 void MoeLayer::follow(RoutingScript* script) {
@@ -45,7 +54,8 @@ void MoeLayer::route(std::uint32_t layer, const LayerWeights& layer_weights, std
   }
   multiply(weights, rows);
   choose(layer, weights, rows, observer);
-  group_by_expert(rows);
+  choose_levels(layer, rows);
+  group_by_expert(layer, rows);
 }
 
 void MoeLayer::read_ahead(std::uint32_t layer) { forecast_.certain(layer, wanted_); }
@@ -133,52 +143,86 @@ void MoeLayer::for_each_pair(std::size_t rows, Visit visit) const {
   }
 }
 
-/// A counting sort of (row, rank) by expert: each expert's rows lie together, and each pair knows
-/// where its output will be.
-void MoeLayer::group_by_expert(std::size_t rows) {
-  wanted_.clear();
-  first_place_.assign(1, 0);
-  for_each_pair(rows, [&](std::size_t pair) {
-    std::uint32_t& slot = slot_of_[scratch_.expert_ids[pair]];
-    if (slot == kNotWanted) {
-      slot = static_cast<std::uint32_t>(wanted_.size());
-      wanted_.push_back(scratch_.expert_ids[pair]);
-      first_place_.push_back(0);
-    }
-    ++first_place_[slot + 1];
-  });
-  for (std::size_t slot = 0; slot < wanted_.size(); ++slot)
-    first_place_[slot + 1] += first_place_[slot];
-  // Filling advances each start to the next expert's; shifting back afterwards restores them.
-  for_each_pair(rows, [&](std::size_t pair) {
-    const std::uint32_t place = first_place_[slot_of_[scratch_.expert_ids[pair]]]++;
-    scratch_.grouped_rows[place] = static_cast<std::uint32_t>(pair / top_k_);
-    scratch_.output_place[pair] = place;
-  });
-  for (std::size_t slot = wanted_.size(); slot > 0; --slot)
-    first_place_[slot] = first_place_[slot - 1];
-  first_place_[0] = 0;
-  score_wanted(rows);
-  for (const std::uint32_t expert : wanted_) slot_of_[expert] = kNotWanted;
-}
-
-/// How much of each row its experts make, whatever the scale of the model's weights: what recorded
-/// routings hold, so that the cache keeps the same experts in a replay.
-void MoeLayer::score_wanted(std::size_t rows) {
-  wanted_scores_.assign(wanted_.size(), 0.0f);
+void MoeLayer::choose_levels(std::uint32_t layer, std::size_t rows) {
+  if (widths_ == nullptr) return;
   for (std::size_t row = 0; row < rows; ++row) {
-    const std::uint32_t* const ids = scratch_.expert_ids + row * top_k_;
-    const float* const weights = scratch_.expert_weights + row * top_k_;
-    const float sum = weight_sum({weights, taken(row)});
     for (std::size_t rank = 0; rank < taken(row); ++rank) {
-      wanted_scores_[slot_of_[ids[rank]]] += share_of(share_code(std::fabs(weights[rank]) / sum));
+      levels_[row * top_k_ + rank] =
+          static_cast<std::uint8_t>(widths_->level(layer, share(row, rank)));
     }
   }
 }
 
+/// How much of a row an expert makes, whatever the scale of the model's weights: what recorded
+/// routings hold, so that a replay decides likewise.
+float MoeLayer::share(std::size_t row, std::size_t rank) const {
+  const float* const weights = scratch_.expert_weights + row * top_k_;
+  return share_of(share_code(std::fabs(weights[rank]) / weight_sum({weights, taken(row)})));
+}
+
+/// Its index in wanted_.
+std::uint32_t MoeLayer::want(std::uint32_t expert) {
+  std::uint32_t& slot = slot_of_[expert];
+  if (slot == kNone) {
+    slot = static_cast<std::uint32_t>(wanted_.size());
+    wanted_.push_back(expert);
+    first_group_.push_back(kNone);
+    if (widths_ != nullptr) wanted_bits_.push_back(0);
+  }
+  return slot;
+}
+
+/// A counting sort of (row, rank) by expert and level: each group's rows lie together, and each
+/// pair knows where its output will be.
+void MoeLayer::group_by_expert(std::uint32_t layer, std::size_t rows) {
+  wanted_.clear();
+  wanted_bits_.clear();
+  first_group_.clear();
+  groups_.clear();
+  first_place_.assign(1, 0);
+  for_each_pair(rows, [&](std::size_t pair) {
+    const std::uint32_t wanted = want(scratch_.expert_ids[pair]);
+    const std::uint8_t level = widths_ == nullptr ? std::uint8_t{0} : levels_[pair];
+    std::uint32_t group = first_group_[wanted];
+    while (group != kNone && groups_[group].level != level) group = groups_[group].next;
+    if (group == kNone) {
+      group = static_cast<std::uint32_t>(groups_.size());
+      groups_.push_back({wanted, level, first_group_[wanted]});
+      first_group_[wanted] = group;
+      first_place_.push_back(0);
+    }
+    group_of_[pair] = group;
+    ++first_place_[group + 1];
+  });
+  for (std::size_t group = 0; group < groups_.size(); ++group) {
+    first_place_[group + 1] += first_place_[group];
+    if (widths_ == nullptr) continue;
+    std::uint8_t& bits = wanted_bits_[groups_[group].wanted];
+    bits = std::max(bits, widths_->bits(layer, groups_[group].level));
+  }
+  // Filling advances each start to the next group's; shifting back afterwards restores them.
+  for_each_pair(rows, [&](std::size_t pair) {
+    const std::uint32_t place = first_place_[group_of_[pair]]++;
+    scratch_.grouped_rows[place] = static_cast<std::uint32_t>(pair / top_k_);
+    scratch_.output_place[pair] = place;
+  });
+  for (std::size_t group = groups_.size(); group > 0; --group)
+    first_place_[group] = first_place_[group - 1];
+  first_place_[0] = 0;
+  score_wanted(rows);
+  for (const std::uint32_t expert : wanted_) slot_of_[expert] = kNone;
+}
+
+void MoeLayer::score_wanted(std::size_t rows) {
+  wanted_scores_.assign(wanted_.size(), 0.0f);
+  for_each_pair(rows, [&](std::size_t pair) {
+    wanted_scores_[slot_of_[scratch_.expert_ids[pair]]] += share(pair / top_k_, pair % top_k_);
+  });
+}
+
 Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
                                RoutingObserver* observer) {
-  SLUICE_TRY(store_.begin(layer, wanted_, wanted_scores_));
+  SLUICE_TRY(store_.begin(layer, wanted_, wanted_scores_, wanted_bits_));
   forecast_.routed(layer, rows, router_input().values);
   // The shared expert is always in memory: computed while the misses are on their way.
   if (weights.shared.present()) {
@@ -197,12 +241,11 @@ Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights,
       status = store_.prepare(*ready, compute_);
       if (!status.ok()) break;
       tasks_.clear();
-      for (const std::uint32_t index : *ready) {
-        tasks_.push_back(expert_task(index, weights.expert_biases));
-      }
+      task_groups_.clear();
+      for (const std::uint32_t index : *ready) add_tasks(layer, index, weights.expert_biases);
       compute_.ffn(tasks_);
       for (std::size_t i = 0; observer != nullptr && i < tasks_.size(); ++i) {
-        observer->computed(layer, wanted_[(*ready)[i]], tasks_[i]);
+        observer->computed(layer, wanted_[groups_[task_groups_[i]].wanted], tasks_[i]);
       }
       status = store_.release(*ready);
     }
@@ -222,10 +265,21 @@ void MoeLayer::scale_inputs(std::size_t rows) {
   compute_.quantise(scratch_.expert_input, first_place_.back());
 }
 
-FfnTask MoeLayer::expert_task(std::uint32_t wanted, const ExpertBiases& biases) const {
-  const ExpertWeights expert = store_.weights(wanted);
-  const std::size_t first = first_place_[wanted];
-  const std::size_t rows = first_place_[wanted + 1] - first;
+void MoeLayer::add_tasks(std::uint32_t layer, std::uint32_t wanted, const ExpertBiases& biases) {
+  for (std::uint32_t group = first_group_[wanted]; group != kNone; group = groups_[group].next) {
+    const std::uint8_t level = groups_[group].level;
+    const unsigned bits = widths_ == nullptr ? kExactWidth : widths_->bits(layer, level);
+    tasks_.push_back(expert_task(group, store_.weights(wanted, bits), biases));
+    task_groups_.push_back(group);
+    if (widths_ != nullptr) widths_->count(layer, level, tasks_.back().n_rows);
+  }
+}
+
+FfnTask MoeLayer::expert_task(std::uint32_t group, const ExpertWeights& expert,
+                              const ExpertBiases& biases) const {
+  const std::uint32_t wanted = groups_[group].wanted;
+  const std::size_t first = first_place_[group];
+  const std::size_t rows = first_place_[group + 1] - first;
   const bool scaled = model_.router.weights_scale_input;
   const auto bias_of = [&](const float* all, std::size_t width) {
     return all == nullptr ? nullptr : all + wanted_[wanted] * width;

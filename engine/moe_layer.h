@@ -16,6 +16,7 @@
 #include "engine/routing_observer.h"
 #include "engine/routing_script.h"
 #include "engine/scratch.h"
+#include "engine/width_choice.h"
 #include "experts/expert_store.h"
 
 namespace sluice {
@@ -33,6 +34,8 @@ class MoeLayer {
   /// From now on routing departs from the routers' choices as it says; null: it does not.
   /// REQUIRES: no script is followed.
   void relax(RouteRelaxation* relaxation) { relaxation_ = relaxation; }
+  /// From now on rows are multiplied by as many bits of experts as it says; null: by all.
+  void narrow(WidthChoice* widths) { widths_ = widths; }
   /// Chooses the experts of rows [0, rows), for the next `run`, from what the model's router reads:
   /// the residual, or scratch.normed.
   void route(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
@@ -55,12 +58,17 @@ class MoeLayer {
   }
   template <typename Visit>
   void for_each_pair(std::size_t rows, Visit visit) const;
-  void group_by_expert(std::size_t rows);
+  void choose_levels(std::uint32_t layer, std::size_t rows);
+  void group_by_expert(std::uint32_t layer, std::size_t rows);
+  std::uint32_t want(std::uint32_t expert);
   void score_wanted(std::size_t rows);
+  float share(std::size_t row, std::size_t rank) const;
+  void add_tasks(std::uint32_t layer, std::uint32_t wanted, const ExpertBiases& biases);
   Status visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
                        RoutingObserver* observer);
   void scale_inputs(std::size_t rows);
-  FfnTask expert_task(std::uint32_t wanted, const ExpertBiases& biases) const;
+  FfnTask expert_task(std::uint32_t group, const ExpertWeights& expert,
+                      const ExpertBiases& biases) const;
   void combine(const LayerWeights& weights, std::size_t rows);
 
   const ModelDescription& model_;
@@ -73,12 +81,26 @@ class MoeLayer {
   std::size_t top_k_;  // the model's, or fewer where a script says so
   RouteRelaxation* relaxation_ = nullptr;
   std::vector<std::uint8_t> resident_;  // [experts]: in memory, where a relaxation wants to know
+  WidthChoice* widths_ = nullptr;
+  std::vector<std::uint8_t> levels_;  // [rows, top_k] of widths_, where there is one
   std::vector<std::uint32_t>
       wanted_;  // experts of this visit, in the order in which rows first ask for them
-  std::vector<float> wanted_scores_;  // [wanted]: the rows' shares of weight, summed
+  std::vector<float> wanted_scores_;        // [wanted]: the rows' shares of weight, summed
+  std::vector<std::uint8_t> wanted_bits_;   // [wanted]: that some row takes; none: all
+  std::vector<std::uint32_t> first_group_;  // [wanted]
+  std::vector<std::uint32_t> slot_of_;      // [experts]: index into wanted_, or kNone
+
+  /// Rows that take one expert at one level.
+  struct Group {
+    std::uint32_t wanted = 0;
+    std::uint8_t level = 0;
+    std::uint32_t next = 0;  // of the same expert, or kNone
+  };
+  std::vector<Group> groups_;
+  std::vector<std::uint32_t> group_of_;  // [rows, top_k]
   std::vector<std::uint32_t>
-      first_place_;  // [wanted + 1]: where an expert's rows begin in scratch.grouped_rows
-  std::vector<std::uint32_t> slot_of_;  // [experts]: index into wanted_, or kNotWanted
+      first_place_;  // [groups + 1]: where a group's rows begin in scratch.grouped_rows
+  std::vector<std::uint32_t> task_groups_;  // [tasks]
   std::vector<FfnTask> tasks_;
 };
 

@@ -48,7 +48,8 @@ std::uint64_t RouterCopies::bytes(const ModelDescription& model) {
 }
 
 Result<RouterCopies> RouterCopies::make(const ModelDescription& model,
-                                        const std::vector<LayerWeights>& weights) {
+                                        const std::vector<LayerWeights>& weights,
+                                        Compute& compute) {
   RouterCopies made;
   if (!copied(model)) return made;
   SLUICE_ASSIGN(made.memory_, AlignedBuffer::allocate(bytes(model)));
@@ -56,6 +57,7 @@ Result<RouterCopies> RouterCopies::make(const ModelDescription& model,
   made.coded_ = Activations::carve(made.memory_.data(), kCodedRows, model.hidden, true);
   std::byte* to = made.memory_.data() + Activations::bytes(kCodedRows, model.hidden, true);
   std::vector<float> row(model.hidden);
+  std::vector<RepackTask> tasks;
   for (std::size_t layer = 0; layer < weights.size(); ++layer) {
     if (!model.layers[layer].sparse) continue;
     const RouterWeights& router = weights[layer].router;
@@ -64,6 +66,7 @@ Result<RouterCopies> RouterCopies::make(const ModelDescription& model,
     copy = {router.matrix, router.bias};
     copy.matrix.format = &format();
     copy.matrix.data = to;
+    tasks.push_back({&copy.matrix, to});
     for (std::size_t i = 0; i < router.matrix.rows; ++i) {
       router.matrix.format->decode(router.matrix.row(i), row.data(), row.size());
       for (std::size_t at = 0; at < row.size(); at += Q8_0Block::kElements) {
@@ -72,6 +75,7 @@ Result<RouterCopies> RouterCopies::make(const ModelDescription& model,
       }
     }
   }
+  compute.repack(tasks);
   return made;
 }
 

@@ -14,8 +14,9 @@ class RouterCopies {
  public:
   /// What `make` allocates.
   static std::uint64_t bytes(const ModelDescription& model);
+  /// In the order that the device multiplies fastest.
   static Result<RouterCopies> make(const ModelDescription& model,
-                                   const std::vector<LayerWeights>& weights);
+                                   const std::vector<LayerWeights>& weights, Compute& compute);
 
   RouterCopies() = default;
   /// The gate asks the copies from now on, with the routers' own biases. Borrowed. Where there is

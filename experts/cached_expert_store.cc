@@ -29,7 +29,6 @@ CachedExpertStore::CachedExpertStore(const ExpertCatalogue& catalogue, BlockRead
                                      const ExpertStoreOptions& options)
     : catalogue_(catalogue),
       reader_(reader),
-      sparse_hidden_(options.sparse_hidden),
       clock_(options.clock),
       loader_(std::move(loader)),
       memory_(std::move(memory)),
@@ -44,21 +43,20 @@ CachedExpertStore::CachedExpertStore(const ExpertCatalogue& catalogue, BlockRead
                   options.judge_guesses ? 0 : in_flight_ / std::max<std::size_t>(1, widest)),
       // A model without experts has a store, too, whose slots are empty.
       warm_(cache_, loader_, memory_.data(),
-            std::max<std::size_t>(1, kMostWarming / std::max<std::size_t>(1, widest)),
-            statistics_) {
+            std::max<std::size_t>(1, kMostWarming / std::max<std::size_t>(1, widest)), statistics_),
+      preparer_(catalogue, loader_, memory_.data(), cache_.shape(), options.sparse_hidden) {
   if (!statistics_.empty()) turn_ = static_cast<std::uint32_t>(statistics_.size() - 1);
   const std::size_t most = catalogue.widest_layer();
-  keys_.reserve(most);
-  wants_.reserve(most);
+  const std::size_t most_wants = most * catalogue.most_parts();
+  visit_.experts.reserve(most);
+  visit_.wants.reserve(most_wants);
+  keys_.reserve(most_wants);
+  scores_.reserve(most_wants);
   arrived_.reserve(most);
   handed_.reserve(most);
-  starting_.reserve(most);
-  finished_.reserve(2 * most);
-  unchecked_.reserve(most);
-  returned_.reserve(most);
-  repack_tasks_.reserve(3 * most);
-  layouts_.resize(cache_.shape().size());
-  want_of_.assign(most, kNone);
+  starting_.reserve(most_wants);
+  finished_.reserve(2 * most_wants);
+  want_of_.assign(most_wants, kNone);
   if (memory_.size() > 0) reader_.register_memory({memory_.data(), memory_.size()});
 }
 
@@ -69,15 +67,19 @@ CachedExpertStore::~CachedExpertStore() {
 }
 
 Status CachedExpertStore::begin(std::uint32_t layer, std::span<const std::uint32_t> experts,
-                                std::span<const float> scores) {
+                                std::span<const float> scores, std::span<const std::uint8_t> bits) {
   if (open_) return Status(ErrorCode::kInvalidArgument, "the last visit was not ended");
   if (!scores.empty() && scores.size() != experts.size()) {
     return Status(ErrorCode::kInvalidArgument, std::to_string(scores.size()) + " scores for " +
                                                    std::to_string(experts.size()) + " experts");
   }
+  if (!bits.empty() && bits.size() != experts.size()) {
+    return Status(ErrorCode::kInvalidArgument, std::to_string(bits.size()) + " widths for " +
+                                                   std::to_string(experts.size()) + " experts");
+  }
   limit_in_flight(in_flight_);
   stop_warming();
-  SLUICE_TRY(open_visit(layer, experts, scores));
+  SLUICE_TRY(open_visit(layer, experts, scores, bits));
   const double now = clock_();
   if (usual_) prefetcher_.worth().was_idle(now - idle_since_);
   idle_since_ = now;
@@ -96,30 +98,33 @@ void CachedExpertStore::stop_warming() {
 }
 
 Status CachedExpertStore::open_visit(std::uint32_t layer, std::span<const std::uint32_t> experts,
-                                     std::span<const float> scores) {
+                                     std::span<const float> scores,
+                                     std::span<const std::uint8_t> bits) {
   const ExpertLayer* where = catalogue_.find(layer);
   if (where == nullptr) {
     return Status(ErrorCode::kInvalidArgument,
                   "layer " + std::to_string(layer) + " has no routed experts");
   }
-  const std::uint32_t turn = turn_of(*where);
+  visit_.experts.clear();
   keys_.clear();
-  wants_.clear();
+  scores_.clear();
+  visit_.wants.clear();
   Status status;
-  for (const std::uint32_t expert : experts) {
-    if (expert >= where->experts || want_of_[expert] != kNone) {
+  for (std::size_t i = 0; i < experts.size(); ++i) {
+    const std::uint32_t expert = experts[i];
+    const CacheKey key{turn_of(*where), static_cast<std::uint16_t>(expert), 0};
+    if (expert >= where->experts || want_of(key) != kNone) {
       status = Status(ErrorCode::kInvalidArgument,
                       "layer " + std::to_string(layer) + ", expert " + std::to_string(expert) +
                           (expert >= where->experts ? ": there is no such expert"
                                                     : ": wanted twice in one visit"));
       break;
     }
-    want_of_[expert] = static_cast<std::uint32_t>(wants_.size());
-    keys_.push_back({turn, static_cast<std::uint16_t>(expert), 0});
-    wants_.emplace_back().key = keys_.back();
+    want(key, bits.empty() ? where->parts() : where->parts_of(bits[i]));
+    if (!scores.empty()) scores_.resize(visit_.wants.size(), scores[i]);
   }
   if (!status.ok()) {
-    for (const Want& want : wants_) want_of_[want.key.expert] = kNone;
+    for (const Want& want : visit_.wants) want_of(want.key) = kNone;
     return status;
   }
   open_ = true;
@@ -127,18 +132,31 @@ Status CachedExpertStore::open_visit(std::uint32_t layer, std::span<const std::u
   arrived_.clear();
   next_arrived_ = 0;
   next_deferred_ = 0;
-  deferred_ = wants_.size();
-  turn_ = turn;
-  cache_.visit(turn, keys_, scores);
-  warm_.count(turn, keys_);
-  statistics_[turn].requests += wants_.size();
+  deferred_ = visit_.wants.size();
+  turn_ = turn_of(*where);
+  cache_.visit(turn_, keys_, scores_);
+  warm_.count(turn_, keys_);
+  statistics_[turn_].requests += visit_.experts.size();
   return {};
+}
+
+/// The first `parts` of an expert.
+void CachedExpertStore::want(CacheKey key, std::size_t parts) {
+  const auto count = static_cast<std::uint32_t>(parts);
+  visit_.experts.push_back({static_cast<std::uint32_t>(visit_.wants.size()), count, count});
+  for (std::size_t part = 0; part < parts; ++part) {
+    key.plane_group = static_cast<std::uint16_t>(part);
+    want_of(key) = static_cast<std::uint32_t>(visit_.wants.size());
+    keys_.push_back(key);
+    Want& added = visit_.wants.emplace_back();
+    added.key = key;
+    added.expert = static_cast<std::uint32_t>(visit_.experts.size() - 1);
+  }
 }
 
 /// Before any room is made: what this visit will use must not be evicted for the rest of it.
 void CachedExpertStore::pin_present() {
-  for (std::uint32_t index = 0; index < wants_.size(); ++index) {
-    Want& want = wants_[index];
+  for (Want& want : visit_.wants) {
     const PinnedCopy pinned = cache_.pin(want.key);
     if (pinned.state == CopyState::kEmpty) {
       prefetcher_.miss(want.key);
@@ -148,10 +166,8 @@ void CachedExpertStore::pin_present() {
     want.copy = pinned.copy;
     deferred_ -= 1;
     if (pinned.state == CopyState::kReady) {
-      want.stage = Stage::kArrived;
       want.returned = !read_ahead;
-      arrived_.push_back(index);
-      statistics_[turn_].hits += 1;
+      arrive(want);
     } else {
       if (!read_ahead) warm_.claim(want.key);
       cache_.unpin(want.key);  // the guess's: one of the two is enough
@@ -159,19 +175,32 @@ void CachedExpertStore::pin_present() {
       loading_ += 1;
     }
   }
+  statistics_[turn_].hits += arrived_.size();
   prefetcher_.close(turn_);
   prefetcher_.worth().missed(deferred_ > 0);
-  const bool missing =
-      std::any_of(wants_.begin(), wants_.end(), [](const Want& want) { return !want.returned; });
+  const bool missing = std::any_of(visit_.wants.begin(), visit_.wants.end(),
+                                   [](const Want& want) { return !want.returned; });
   missing_share_ += kVisitShare * ((missing ? 1.0f : 0.0f) - missing_share_);
+}
+
+/// A part is in memory, and perhaps the last one of its expert.
+void CachedExpertStore::arrive(Want& want) {
+  want.stage = Stage::kArrived;
+  if (--visit_.experts[want.expert].awaited == 0) arrived_.push_back(want.expert);
 }
 
 /// Starts every deferred load that finds room, in order, all in one submission.
 Status CachedExpertStore::load_deferred() {
   starting_.clear();
-  for (; next_deferred_ < wants_.size(); ++next_deferred_) {
-    Want& want = wants_[next_deferred_];
+  for (; next_deferred_ < visit_.wants.size(); ++next_deferred_) {
+    Want& want = visit_.wants[next_deferred_];
     if (want.stage != Stage::kDeferred) continue;
+    if (const PinnedCopy there = cache_.pin(want.key); there.state == CopyState::kReady) {
+      want.copy = there.copy;  // since it was loosened
+      deferred_ -= 1;
+      arrive(want);
+      continue;
+    }
     const auto copy = cache_.reserve(want.key, loader_.slot_bytes(want.key));
     if (!copy) break;  // the next one is as large
     want.copy = *copy;
@@ -187,10 +216,37 @@ Status CachedExpertStore::load_deferred() {
     return status;
   }
   for (const std::uint32_t index : starting_) {
-    cache_.failed(wants_[index].key);
-    wants_[index].stage = Stage::kOver;
+    cache_.failed(visit_.wants[index].key);
+    visit_.wants[index].stage = Stage::kOver;
   }
   return status;
+}
+
+/// Parts of experts that lack others would wait for room that they take from one another: all of
+/// them are let go but those of the first such expert, which then finds it; or, where its own are
+/// in its way, they and all else that is in the cache. False: room can only come from `release`.
+bool CachedExpertStore::loosen() {
+  const std::uint32_t first = visit_.wants[next_deferred_].expert;
+  const auto let_go = [this, first](bool own) {
+    bool any = false;
+    for (Want& want : visit_.wants) {
+      WantedExpert& expert = visit_.experts[want.expert];
+      if (want.stage != Stage::kArrived || expert.awaited == 0) continue;
+      if ((want.expert == first) != own) continue;
+      want.stage = Stage::kDeferred;
+      expert.awaited += 1;
+      deferred_ += 1;
+      cache_.unpin(want.key);
+      any = true;
+    }
+    if (any) next_deferred_ = 0;
+    return any;
+  };
+  if (let_go(/*own=*/false)) return true;
+  if (std::ranges::any_of(visit_.experts, &WantedExpert::handed)) return false;
+  if (!let_go(/*own=*/true)) return false;
+  cache_.clear();
+  return true;
 }
 
 void CachedExpertStore::expect(std::uint32_t layer, std::span<const LikelyExpert> likely,
@@ -253,22 +309,26 @@ Result<std::span<const std::uint32_t>> CachedExpertStore::ready() {
   read_ahead();
   while (failure_.ok() && next_arrived_ == arrived_.size()) {
     if (loading_ == 0 && deferred_ > 0) failure_ = load_deferred();  // guesses had the room
-    if (loader_.under_way() == 0 || (loading_ == 0 && deferred_ == 0)) break;
-    take_finished(/*wait=*/true);
+    if (next_arrived_ < arrived_.size() || (loading_ == 0 && deferred_ == 0)) break;
+    if (loader_.under_way() > 0) {
+      take_finished(/*wait=*/true);
+    } else if (!loosen()) {
+      break;
+    }
   }
   if (!failure_.ok()) return failure_;
   if (next_arrived_ == arrived_.size() && deferred_ > 0) return no_room();
   const std::size_t count = std::min(group_limit(), arrived_.size() - next_arrived_);
   for (std::size_t i = 0; i < count; ++i) {
     const std::uint32_t index = arrived_[next_arrived_++];
-    wants_[index].stage = Stage::kHanded;
+    visit_.experts[index].handed = true;
     handed_.push_back(index);
   }
   return std::span<const std::uint32_t>(handed_);
 }
 
 Status CachedExpertStore::no_room() const {
-  const Want& want = wants_[next_deferred_];
+  const Want& want = visit_.wants[next_deferred_];
   return Status(ErrorCode::kBudget,
                 "layer " + std::to_string(catalogue_.layers()[want.key.layer].layer) + ", expert " +
                     std::to_string(want.key.expert) + " needs " +
@@ -305,15 +365,14 @@ void CachedExpertStore::hand_over_finished() {
     if (load.status.ok()) statistics.loads += 1;
     if (load.seconds > 0) prefetcher_.worth().read_took(load.seconds);
     if (prefetcher_.finish(load) || warm_.finish(load)) continue;
-    const std::uint32_t index = want_of_[load.key.expert];
+    Want& want = visit_.wants[want_of(load.key)];
     loading_ -= 1;
     if (load.status.ok()) {
       cache_.loaded(load.key);
-      wants_[index].stage = Stage::kArrived;
-      arrived_.push_back(index);
+      arrive(want);
     } else {
       cache_.failed(load.key);
-      wants_[index].stage = Stage::kOver;
+      want.stage = Stage::kOver;
       if (failure_.ok()) failure_ = std::move(load.status);
     }
   }
@@ -321,98 +380,30 @@ void CachedExpertStore::hand_over_finished() {
 }
 
 Status CachedExpertStore::prepare(std::span<const std::uint32_t> indices, Compute& compute) {
-  if (Status damage = check(indices, compute); !damage.ok()) {
-    if (failure_.ok()) failure_ = damage;
-    return damage;
+  Status damage = preparer_.prepare(visit_, indices, compute);
+  for (const std::uint32_t index : preparer_.damaged()) {
+    cache_.discard(visit_.wants[index].key);
+    visit_.wants[index].stage = Stage::kOver;
   }
-  relay(indices, compute);
-  repack(indices, compute);
-  return {};
+  if (failure_.ok()) failure_ = damage;
+  return damage;
 }
 
-/// Of copies that nobody has looked at yet; those of relaid layers are noted once they are relaid.
-Status CachedExpertStore::check(std::span<const std::uint32_t> indices, Compute& compute) {
-  unchecked_.clear();
-  for (const std::uint32_t index : indices) {
-    const Want& want = wants_[index];
-    if (catalogue_.layers()[want.key.layer].blocks.empty() || is_current(want)) continue;
-    unchecked_.push_back({index, {}});
-  }
-  const auto check_one = [&](std::size_t i) {
-    const Want& want = wants_[unchecked_[i].index];
-    unchecked_[i].status = loader_.check(want.key, memory_.data() + want.copy.extent.offset);
-  };
-  if (!unchecked_.empty()) compute.share_out(unchecked_.size(), std::ref(check_one));
-  Status failure;
-  for (Unchecked& unchecked : unchecked_) {
-    Want& want = wants_[unchecked.index];
-    if (!unchecked.status.ok()) {
-      cache_.discard(want.key);
-      want.stage = Stage::kOver;
-      if (failure.ok()) failure = std::move(unchecked.status);
-    } else if (!catalogue_.layers()[want.key.layer].relaid()) {
-      const ExpertWeights read = weights(unchecked.index);
-      layout_of(want) = {
-          want.copy.version, false, {read.gate.layout, read.up.layout, read.down.layout}};
-    }
-  }
-  return failure;
-}
-
-/// Those that were read since, also by a visit that ended before it came to them.
-void CachedExpertStore::relay(std::span<const std::uint32_t> indices, Compute& compute) {
-  for (const std::uint32_t index : indices) {
-    const Want& want = wants_[index];
-    if (!catalogue_.layers()[want.key.layer].relaid() || is_current(want)) continue;
-    loader_.relay(want.key, memory_.data() + want.copy.extent.offset, compute);
-    layout_of(want) = {want.copy.version, false, {}};
-  }
-}
-
-void CachedExpertStore::repack(std::span<const std::uint32_t> indices, Compute& compute) {
-  returned_.clear();
-  repack_tasks_.clear();
-  for (const std::uint32_t index : indices) {
-    const Want& want = wants_[index];
-    if (!want.returned || (is_current(want) && layout_of(want).repacked)) continue;
-    returned_.push_back({index, weights(index)});
-    ExpertWeights& expert = returned_.back().weights;
-    std::byte* const slot = memory_.data() + want.copy.extent.offset;
-    for (WeightMatrix* matrix : {&expert.gate, &expert.up, &expert.down}) {
-      if (matrix->layout != WeightLayout::kRows) continue;  // its bytes may be another's too
-      repack_tasks_.push_back(
-          {matrix, slot + (matrix->data - slot), sparse_hidden_ && matrix == &expert.down});
-    }
-  }
-  if (returned_.empty()) return;
-  compute.repack(repack_tasks_);
-  for (const auto& [index, expert] : returned_) {
-    const Want& want = wants_[index];
-    layout_of(want) = {
-        want.copy.version, true, {expert.gate.layout, expert.up.layout, expert.down.layout}};
-  }
-}
-
-ExpertWeights CachedExpertStore::weights(std::uint32_t index) const {
-  const Want& want = wants_[index];
-  ExpertWeights weights = loader_.weights(want.key, memory_.data() + want.copy.extent.offset);
-  if (is_current(want)) {
-    const CopyLayout& layout = layout_of(want);
-    weights.gate.layout = layout.matrices[0];
-    weights.up.layout = layout.matrices[1];
-    weights.down.layout = layout.matrices[2];
-  }
-  return weights;
+ExpertWeights CachedExpertStore::weights(std::uint32_t index, unsigned bits) const {
+  return preparer_.weights(visit_, index, bits);
 }
 
 Status CachedExpertStore::release(std::span<const std::uint32_t> indices) {
   for (const std::uint32_t index : indices) {
-    if (index >= wants_.size() || wants_[index].stage != Stage::kHanded) {
+    if (index >= visit_.experts.size() || !visit_.experts[index].handed) {
       return Status(ErrorCode::kInvalidArgument,
                     "expert " + std::to_string(index) + " of the visit is not handed out");
     }
-    wants_[index].stage = Stage::kOver;
-    cache_.unpin(wants_[index].key);
+    visit_.experts[index].handed = false;
+    for (Want& want : visit_.wants_of(index)) {
+      want.stage = Stage::kOver;
+      cache_.unpin(want.key);
+    }
   }
   if (!failure_.ok() || deferred_ == 0) return {};
   failure_ = load_deferred();
@@ -422,11 +413,12 @@ Status CachedExpertStore::release(std::span<const std::uint32_t> indices) {
 void CachedExpertStore::end() {
   if (!open_) return;
   while (loading_ > 0) take_finished(/*wait=*/true);
-  for (const Want& want : wants_) {
-    if (want.stage == Stage::kArrived || want.stage == Stage::kHanded) cache_.unpin(want.key);
-    want_of_[want.key.expert] = kNone;
+  for (const Want& want : visit_.wants) {
+    if (want.stage == Stage::kArrived) cache_.unpin(want.key);
+    want_of(want.key) = kNone;
   }
-  wants_.clear();
+  visit_.wants.clear();
+  visit_.experts.clear();
   read_ahead();  // until the next visit
   open_ = false;
 }

@@ -8,40 +8,19 @@
 
 #include "base/aligned_buffer.h"
 #include "cache/expert_cache.h"
+#include "experts/copy_preparer.h"
 #include "experts/expert_loader.h"
 #include "experts/expert_store.h"
+#include "experts/expert_visit.h"
 #include "experts/prefetcher.h"
 #include "experts/warm_start.h"
 
 namespace sluice {
 
-/// How the gate, up and down of the copy of that version lie in their slot. A copy of another
-/// version lies there as it was read.
-struct CopyLayout {
-  std::uint32_t version = 0;
-  bool repacked = false;  // else it was checked or relaid
-  WeightLayout matrices[3] = {};
-};
-
-/// What a visit wants of one expert, on its way; pinned in the cache from Loading to Handed.
-///
-///     from        to
-///     Deferred    Arrived     it is in memory           Arrived     Handed   by ready()
-///     Deferred    Loading     room was found            Handed      Over     by release()
-///     Loading     Arrived     all its reads are in      Loading     Over     a read failed
-enum class Stage : std::uint8_t { kDeferred, kLoading, kArrived, kHanded, kOver };
-
-struct Want {
-  CacheKey key;
-  Stage stage = Stage::kDeferred;
-  bool returned = false;  // in memory since an earlier visit
-  CachedCopy copy;        // meaningful while pinned
-};
-
 class CachedExpertStore final : public ExpertStore {
  public:
-  /// `capacity` bytes of `memory`; `widest`: bytes of the widest slot. Of the options those that
-  /// are not in what was made of the others.
+  /// `capacity` bytes of `memory`; `widest`: bytes of the widest slot, of an expert or of a part of
+  /// one. Of the options those that are not in what was made of the others.
   CachedExpertStore(const ExpertCatalogue& catalogue, BlockReader& reader, ExpertLoader loader,
                     AlignedBuffer memory, std::size_t capacity, std::size_t widest,
                     CacheShape shape, std::unique_ptr<CachePolicy> policy,
@@ -49,14 +28,14 @@ class CachedExpertStore final : public ExpertStore {
   ~CachedExpertStore() override;
 
   Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts,
-               std::span<const float> scores) override;
+               std::span<const float> scores, std::span<const std::uint8_t> bits) override;
   bool guesses_help(Reach reach) const override {
     return missing_share_ >= 0.1f && (reach == Reach::kAll || prefetcher_.may_start());
   }
   void expect(std::uint32_t layer, std::span<const LikelyExpert> likely, Reach reach) override;
   Result<std::span<const std::uint32_t>> ready() override;
   Status prepare(std::span<const std::uint32_t> indices, Compute& compute) override;
-  ExpertWeights weights(std::uint32_t index) const override;
+  ExpertWeights weights(std::uint32_t index, unsigned bits) const override;
   Status release(std::span<const std::uint32_t> indices) override;
   void end() override;
   void settle() override;
@@ -71,32 +50,29 @@ class CachedExpertStore final : public ExpertStore {
   static constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
   Status open_visit(std::uint32_t layer, std::span<const std::uint32_t> experts,
-                    std::span<const float> scores);
+                    std::span<const float> scores, std::span<const std::uint8_t> bits);
+  void want(CacheKey key, std::size_t parts);
   std::uint32_t turn_of(const ExpertLayer& layer) const {
     return static_cast<std::uint32_t>(&layer - catalogue_.layers().data());
   }
   void stop_warming();
   void pin_present();
+  void arrive(Want& want);
   Status load_deferred();
+  bool loosen();
   void read_ahead();
   double idle_left() const;
   void limit_in_flight(std::size_t bytes);
   void take_finished(bool wait);
+  std::uint32_t& want_of(CacheKey key) {
+    return want_of_[key.expert * cache_.shape().plane_groups() + key.plane_group];
+  }
   void hand_over_finished();
   std::size_t group_limit() const;
-  Status check(std::span<const std::uint32_t> indices, Compute& compute);
-  void relay(std::span<const std::uint32_t> indices, Compute& compute);
-  void repack(std::span<const std::uint32_t> indices, Compute& compute);
-  CopyLayout& layout_of(const Want& want) { return layouts_[cache_.shape().index(want.key)]; }
-  const CopyLayout& layout_of(const Want& want) const {
-    return layouts_[cache_.shape().index(want.key)];
-  }
-  bool is_current(const Want& want) const { return layout_of(want).version == want.copy.version; }
   Status no_room() const;
 
   const ExpertCatalogue& catalogue_;
   BlockReader& reader_;
-  const bool sparse_hidden_;
   const Clock clock_;
   ExpertLoader loader_;
   AlignedBuffer memory_;
@@ -107,7 +83,7 @@ class CachedExpertStore final : public ExpertStore {
   std::vector<ExpertStatistics> statistics_;  // [layers]
   Prefetcher prefetcher_;
   WarmStart warm_;
-  std::vector<CopyLayout> layouts_;  // [keys]; of another version than the copy's: as in the file
+  CopyPreparer preparer_;
 
   // Since when the disk has had nothing to read for a visit, and whether the time until the next
   // visit is like others: no pass ends in it, and nothing streams.
@@ -120,30 +96,20 @@ class CachedExpertStore final : public ExpertStore {
 
   // The open visit; everything is reserved for the widest layer.
   bool open_ = false;
-  Status failure_;              // the first failed read
-  std::vector<CacheKey> keys_;  // [wanted]
-  std::vector<Want> wants_;     // [wanted], the caller's (router's) order
+  Status failure_;  // the first failed read
+  ExpertVisit visit_;
+  std::vector<CacheKey> keys_;  // [wants]
+  std::vector<float> scores_;   // [wants], or none
   std::vector<std::uint32_t>
-      want_of_;  // [experts of the widest layer] → index into wants_, or kNone
-  std::vector<std::uint32_t> arrived_;  // indices in order of arrival, hits first
+      want_of_;  // [experts of the widest layer, parts] → of the visit's wants, or kNone
+  std::vector<std::uint32_t> arrived_;  // experts in order of arrival, hits first
   std::size_t next_arrived_ = 0;        // of arrived_: what has not been handed out yet
-  std::size_t next_deferred_ = 0;       // of wants_: nothing before it is deferred
+  std::size_t next_deferred_ = 0;       // of the wants: nothing before it is deferred
   std::size_t deferred_ = 0;
   std::size_t loading_ = 0;
   std::vector<std::uint32_t> handed_;    // by the last `ready`
-  std::vector<std::uint32_t> starting_;  // what load_deferred found room for
+  std::vector<std::uint32_t> starting_;  // of the wants: what load_deferred found room for
   std::vector<FinishedLoad> finished_;
-  struct Unchecked {
-    std::uint32_t index;
-    Status status;
-  };
-  std::vector<Unchecked> unchecked_;  // what `check` works on
-  struct Returned {
-    std::uint32_t index;
-    ExpertWeights weights;
-  };
-  std::vector<Returned> returned_;  // what `repack` works on
-  std::vector<RepackTask> repack_tasks_;
 };
 
 }  // namespace sluice

@@ -163,7 +163,9 @@ constexpr unsigned kMostWidth = 8;
 
 Status check_width(unsigned width) {
   const std::vector<unsigned> widths = expert_widths();
-  if (width == kExactWidth || std::ranges::count(widths, width) != 0) return {};
+  if (width == kExactWidth || width == kAutoWidth || std::ranges::count(widths, width) != 0) {
+    return {};
+  }
   std::string all;
   for (const unsigned bits : widths) all += (all.empty() ? "" : ", ") + std::to_string(bits);
   return Status(ErrorCode::kInvalidArgument,
@@ -183,49 +185,91 @@ bool is_all(const ExpertTensors& tensors, unsigned width) {
   });
 }
 
-/// An expert's groups, from the first to the last that the width asks for, are one range, the same
-/// for all its matrices. REQUIRES: have_planes, and the width is one of theirs.
-Status use_planes(const ExpertTensors& tensors, unsigned width, ExpertLayer& layer) {
-  for (std::uint32_t expert = 0; expert < layer.experts; ++expert) {
-    std::uint64_t begin = ~std::uint64_t{0}, end = 0, sum = 0;
-    const auto each_group = [&](const auto& use) {
-      for (std::size_t matrix = 0; matrix < tensors.size(); ++matrix) {
-        const NestedRanges& nested = *tensors[matrix]->nested;
-        const unsigned own = std::min<unsigned>(width, nested.form->bits);
-        for (std::size_t group = 0; group < nested.form->groups_of(own); ++group) {
-          use(matrix, group, nested.groups[expert * nested.form->group_count + group]);
-        }
+/// Widths at which a part of experts in parts ends: those of the matrices.
+std::vector<std::uint8_t> widths_of(const ExpertTensors& tensors) {
+  std::set<std::uint8_t> widths;
+  for (const TensorInfo* tensor : tensors) {
+    const NestedForm& form = *tensor->nested->form;
+    for (std::size_t groups = 1; groups <= form.group_count; ++groups) {
+      widths.insert(static_cast<std::uint8_t>(form.width(groups)));
+    }
+  }
+  return {widths.begin(), widths.end()};
+}
+
+/// The groups of all three matrices that one width has beyond a narrower one.
+class PartOfExperts {
+ public:
+  PartOfExperts(const ExpertTensors& tensors, unsigned narrower, unsigned width)
+      : tensors_(tensors), narrower_(narrower), width_(width) {}
+
+  /// use(matrix, group, range) for each that an expert has.
+  template <typename Use>
+  void each_group(std::uint32_t expert, const Use& use) const {
+    for (std::size_t matrix = 0; matrix < tensors_.size(); ++matrix) {
+      const NestedRanges& nested = *tensors_[matrix]->nested;
+      const NestedForm& form = *nested.form;
+      for (std::size_t group = 0; group < form.group_count; ++group) {
+        const unsigned bits = form.width(group + 1);
+        if (bits <= narrower_ || bits > width_) continue;
+        use(matrix, group, nested.groups[expert * form.group_count + group]);
       }
-    };
-    each_group([&](std::size_t, std::size_t, const FileRange& range) {
+    }
+  }
+  /// They must lie together: {.bytes = 0}, they do not.
+  FileRange range(std::uint32_t expert) const {
+    std::uint64_t begin = ~std::uint64_t{0}, end = 0, sum = 0;
+    each_group(expert, [&](std::size_t, std::size_t, const FileRange& range) {
       begin = std::min(begin, range.offset);
       end = std::max(end, range.offset + range.bytes);
       sum += range.bytes + kStoreRangeAlignment;
     });
-    bool alike = end - begin <= sum;
-    each_group([&](std::size_t matrix, std::size_t group, const FileRange& range) {
-      WeightView& view = layer.views[matrix];
-      const NestedForm& form = *tensors[matrix]->nested->form;
-      if (expert == 0 && group == 0) {
-        const auto own = static_cast<std::uint8_t>(std::min<unsigned>(width, form.bits));
-        view = {};
-        view.matrix = {.format = &kNestedFormat,
-                       .rows = tensors[matrix]->shape[1],
-                       .columns = tensors[matrix]->shape[2],
-                       .layout = WeightLayout::kPlanes,
-                       .nested = {.form = &form, .width = own, .at = {}}};
-        view.offset = range.offset - begin;
+    return {0, begin, end - begin <= sum ? end - begin : 0};
+  }
+
+ private:
+  const ExpertTensors& tensors_;
+  const unsigned narrower_, width_;
+};
+
+/// An expert's groups, from the first to the last that each of `widths` asks for beyond the one
+/// before, are a range, the same for all its matrices. REQUIRES: have_planes, and the widths are
+/// some of theirs.
+Status use_planes(const ExpertTensors& tensors, std::span<const std::uint8_t> widths,
+                  ExpertLayer& layer) {
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const NestedForm& form = *tensors[i]->nested->form;
+    const unsigned own = std::min<unsigned>(widths.back(), form.bits);
+    layer.views[i] = {};
+    layer.views[i].matrix = {
+        .format = &kNestedFormat,
+        .rows = tensors[i]->shape[1],
+        .columns = tensors[i]->shape[2],
+        .layout = WeightLayout::kPlanes,
+        .nested = {.form = &form, .width = static_cast<std::uint8_t>(own), .at = {}}};
+  }
+  layer.ranges.assign(layer.experts * widths.size(), {});
+  for (std::size_t part = 0; part < widths.size(); ++part) {
+    const PartOfExperts groups(tensors, part == 0 ? 0 : widths[part - 1], widths[part]);
+    for (std::uint32_t expert = 0; expert < layer.experts; ++expert) {
+      const FileRange range = groups.range(expert);
+      bool alike = range.bytes > 0;
+      groups.each_group(expert, [&](std::size_t matrix, std::size_t group, const FileRange& from) {
+        WeightView& view = layer.views[matrix];
+        const auto at = static_cast<std::int64_t>(from.offset - range.offset);
+        std::int64_t& place = view.matrix.nested.at[group];
+        if (expert == 0 && group == 0) view.offset = static_cast<std::uint64_t>(at);
+        // In the first part a matrix begins with its group 0.
+        const std::int64_t within = part == 0 ? at - static_cast<std::int64_t>(view.offset) : at;
+        if (expert == 0) place = within;
+        alike = alike && place == within && within >= 0;
+      });
+      if (!alike) {
+        return corrupt(tensors[0]->name, "the planes of expert " + std::to_string(expert) +
+                                             " do not lie as those of expert 0 do, together");
       }
-      const std::uint64_t at = range.offset - begin - view.offset;
-      if (expert == 0) view.matrix.nested.at[group] = at;
-      alike = alike && range.offset >= begin + view.offset && view.matrix.nested.at[group] == at;
-    });
-    if (!alike) {
-      return corrupt(tensors[0]->name, "the planes of expert " + std::to_string(expert) +
-                                           " do not lie as those of expert 0 do, together");
+      std::fill_n(layer.ranges[expert * widths.size() + part].begin(), 3, range);
     }
-    layer.ranges[expert] = {};
-    std::fill_n(layer.ranges[expert].begin(), 3, FileRange{0, begin, end - begin});
   }
   layer.stored = {};
   return {};
@@ -265,6 +309,12 @@ std::vector<unsigned> expert_widths() {
   return widths;
 }
 
+std::size_t ExpertLayer::parts_of(unsigned bits) const {
+  const auto end = std::ranges::lower_bound(widths, bits);
+  const auto parts = static_cast<std::size_t>(end - widths.begin()) + 1;
+  return std::min(parts, this->parts());
+}
+
 Result<ExpertCatalogue> ExpertCatalogue::build(const Checkpoint& checkpoint, unsigned width) {
   SLUICE_TRY(check_width(width));
   std::set<std::uint32_t> sparse;
@@ -290,9 +340,13 @@ Result<ExpertCatalogue> ExpertCatalogue::build(const Checkpoint& checkpoint, uns
     if (only_planes && !have_planes(tensors)) {
       return corrupt(tensors[0]->name, "a matrix of its layer has neither bytes nor planes");
     }
-    if (only_planes || (width != kExactWidth && have_planes(tensors))) {
-      const unsigned bits = width == kExactWidth ? kMostWidth : width;
-      SLUICE_TRY(use_planes(tensors, bits, layer));
+    if (width == kAutoWidth && have_planes(tensors)) {
+      layer.widths = widths_of(tensors);
+      SLUICE_TRY(use_planes(tensors, layer.widths, layer));
+      catalogue.exact_ = false;
+    } else if (only_planes || (width != kExactWidth && have_planes(tensors))) {
+      const auto bits = static_cast<std::uint8_t>(width == kExactWidth ? kMostWidth : width);
+      SLUICE_TRY(use_planes(tensors, {&bits, 1}, layer));
       catalogue.exact_ = catalogue.exact_ && is_all(tensors, bits);
     } else {
       SLUICE_TRY(use_in_place(layer));
@@ -331,6 +385,12 @@ double ExpertCatalogue::mean_bits() const {
 
 std::size_t ExpertCatalogue::layers_in_planes() const {
   return static_cast<std::size_t>(std::ranges::count_if(layers_, &ExpertLayer::planes));
+}
+
+std::size_t ExpertCatalogue::most_parts() const {
+  std::size_t most = 1;
+  for (const ExpertLayer& layer : layers_) most = std::max(most, layer.parts());
+  return most;
 }
 
 std::size_t ExpertCatalogue::widest_layer() const {

@@ -20,12 +20,16 @@ struct ExpertLayer {
   std::uint32_t experts = 0;
   std::size_t hidden = 0;
   std::size_t ffn = 0;
-  std::vector<ExpertRanges> ranges;  // [experts]
-  /// [experts]: the blocks that an expert's ranges fill, where its file keeps checksums; else
+  /// Of experts that are read in parts (kAutoWidth): the width that each part makes together with
+  /// those before it. Empty: an expert is read as a whole, its one part.
+  std::vector<std::uint8_t> widths;
+  std::vector<ExpertRanges> ranges;  // [experts, parts]
+  /// [experts, parts]: the blocks that a part's ranges fill, where its file keeps checksums; else
   /// empty. Gaps between ranges and blocks are less than a cache line, so that one read brings all.
   std::vector<std::vector<CheckedBlock>> blocks;
   /// Gate, up and down: where each lies in its range; or, of experts that are relaid, behind one
-  /// another in that order.
+  /// another in that order. Of experts in parts: where group 0 lies in the first part, and in
+  /// `nested.at` where every other group lies in its own.
   std::array<WeightView, 3> views{};
   /// Of relaid experts, each matrix whose range is not the matrix. Such experts are turned once,
   /// when they arrive: no kernel multiplies what the file has.
@@ -34,6 +38,12 @@ struct ExpertLayer {
   /// Of an expert's three matrices, without scales beside them.
   std::uint64_t expert_bytes() const { return matrix_bytes(0) + matrix_bytes(1) + matrix_bytes(2); }
   std::uint64_t matrix_bytes(std::size_t matrix) const { return views[matrix].matrix.bytes(); }
+  std::size_t parts() const { return widths.empty() ? 1 : widths.size(); }
+  /// How many parts make an expert of so many bits, or of more where no part ends there.
+  std::size_t parts_of(unsigned bits) const;
+  const ExpertRanges& part(std::size_t expert, std::size_t part) const {
+    return ranges[expert * parts() + part];
+  }
   bool relaid() const { return stored[0] || stored[1] || stored[2]; }
   /// Whether it is planes that are read and multiplied: all three ranges are then the groups.
   bool planes() const { return views[0].matrix.layout == WeightLayout::kPlanes; }
@@ -42,6 +52,8 @@ struct ExpertLayer {
 /// At which width experts are read and multiplied where they are kept in planes: kExactWidth, or a
 /// number of bits, of which there are as many as the planes have.
 inline constexpr unsigned kExactWidth = 0;
+/// Every width that there is, chosen anew at every use: experts are read in parts.
+inline constexpr unsigned kAutoWidth = ~0u;
 
 /// The others, fewest bits first.
 std::vector<unsigned> expert_widths();
@@ -65,8 +77,10 @@ class ExpertCatalogue {
   double mean_bits() const;
   /// Layers of which planes are used.
   std::size_t layers_in_planes() const;
-  /// Whether all experts are read with all the bits that the file has of them.
+  /// Whether all experts are always read with all the bits that the file has of them.
   bool exact() const { return exact_; }
+  /// Parts of the layer that has most.
+  std::size_t most_parts() const;
   /// Experts of the layer that has most.
   std::size_t widest_layer() const;
 

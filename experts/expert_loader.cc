@@ -33,8 +33,9 @@ std::size_t relaid_bytes_of(const ExpertLayer& layer) {
 
 }  // namespace
 
-std::size_t ExpertLoader::slot_bytes_bound(const ExpertLayer& layer, std::uint32_t expert) {
-  return std::max(sluice::slot_bytes_bound(layer.ranges[expert]), relaid_bytes_of(layer));
+std::size_t ExpertLoader::slot_bytes_bound(const ExpertLayer& layer, std::uint32_t expert,
+                                           std::size_t part) {
+  return std::max(sluice::slot_bytes_bound(layer.part(expert, part)), relaid_bytes_of(layer));
 }
 
 std::size_t ExpertLoader::own_bytes(const ExpertCatalogue& catalogue) {
@@ -84,7 +85,7 @@ ExpertLoader::ExpertLoader(const ExpertCatalogue& catalogue, BlockReader& reader
 }
 
 SlotLayout ExpertLoader::layout(CacheKey key) const {
-  const ExpertRanges& ranges = layer_of(key).ranges[key.expert];
+  const ExpertRanges& ranges = ranges_of(key);
   std::array<std::size_t, 6> alignments;
   for (std::size_t i = 0; i < 6; ++i) alignments[i] = files_[ranges[i].file].alignment;
   return layout_slot(ranges, alignments);
@@ -94,7 +95,7 @@ std::size_t ExpertLoader::slot_bytes(CacheKey key) const {
   return std::max(layout(key).bytes, relaid_bytes_of(layer_of(key)));
 }
 
-ExpertWeights ExpertLoader::weights(CacheKey key, const std::byte* slot) const {
+ExpertWeights ExpertLoader::weights(CacheKey key, std::span<const std::byte* const> slots) const {
   const ExpertLayer& layer = layer_of(key);
   std::array<std::size_t, 6> at{};
   if (layer.relaid()) {
@@ -103,9 +104,25 @@ ExpertWeights ExpertLoader::weights(CacheKey key, const std::byte* slot) const {
     at = layout(key).slices;
   }
   const auto matrix = [&](std::size_t i) {
-    return layer.views[i].at(slot + at[i], slot + at[i + 3]);
+    WeightMatrix made = layer.views[i].at(slots[0] + at[i], slots[0] + at[i + 3]);
+    if (!layer.widths.empty()) place_groups(key, slots, made);
+    return made;
   };
   return {matrix(0), matrix(1), matrix(2)};
+}
+
+/// Of an expert in parts, each in a slot of its own.
+void ExpertLoader::place_groups(CacheKey key, std::span<const std::byte* const> slots,
+                                WeightMatrix& matrix) const {
+  const ExpertLayer& layer = layer_of(key);
+  NestedView& nested = matrix.nested;
+  nested.width = std::min(layer.widths[slots.size() - 1], nested.form->bits);
+  for (std::size_t group = 1, width = nested.form->groups[0]; width < nested.width; ++group) {
+    width += nested.form->groups[group];
+    const std::size_t part = layer.parts_of(static_cast<unsigned>(width)) - 1;
+    key.plane_group = static_cast<std::uint16_t>(part);
+    nested.at[group] += slots[part] + layout(key).slices[0] - matrix.data;
+  }
 }
 
 void ExpertLoader::add(CacheKey key, std::byte* slot) {
@@ -222,7 +239,7 @@ Status ExpertLoader::check(CacheKey key, const std::byte* slot) const {
   const ExpertLayer& layer = layer_of(key);
   if (layer.blocks.empty()) return {};
   const SlotRead read = layout(key).reads[0];
-  for (const CheckedBlock& block : layer.blocks[key.expert]) {
+  for (const CheckedBlock& block : layer.blocks[key.expert * layer.parts() + key.plane_group]) {
     const std::byte* const begin = slot + read.slot_offset + (block.offset - read.offset);
     if (checksum({begin, block.bytes}) == block.checksum) continue;
     return damaged_block(catalogue_->files()[block.file], block.offset, block.bytes)
@@ -235,7 +252,7 @@ Status ExpertLoader::check(CacheKey key, const std::byte* slot) const {
 // To the loader's own memory and back: a slot has no room for both.
 void ExpertLoader::relay(CacheKey key, std::byte* slot, Compute& compute) {
   const ExpertLayer& layer = layer_of(key);
-  const ExpertRanges& ranges = layer.ranges[key.expert];
+  const ExpertRanges& ranges = ranges_of(key);
   const SlotLayout where = layout(key);
   const std::array<std::size_t, 4> places = relaid_places(layer);
   const auto read = [&](std::size_t range) {

@@ -39,10 +39,11 @@ class ExpertLoader {
   static Result<ExpertLoader> create(const ExpertCatalogue& catalogue, BlockReader& reader,
                                      std::vector<FileIndex> files, Clock clock);
 
-  /// Of the slot that `add` needs for this expert.
+  /// Of the slot that `add` needs for this part of an expert.
   std::size_t slot_bytes(CacheKey key) const;
-  /// The most that an expert's slot takes, whatever the alignment of its files.
-  static std::size_t slot_bytes_bound(const ExpertLayer& layer, std::uint32_t expert);
+  /// The most that the slot of an expert's part takes, whatever the alignment of its files.
+  static std::size_t slot_bytes_bound(const ExpertLayer& layer, std::uint32_t expert,
+                                      std::size_t part);
   /// Memory that the loader needs for itself: where experts are relaid, room for one.
   static std::size_t own_bytes(const ExpertCatalogue& catalogue);
   /// Whether what was read into `slot` is what was written: nothing has been done to it since. Ok
@@ -52,8 +53,9 @@ class ExpertLoader {
   /// Makes the matrices of the bytes that were read into `slot`, in the same slot, on the device's
   /// threads. REQUIRES: the expert's layer is relaid, and this was not done since the load.
   void relay(CacheKey key, std::byte* slot, Compute& compute);
-  /// The matrices of an expert that was loaded into `slot`, and relaid where its layer is.
-  ExpertWeights weights(CacheKey key, const std::byte* slot) const;
+  /// The matrices of an expert whose parts were loaded into `slots`, the first ones or all, and
+  /// relaid where its layer is. Of experts in parts: what those parts make.
+  ExpertWeights weights(CacheKey key, std::span<const std::byte* const> slots) const;
 
   /// Notes a load for the next `submit`. REQUIRES: no load of the key is under way; `slot` is a
   /// multiple of kMaxAlignment and stays valid until the load is finished.
@@ -85,6 +87,11 @@ class ExpertLoader {
   ExpertLoader(const ExpertCatalogue& catalogue, BlockReader& reader, std::vector<File> files,
                AlignedBuffer relaid, Clock clock);
   const ExpertLayer& layer_of(CacheKey key) const { return catalogue_->layers()[key.layer]; }
+  const ExpertRanges& ranges_of(CacheKey key) const {
+    return layer_of(key).part(key.expert, key.plane_group);
+  }
+  void place_groups(CacheKey key, std::span<const std::byte* const> slots,
+                    WeightMatrix& matrix) const;
   SlotLayout layout(CacheKey key) const;
   void complete(ReadCompletion& completion, std::vector<FinishedLoad>& finished);
   void finish(std::size_t load, std::vector<FinishedLoad>& finished);

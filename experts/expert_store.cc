@@ -26,7 +26,11 @@ Result<std::vector<FileIndex>> open_files(const ExpertCatalogue& catalogue, Bloc
 }
 
 std::size_t bound_of(const ExpertLayer& layer, std::uint32_t expert) {
-  return ExtentArena::rounded(ExpertLoader::slot_bytes_bound(layer, expert));
+  std::size_t bytes = 0;
+  for (std::size_t part = 0; part < layer.parts(); ++part) {
+    bytes += ExtentArena::rounded(ExpertLoader::slot_bytes_bound(layer, expert, part));
+  }
+  return bytes;
 }
 
 }  // namespace
@@ -101,14 +105,19 @@ Result<std::unique_ptr<ExpertStore>> ExpertStore::create(const ExpertCatalogue& 
                 ExpertLoader::create(catalogue, reader, std::move(files), options.clock));
 
   std::vector<std::uint32_t> experts;
-  std::size_t widest = 0, all = 0;
+  std::size_t widest = 0, widest_part = 0, all = 0;
   for (const ExpertLayer& layer : catalogue.layers()) {
     for (std::uint32_t expert = 0; expert < layer.experts; ++expert) {
-      const auto turn = static_cast<std::uint32_t>(experts.size());
-      const std::size_t slot =
-          ExtentArena::rounded(loader.slot_bytes({turn, static_cast<std::uint16_t>(expert), 0}));
-      widest = std::max(widest, slot);
-      all += slot;
+      std::size_t whole = 0;
+      for (std::size_t part = 0; part < layer.parts(); ++part) {
+        const CacheKey key{static_cast<std::uint32_t>(experts.size()),
+                           static_cast<std::uint16_t>(expert), static_cast<std::uint16_t>(part)};
+        const std::size_t slot = ExtentArena::rounded(loader.slot_bytes(key));
+        widest_part = std::max(widest_part, slot);
+        whole += slot;
+      }
+      widest = std::max(widest, whole);
+      all += whole;
     }
     experts.push_back(layer.experts);
   }
@@ -122,13 +131,13 @@ Result<std::unique_ptr<ExpertStore>> ExpertStore::create(const ExpertCatalogue& 
                                           " bytes holds no expert: the widest needs " +
                                           std::to_string(widest));
   }
-  CacheShape shape(experts);
+  CacheShape shape(experts, static_cast<std::uint32_t>(catalogue.most_parts()));
   SLUICE_ASSIGN(std::unique_ptr<CachePolicy> policy, make_cache_policy(options.policy, shape));
   SLUICE_ASSIGN(AlignedBuffer memory, AlignedBuffer::allocate(capacity));
   if (memory.size() > 0) memory.prefer_huge_pages();
   return std::unique_ptr<ExpertStore>(std::make_unique<CachedExpertStore>(
-      catalogue, reader, std::move(loader), std::move(memory), capacity, widest, std::move(shape),
-      std::move(policy), options));
+      catalogue, reader, std::move(loader), std::move(memory), capacity, widest_part,
+      std::move(shape), std::move(policy), options));
 }
 
 }  // namespace sluice

@@ -51,8 +51,8 @@ struct ExpertWeights {
 /// Of a layer, or of several: they add up.
 struct ExpertStatistics {
   std::uint64_t requests = 0;  // experts asked for, an expert wanted twice in one visit counts once
-  std::uint64_t hits = 0;      // found in memory
-  std::uint64_t loads = 0;     // read from disk
+  std::uint64_t hits = 0;      // found in memory, as wide as they were asked for
+  std::uint64_t loads = 0;     // read from disk: experts, or parts of experts
   std::uint64_t expected = 0;  // loads begun before a router asked: of these …
   std::uint64_t expected_rightly = 0;  // … asked for at the layer's next turn,
   std::uint64_t late = 0;              // … among them those that were still being read then,
@@ -109,10 +109,12 @@ class ExpertStore {
 
   /// REQUIRES: no visit is open; experts are distinct. An index below is an index into `experts`
   /// (which is copied). `scores` `[experts]`: of each, the shares of the visit's rows' weights that
-  /// it has, summed; none where unknown: they tell the cache what is worth keeping. After an error
-  /// no visit is open.
+  /// it has, summed; none where unknown: they tell the cache what is worth keeping. `bits`
+  /// `[experts]`: how wide each is needed where experts are read in parts; none: all of each. After
+  /// an error no visit is open.
   virtual Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts,
-                       std::span<const float> scores = {}) = 0;
+                       std::span<const float> scores = {},
+                       std::span<const std::uint8_t> bits = {}) = 0;
   /// Whether it is worth asking what a coming layer will want: of the last hundred visits or so,
   /// one in ten or more wanted what had to be read; of Reach::kGap also that between visits the
   /// disk is idle for long enough to read something. Else guessing costs more than it saves.
@@ -133,8 +135,8 @@ class ExpertStore {
   /// expert that does not fit its own is kCorrupt, and its copy is given up, so that it is read
   /// again when it is wanted again; the visit must then be ended.
   virtual Status prepare(std::span<const std::uint32_t> indices, Compute& compute) = 0;
-  /// REQUIRES: prepared.
-  virtual ExpertWeights weights(std::uint32_t index) const = 0;
+  /// At most so many bits of it; kExactWidth: all that `begin` asked for. REQUIRES: prepared.
+  virtual ExpertWeights weights(std::uint32_t index, unsigned bits = kExactWidth) const = 0;
   virtual Status release(std::span<const std::uint32_t> indices) = 0;
   virtual void end() = 0;
   /// Waits for what was expected and is still being read: a pass that is over leaves nothing under

@@ -35,11 +35,14 @@ void Prefetcher::drop(std::vector<Load>::iterator load) {
 
 void Prefetcher::expect(std::uint32_t turn, std::span<const LikelyExpert> likely, Reach reach) {
   std::erase_if(guesses_, [turn](const Guess& guess) { return guess.key.layer == turn; });
-  const std::uint32_t experts = cache_.shape().first(turn + 1) - cache_.shape().first(turn);
+  const CacheShape& shape = cache_.shape();
   for (const auto& [expert, wanted] : likely) {
-    if (expert >= experts) continue;
-    const CacheKey key{turn, static_cast<std::uint16_t>(expert), 0};
-    cache_.expect(key, std::min(wanted, 1.0f));
+    if (expert >= shape.experts(turn)) continue;
+    CacheKey key{turn, static_cast<std::uint16_t>(expert), 0};
+    for (; key.plane_group < shape.plane_groups(); ++key.plane_group) {
+      cache_.expect(key, std::min(wanted, 1.0f));
+    }
+    key.plane_group = 0;  // of experts in parts the first is read ahead
     if (cache_.state(key) == CopyState::kEmpty) {
       guesses_.push_back({key, reach == Reach::kAll ? kNoGrade : GuessWorth::grade(wanted)});
     } else if (const auto load = find(key); load != loads_.end()) {

@@ -72,7 +72,9 @@ void WarmStart::recall(const HotSet& earlier) {
 
 void WarmStart::count(std::uint32_t turn, std::span<const CacheKey> wanted) {
   visits_[turn] += 1;
-  for (const CacheKey key : wanted) uses_[cache_.shape().index(key)] += 1;
+  for (const CacheKey key : wanted) {
+    if (key.plane_group == 0) uses_[cache_.shape().index(key)] += 1;
+  }
 }
 
 HotSet WarmStart::hand_over(std::span<const CacheKey> residents) const {
@@ -82,7 +84,9 @@ HotSet WarmStart::hand_over(std::span<const CacheKey> residents) const {
     hot.experts.push_back(
         {static_cast<std::uint16_t>(key.layer), key.expert, uses_[cache_.shape().index(key)]});
   };
-  for (const CacheKey key : residents) add(key);
+  for (const CacheKey key : residents) {
+    if (key.plane_group == 0) add(key);
+  }
   for (std::size_t i = next_; i < keys_.size(); ++i) {
     // What was wanted meanwhile and given up again is not worth keeping; what nobody has wanted for
     // several runs is not, either.

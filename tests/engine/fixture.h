@@ -85,7 +85,7 @@ inline bool same_bits(std::span<const float> a, std::span<const float> b) {
 
 /// The smallest budget that the model accepts under these conditions.
 inline std::uint64_t smallest_budget(const Conditions& conditions) {
-  auto outline = ModelOutline::open(conditions.path);
+  auto outline = ModelOutline::open(conditions.path, conditions.model.width);
   auto runtime = Runtime::create({.threads = conditions.threads, .reader = conditions.reader});
   if (!outline.ok() || !runtime.ok() ||
       !open_files(outline->checkpoint, (*runtime)->reader()).ok()) {

@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <fstream>
+#include <random>
 #include <string>
 
 #include "formats/checksum.h"
@@ -10,14 +11,19 @@
 
 namespace sluice::test {
 
-/// The store's bytes.
-inline std::string written_store(const StorePlan& plan) {
+/// The store's bytes. Planes are zeros, or bytes that are drawn where there is a seed.
+inline std::string written_store(const StorePlan& plan, std::uint32_t seed = 0) {
   std::string store(plan.file_bytes, '\0');
   std::memcpy(store.data(), plan.head.data(), plan.head.size());
   for (const StoreCopy& copy : plan.copies) {
     std::ifstream source(plan.files[copy.from.file], std::ios::binary);
     source.seekg(static_cast<std::streamoff>(copy.from.offset));
     source.read(store.data() + copy.to, static_cast<std::streamsize>(copy.from.bytes));
+  }
+  std::mt19937 random(seed);
+  for (const StoreNestedExpert& expert : plan.nested) {
+    const std::uint64_t bytes = seed == 0 ? 0 : plan.nested_layers[expert.layer].bytes;
+    for (std::uint64_t i = 0; i < bytes; ++i) store[expert.to + i] = static_cast<char>(random());
   }
   std::vector<std::uint64_t> sums;
   for (const StoreBlock& block : plan.blocks) {

@@ -1,0 +1,56 @@
+#pragma once
+// How many bits of an expert a row is multiplied by, where experts are read in parts (`--width
+// auto`): the fewer, the less the expert counts for the row.
+//
+// What the narrow form of an expert adds to a row's error is its share of the row's weights times
+// its own error, which each bit more halves. So the bits follow the share's logarithm: with at most
+// the share `narrow` an expert has the fewest bits that there are, with at most twice that one bit
+// more, and so on. (D2MoE, arXiv 2504.15299, matches bits to gate scores, too.)
+//
+// That depends on nothing but the row: results stay the same for every budget, number of threads
+// and way to cut a prompt.
+
+#include <cstdint>
+#include <vector>
+
+#include "experts/expert_catalogue.h"
+
+namespace sluice {
+
+class WidthChoice {
+ public:
+  /// The share that costs the bundled model half a percent of perplexity or less, from integers of
+  /// 4 and 8 bits and from floats.
+  static constexpr float kNarrow = 0.15f;
+
+  /// `narrow`: above 0.
+  WidthChoice(const ExpertCatalogue& catalogue, float narrow);
+
+  /// Widths between which a layer's experts have a choice; 1: none.
+  std::size_t levels(std::uint32_t layer) const { return widths_[layer].size(); }
+  /// Of any layer, the most.
+  std::size_t most_levels() const;
+  /// The level of an expert that has this share of a row's weights.
+  std::size_t level(std::uint32_t layer, float share) const;
+  /// kExactWidth: there is no choice.
+  std::uint8_t bits(std::uint32_t layer, std::size_t level) const { return widths_[layer][level]; }
+
+  /// So many rows were multiplied at that level.
+  void count(std::uint32_t layer, std::size_t level, std::size_t rows);
+  struct Use {
+    std::uint8_t bits = 0;  // kExactWidth: of layers without a choice
+    std::uint64_t rows = 0;
+  };
+  /// How often each width was taken, the narrowest first.
+  std::vector<Use> uses() const;
+  /// Of the weights that rows were multiplied by, scales and offsets included; 0: nothing was.
+  double mean_bits() const;
+
+ private:
+  const float narrow_;
+  std::vector<std::vector<std::uint8_t>> widths_;  // [layers of the model, levels]
+  std::vector<std::vector<double>> cost_;          // the same: bits a weight, all included
+  std::vector<std::vector<std::uint64_t>> rows_;   // the same: that took it
+};
+
+}  // namespace sluice

@@ -1,0 +1,199 @@
+// Widths that follow what an expert counts for a row: each row takes the width of its share, and
+// nothing else changes a bit.
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/engine/nested_models.h"
+
+namespace sluice {
+namespace {
+
+class AutoWidth : public test::NestedModel {
+ protected:
+  test::Conditions conditions(float narrow = 0.1f) {
+    if (store_.empty()) store_ = pack(/*keep_floats=*/false);
+    test::Conditions conditions;
+    conditions.path = store_;
+    conditions.model.width = kAutoWidth;
+    conditions.model.narrow = narrow;
+    conditions.model.calibration = "";
+    return conditions;
+  }
+  test::Conditions at_width(unsigned width) {
+    test::Conditions fixed = conditions();
+    fixed.model.width = width;
+    return fixed;
+  }
+  std::string store_;
+};
+
+TEST_P(AutoWidth, DependsOnNothingElse) {
+  const std::vector<TokenId> tokens = test::some_tokens(40);
+  test::Conditions conditions = this->conditions();
+  const std::vector<float> want = test::all_logits(conditions, tokens);
+  conditions.ram = test::smallest_budget(conditions);
+  EXPECT_TRUE(test::same_bits(test::all_logits(conditions, tokens), want));
+  for (const std::uint32_t rows : {1u, 7u}) {
+    conditions.model.max_rows = rows;
+    conditions.threads = 2;
+    conditions.ram = test::smallest_budget(conditions);
+    EXPECT_TRUE(test::same_bits(test::all_logits(conditions, tokens), want)) << rows;
+    conditions.ram *= 2;
+    EXPECT_TRUE(test::same_bits(test::all_logits(conditions, tokens), want)) << rows;
+  }
+}
+
+TEST_P(AutoWidth, EndsAtTheNarrowestWidthAndAtTheWidest) {
+  const std::vector<TokenId> tokens = test::some_tokens(24);
+  const std::vector<float> narrowest = test::all_logits(conditions(1), tokens);
+  const std::vector<float> widest = test::all_logits(conditions(1e-6f), tokens);
+  EXPECT_TRUE(test::same_bits(narrowest, test::all_logits(at_width(2), tokens)));
+  EXPECT_TRUE(test::same_bits(widest, test::all_logits(at_width(8), tokens)));
+  const std::vector<float> between = test::all_logits(conditions(), tokens);
+  EXPECT_FALSE(test::same_bits(between, narrowest));
+  EXPECT_FALSE(test::same_bits(between, widest));
+}
+
+TEST_P(AutoWidth, APassThatMustBeExactIs) {
+  test::Opened opened = test::open(conditions(1));
+  Session session(*opened.model);
+  const std::vector<TokenId> tokens = test::some_tokens(24);
+  std::vector<float> exact;
+  PassOptions pass;
+  pass.exact = true;
+  ASSERT_TRUE(session
+                  .eval(
+                      tokens, Session::Logits::kAll,
+                      [&](std::size_t, std::span<const float> logits) {
+                        exact.insert(exact.end(), logits.begin(), logits.end());
+                      },
+                      pass)
+                  .ok());
+  EXPECT_TRUE(test::same_bits(exact, test::all_logits(at_width(8), tokens)));
+}
+
+/// Holds what is computed against what the routers' weights ask for, and against floats that the
+/// file's planes stand for.
+class Watcher final : public RoutingObserver {
+ public:
+  Watcher(const Checkpoint& checkpoint, Compute& compute, float narrow)
+      : checkpoint_(checkpoint), compute_(compute), narrow_(narrow) {}
+
+  void routed(const Routing& routing) override {
+    EXPECT_TRUE(wanted_.empty());
+    for (std::size_t row = 0; row < routing.rows; ++row) {
+      const float* const weights = routing.weights + row * routing.top_k;
+      const float sum = weight_sum({weights, routing.top_k});
+      for (std::size_t rank = 0; rank < routing.top_k; ++rank) {
+        const double share = std::fabs(weights[rank]) / sum;
+        const std::size_t pair = row * routing.top_k + rank;
+        wanted_[{routing.ids[pair], row}] = bits_of(share);
+      }
+    }
+  }
+
+  void computed(std::uint32_t layer, std::uint32_t expert, const FfnTask& task) override {
+    const unsigned width = task.gate.nested.width;
+    EXPECT_EQ(task.up.nested.width, width);
+    EXPECT_EQ(task.down.nested.width, width);
+    for (std::size_t i = 0; i < task.n_rows; ++i) {
+      const auto wanted = wanted_.find({expert, task.row_index[i]});
+      ASSERT_NE(wanted, wanted_.end());
+      EXPECT_TRUE(wanted->second.contains(width))
+          << "layer " << layer << ", expert " << expert << ": " << width << " bits";
+      wanted_.erase(wanted);
+    }
+    widths.insert(width);
+    compare(layer, expert, task);
+  }
+
+  std::set<unsigned> widths;  // that were taken
+
+ private:
+  /// Two, where the recorded share's rounding may decide.
+  std::set<unsigned> bits_of(double share) const {
+    std::set<unsigned> bits;
+    const auto& tensor = checkpoint_.tensors.at("blk.0.ffn_up_exps.weight");
+    for (const double rounded : {share - 1e-5, share + 1e-5}) {
+      const double doublings = std::ceil(std::log2(rounded / narrow_));
+      const double asked = 2 + std::max(0.0, doublings);
+      unsigned width = tensor.nested->form->bits;
+      for (const unsigned there : {8u, 6u, 5u, 4u, 3u, 2u}) {
+        if (there <= tensor.nested->form->bits && there >= asked) width = there;
+      }
+      bits.insert(width);
+    }
+    return bits;
+  }
+
+  void compare(std::uint32_t layer, std::uint32_t expert, const FfnTask& task) {
+    FfnTask again = task;
+    std::vector<std::vector<float>> numbers;
+    WeightMatrix* const matrices[] = {&again.gate, &again.up, &again.down};
+    for (std::size_t i = 0; i < 3; ++i) {
+      const TensorInfo& tensor =
+          checkpoint_.tensors.at(expert_tensor_name(layer, kExpertMatrices[i]));
+      numbers.push_back(
+          test::nested_numbers(checkpoint_, tensor, expert, matrices[i]->nested.width));
+      *matrices[i] = {.format = &tensor_format(TensorType::kF32),
+                      .data = reinterpret_cast<const std::byte*>(numbers.back().data()),
+                      .rows = matrices[i]->rows,
+                      .columns = matrices[i]->columns};
+    }
+    const std::size_t hidden = again.down.rows, ffn = again.down.columns;
+    std::vector<float> between(task.n_rows * ffn), output(task.n_rows * hidden);
+    again.hidden = {.values = between.data(), .rows = task.n_rows, .columns = ffn};
+    again.output = output.data();
+    compute_.ffn({&again, 1});
+    EXPECT_TRUE(test::same_bits(output, {task.output, output.size()}))
+        << "layer " << layer << ", expert " << expert;
+  }
+
+  const Checkpoint& checkpoint_;
+  Compute& compute_;
+  const float narrow_;
+  std::map<std::pair<std::uint32_t, std::size_t>, std::set<unsigned>> wanted_;  // expert, row
+};
+
+TEST_P(AutoWidth, EachRowTakesTheWidthOfItsShare) {
+  test::Conditions conditions = this->conditions(0.05f);
+  conditions.model.compute_f32 = true;  // floats' bits are those of planes then
+  conditions.model.max_rows = 16;
+  conditions.ram = test::smallest_budget(conditions);
+  test::Opened opened = test::open(conditions);
+  Watcher watcher(opened.model->checkpoint(), opened.runtime->compute(), conditions.model.narrow);
+  opened.model->observe_routing(&watcher);
+  Session session(*opened.model);
+  test::all_logits(session, test::some_tokens(33));
+  opened.model->observe_routing(nullptr);
+  EXPECT_GE(watcher.widths.size(), 3u);
+  std::uint64_t rows = 0;
+  std::set<unsigned> counted;
+  for (const WidthChoice::Use& use : opened.model->widths()->uses()) {
+    rows += use.rows;
+    if (use.rows > 0) counted.insert(use.bits);
+  }
+  EXPECT_EQ(rows, 33u * opened.model->description().router.top_k *
+                      opened.model->catalogue().layers().size());
+  EXPECT_EQ(counted, watcher.widths);
+}
+
+INSTANTIATE_TEST_SUITE_P(Sources, AutoWidth, ::testing::ValuesIn(test::nested_sources()),
+                         [](const auto& source) { return std::string(source.param.name); });
+
+TEST(AutoWidthOf, AModelWithoutPlanesIsExact) {
+  test::Conditions conditions;
+  const std::vector<TokenId> tokens = test::some_tokens(8);
+  const std::vector<float> want = test::all_logits(conditions, tokens);
+  conditions.model.width = kAutoWidth;
+  EXPECT_TRUE(test::same_bits(test::all_logits(conditions, tokens), want));
+}
+
+}  // namespace
+}  // namespace sluice

@@ -1,0 +1,264 @@
+// Experts that are read in parts: a visit gets all that it asks for of each and nothing of another,
+// however narrow the cache, whatever arrives when, and whichever read fails.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "experts/expert_store.h"
+#include "formats/store_format.h"
+#include "tests/experts/fake_device.h"
+#include "tests/experts/memory_reader.h"
+#include "tests/formats/temporary_folder.h"
+#include "tests/support/nested_source.h"
+#include "tests/support/written_store.h"
+
+namespace sluice {
+namespace {
+
+using test::NestedSource;
+using ::testing::HasSubstr;
+
+class ExpertParts : public ::testing::Test {
+ protected:
+  ExpertParts() {
+    const NestedSource source(folder_.path("source.bin"));
+    const auto plan =
+        plan_store(source.checkpoint, {.nest = [](const std::string&) { return true; }});
+    const std::string bytes = test::written_store(*plan, /*seed=*/7);
+    auto store = open_checkpoint(folder_.write("a.slc", bytes));
+    EXPECT_TRUE(store.ok()) << store.status().message();
+    if (store.ok()) checkpoint_ = std::move(*store);
+    const auto* const first = reinterpret_cast<const std::byte*>(bytes.data());
+    files_ = {{first, first + bytes.size()}};
+    auto catalogue = ExpertCatalogue::build(checkpoint_, kAutoWidth);
+    EXPECT_TRUE(catalogue.ok()) << catalogue.status().message();
+    if (catalogue.ok()) catalogue_ = std::move(*catalogue);
+  }
+
+  void open(std::size_t capacity, std::size_t alignment = 512, unsigned seed = 1) {
+    store_.reset();  // it forgets its memory in the reader
+    reader_ = std::make_unique<test::MemoryReader>(checkpoint_.files, files_, alignment, seed);
+    auto store = ExpertStore::create(
+        catalogue_, *reader_, {.capacity_bytes = capacity, .files = {}, .judge_guesses = false});
+    ASSERT_TRUE(store.ok()) << store.status().message();
+    store_ = std::move(*store);
+  }
+
+  const NestedRanges& planes(std::uint32_t layer, std::size_t matrix) const {
+    return *checkpoint_.tensors.at(expert_tensor_name(layer, kExpertMatrices[matrix])).nested;
+  }
+
+  /// Whether these are the expert's groups up to that width, as the file has them.
+  bool right(std::uint32_t layer, std::uint32_t expert, const ExpertWeights& weights,
+             unsigned bits) const {
+    const WeightMatrix* const matrices[] = {&weights.gate, &weights.up, &weights.down};
+    for (std::size_t i = 0; i < 3; ++i) {
+      const NestedRanges& nested = planes(layer, i);
+      const NestedForm& form = *nested.form;
+      const NestedView& view = matrices[i]->nested;
+      if (view.form != &form || view.width != std::min<unsigned>(bits, form.bits)) return false;
+      for (std::size_t group = 0; group < form.groups_of(view.width); ++group) {
+        const FileRange& range = nested.groups[expert * form.group_count + group];
+        if (std::memcmp(matrices[i]->data + view.at[group], files_[0].data() + range.offset,
+                        range.bytes) != 0) {
+          return false;
+        }
+      }
+    }
+    return true;
+  }
+
+  /// A visit as the engine makes it; every expert once, at its width and at all that are narrower.
+  Status visit(std::uint32_t layer, const std::vector<std::uint32_t>& experts,
+               const std::vector<std::uint8_t>& bits, const std::vector<LikelyExpert>& next = {}) {
+    SLUICE_TRY(store_->begin(layer, experts, {}, bits));
+    if (!next.empty()) store_->expect((layer + 1) % NestedSource::kLayers, next, Reach::kGap);
+    const std::vector<std::uint8_t>& widths = catalogue_.find(layer)->widths;
+    std::vector<int> seen(experts.size());
+    Status status;
+    while (status.ok()) {
+      const auto ready = store_->ready();
+      status = ready.status();
+      if (!status.ok() || ready->empty()) break;
+      const std::vector<std::uint32_t> group(ready->begin(), ready->end());
+      status = store_->prepare(group, device_);
+      for (std::size_t i = 0; status.ok() && i < group.size(); ++i) {
+        seen[group[i]] += 1;
+        const unsigned wanted =
+            std::min<unsigned>(bits.empty() ? 8 : bits[group[i]], widths.back());
+        for (const unsigned width : widths) {
+          if (width > wanted) break;
+          EXPECT_TRUE(right(layer, experts[group[i]], store_->weights(group[i], width), width))
+              << "layer " << layer << ", expert " << experts[group[i]] << ", " << width << " bits";
+        }
+      }
+      if (status.ok()) status = store_->release(group);
+    }
+    store_->end();
+    EXPECT_EQ(std::ranges::count(seen, 1) == std::ssize(seen), status.ok());
+    return status;
+  }
+
+  std::size_t all_experts() const {
+    const test::MemoryReader reader(checkpoint_.files, files_, 512);
+    return ExpertStore::full_capacity(catalogue_, reader);
+  }
+
+  /// Of the widest expert, whatever the alignment.
+  std::size_t one_expert() const {
+    std::size_t least = 0;
+    for (std::size_t bytes = 4096; least == 0; bytes += 4096) {
+      test::MemoryReader reader(checkpoint_.files, files_, 4096);
+      if (ExpertStore::create(catalogue_, reader, {.capacity_bytes = bytes, .files = {}}).ok()) {
+        least = bytes;
+      }
+    }
+    return least;
+  }
+
+  test::TemporaryFolder folder_;
+  Checkpoint checkpoint_;
+  std::vector<std::vector<std::byte>> files_;
+  ExpertCatalogue catalogue_;
+  std::unique_ptr<test::MemoryReader> reader_;
+  std::unique_ptr<ExpertStore> store_;
+  test::FakeDevice device_;
+};
+
+constexpr std::uint8_t kBits[] = {2, 3, 4, 5, 6, 8};
+
+TEST_F(ExpertParts, EveryPartIsThoseGroupsThatAWidthAdds) {
+  for (const ExpertLayer& layer : catalogue_.layers()) {
+    ASSERT_EQ(layer.parts(), layer.layer == 2 ? 3u : 6u);
+    for (std::uint32_t expert = 0; expert < layer.experts; ++expert) {
+      for (std::size_t part = 0; part < layer.parts(); ++part) {
+        const auto narrower = ExpertCatalogue::build(
+            checkpoint_, part == 0 ? layer.widths[0] : layer.widths[part - 1]);
+        const auto wider = ExpertCatalogue::build(checkpoint_, layer.widths[part]);
+        ASSERT_TRUE(narrower.ok() && wider.ok());
+        const FileRange& range = layer.part(expert, part)[0];
+        const FileRange& all = wider->find(layer.layer)->ranges[expert][0];
+        const FileRange& less = narrower->find(layer.layer)->ranges[expert][0];
+        EXPECT_EQ(range.offset + range.bytes, all.offset + all.bytes);
+        EXPECT_GE(range.offset, part == 0 ? all.offset : less.offset + less.bytes);
+        EXPECT_EQ(layer.blocks[expert * layer.parts() + part].size(), 1u);
+      }
+    }
+  }
+  EXPECT_FALSE(catalogue_.exact());
+}
+
+TEST_F(ExpertParts, AnyVisitGetsWhatItAsksFor) {
+  const std::size_t least = one_expert(), full = all_experts();
+  std::mt19937 random(3);
+  for (unsigned seed = 1; seed <= 24; ++seed) {
+    const std::size_t alignments[] = {1, 512, 4096};
+    const std::size_t alignment = alignments[seed % 3];
+    open(least + (full - least) * (seed % 8) / 7, alignment, seed);
+    ASSERT_TRUE(store_ != nullptr);
+    for (unsigned turn = 0; turn < 120; ++turn) {
+      const std::uint32_t layer = turn % NestedSource::kLayers;
+      std::vector<std::uint32_t> experts = {0, 1, 2};
+      std::shuffle(experts.begin(), experts.end(), random);
+      experts.resize(1 + random() % experts.size());
+      std::vector<std::uint8_t> bits;
+      if (random() % 8 != 0) {
+        for (std::size_t i = 0; i < experts.size(); ++i) bits.push_back(kBits[random() % 6]);
+      }
+      std::vector<LikelyExpert> next;
+      if (random() % 2 == 0) next.push_back({static_cast<std::uint32_t>(random() % 3), 0.99f});
+      const Status status = visit(layer, experts, bits, next);
+      ASSERT_TRUE(status.ok()) << status.message();
+    }
+    store_->settle();
+    EXPECT_EQ(reader_->under_way(), 0u);
+    EXPECT_THAT(reader_->violations, ::testing::IsEmpty());
+    const ExpertStatistics statistics = store_->statistics();
+    EXPECT_LE(statistics.hits, statistics.requests);
+    if (seed % 8 == 7) {
+      // All fit: no part is read twice.
+      std::size_t parts = 0;
+      for (const ExpertLayer& each : catalogue_.layers()) parts += each.experts * each.parts();
+      EXPECT_LE(statistics.loads, parts);
+    }
+  }
+}
+
+TEST_F(ExpertParts, AWiderNeedReadsWhatIsMissing) {
+  open(all_experts());
+  const auto loads = [&] { return store_->statistics().loads; };
+  ASSERT_TRUE(visit(0, {1}, {2}).ok());
+  EXPECT_EQ(loads(), 1u);
+  ASSERT_TRUE(visit(0, {1}, {4}).ok());
+  EXPECT_EQ(loads(), 3u);
+  ASSERT_TRUE(visit(0, {1}, {3}).ok());
+  EXPECT_EQ(loads(), 3u);
+  EXPECT_EQ(store_->statistics().hits, 1u);
+  ASSERT_TRUE(visit(0, {1}, {}).ok());
+  EXPECT_EQ(loads(), 6u);
+  EXPECT_TRUE(store_->resident({0, 1}));
+  EXPECT_EQ(store_->hot_set().experts.size(), 1u);
+}
+
+TEST_F(ExpertParts, TheNthReadFailsAndTheNextVisitIsRight) {
+  const std::size_t capacity = 2 * one_expert();
+  std::uint64_t reads = 1;
+  for (const test::ReadFault fault :
+       {test::ReadFault::kFail, test::ReadFault::kShort, test::ReadFault::kDelay}) {
+    for (std::uint64_t nth = 0; nth < reads; ++nth) {
+      open(capacity, 512, static_cast<unsigned>(nth));
+      reader_->fault = fault;
+      reader_->fault_at = nth;
+      int failures = 0;
+      for (const std::uint32_t layer : {0u, 1u, 0u, 3u}) {
+        const std::vector<std::uint8_t> bits = {8, 3, 5};
+        const Status status = visit(layer, {2, 0, 1}, bits);
+        if (status.ok()) continue;
+        failures += 1;
+        EXPECT_THAT(status.message(), HasSubstr("layer " + std::to_string(layer) + ", expert "));
+        EXPECT_THAT(status.message(), HasSubstr("the disk is tired"));
+        ASSERT_TRUE(visit(layer, {2, 0, 1}, bits).ok());
+      }
+      EXPECT_EQ(failures, fault == test::ReadFault::kDelay ? 0 : 1) << "read " << nth;
+      EXPECT_THAT(reader_->violations, ::testing::IsEmpty());
+      reads = std::max(reads, std::min<std::uint64_t>(reader_->reads, 40));
+    }
+  }
+}
+
+TEST_F(ExpertParts, ADamagedPartIsNamedAndTheOthersGoOn) {
+  for (std::size_t part = 0; part < 6; ++part) {
+    const FileRange range = catalogue_.find(0)->part(1, part)[0];
+    std::byte& byte = files_[0][range.offset + range.bytes / 2];
+    byte ^= std::byte{4};
+    open(4 * one_expert());
+    for (std::size_t width = 0; width < 6; ++width) {
+      const Status status = visit(0, {0, 1, 2}, {8, kBits[width], 2});
+      EXPECT_EQ(status.ok(), width < part) << status.message();
+      if (status.ok()) continue;
+      EXPECT_EQ(status.code(), ErrorCode::kCorrupt);
+      EXPECT_THAT(status.message(), HasSubstr("layer 0, expert 1"));
+      EXPECT_TRUE(visit(0, {0, 2}, {8, 2}).ok());
+    }
+    byte ^= std::byte{4};
+    EXPECT_TRUE(visit(0, {0, 1, 2}, {}).ok());  // what was damaged was given up
+  }
+}
+
+TEST_F(ExpertParts, RefusesWidthsThatAreNotOneForEach) {
+  open(4 * one_expert());
+  const std::vector<std::uint32_t> experts = {0, 1};
+  const std::vector<std::uint8_t> bits = {2};
+  const Status status = store_->begin(0, experts, {}, bits);
+  EXPECT_EQ(status.code(), ErrorCode::kInvalidArgument);
+  EXPECT_THAT(status.message(), HasSubstr("1 widths for 2 experts"));
+}
+
+}  // namespace
+}  // namespace sluice
