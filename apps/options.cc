@@ -43,8 +43,12 @@ void warn_of_approximations(const Model& model, const ModelOptions& options) {
   if (model.widths() != nullptr) {
     spdlog::warn(
         "results are approximate: --width auto multiplies by the fewest bits of experts that have "
-        "at most {:g} of a token's weights, and by one more for each doubling, in {} of {} layers",
-        options.narrow, catalogue.layers_in_planes(), catalogue.layers().size());
+        "at most {:g} of a token's weights, and by one more for each doubling, in {} of {} layers "
+        "({})",
+        options.narrow, catalogue.layers_in_planes(), catalogue.layers().size(),
+        model.knows_sensitivities()
+            ? "more or less as the calibration knows each layer's sensitivity"
+            : "alike: no calibration tells how sensitive each is");
   } else if (!catalogue.exact()) {
     spdlog::warn(
         "results are approximate: experts' weights have {:.2f} bits on average in {} of {} layers",

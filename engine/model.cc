@@ -201,7 +201,9 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
         options.tolerance.prefer_resident);
   }
   if (model->outline_.catalogue.most_parts() > 1) {
-    model->widths_.emplace(model->outline_.catalogue, options.narrow);
+    model->widths_.emplace(
+        model->outline_.catalogue,
+        skip_limits(options.narrow, description, model->corrections_.sensitivities()));
   }
   if (GateForecast::bytes(description, options.predict) > 0) {
     SLUICE_ASSIGN(model->copies_,
@@ -232,13 +234,15 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
 }
 
 /// With room for corrections; where that is too much and nobody asked for them, without. What is
-/// skipped goes by them: then to go on without would make results depend on the budget.
+/// skipped, and how many bits experts have, goes by them: then to go on without would make results
+/// depend on the budget.
 Status Model::make_plan(const ModelOptions& options) {
   const std::string path =
       options.calibration.value_or(GateCorrections::default_path(checkpoint()));
   std::error_code missing;
   const std::uint64_t size = std::filesystem::file_size(path, missing);
-  const bool of_use = options.predict != "off" || options.tolerance.skip != 0;
+  const bool decides = options.tolerance.skip != 0 || outline_.catalogue.most_parts() > 1;
+  const bool of_use = options.predict != "off" || decides;
   if (of_use && !path.empty() && (!missing || options.calibration)) {
     ModelOptions more = options;
     more.reserved += missing ? 0 : size;
@@ -248,10 +252,11 @@ Status Model::make_plan(const ModelOptions& options) {
       calibration_ = path;
       return {};
     }
-    if (options.tolerance.skip != 0) {
+    if (decides) {
       return Status(plan.status().code(),
-                    fmt::format("{}; part of that are the {} bytes of {}, which skipping goes by",
-                                plan.status().message(), size, path));
+                    fmt::format("{}; part of that are the {} bytes of {}, which {} by",
+                                plan.status().message(), size, path,
+                                options.tolerance.skip != 0 ? "skipping goes" : "widths go"));
     }
     unused_calibration_ = fmt::format("{}: the budget has no room for its {} bytes", path, size);
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <utility>
 
 namespace sluice {
 namespace {
@@ -22,7 +23,8 @@ double bits_of(const ExpertLayer& layer, std::size_t parts) {
 
 }  // namespace
 
-WidthChoice::WidthChoice(const ExpertCatalogue& catalogue, float narrow) : narrow_(narrow) {
+WidthChoice::WidthChoice(const ExpertCatalogue& catalogue, std::vector<float> narrow)
+    : narrow_(std::move(narrow)) {
   for (const ExpertLayer& layer : catalogue.layers()) {
     widths_.resize(layer.layer + std::size_t{1});
     cost_.resize(widths_.size());
@@ -44,7 +46,7 @@ std::size_t WidthChoice::most_levels() const {
 std::size_t WidthChoice::level(std::uint32_t layer, float share) const {
   const std::vector<std::uint8_t>& widths = widths_[layer];
   std::size_t level = 0;
-  float limit = narrow_;
+  float limit = narrow_[layer];
   for (unsigned bits = widths.front(); share > limit && level + 1 < widths.size(); ++bits) {
     limit *= 2;
     if (bits + 1 > widths[level]) level += 1;

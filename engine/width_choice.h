@@ -7,6 +7,9 @@
 // the share `narrow` an expert has the fewest bits that there are, with at most twice that one bit
 // more, and so on. (D2MoE, arXiv 2504.15299, matches bits to gate scores, too.)
 //
+// Where a calibration knows how sensitive the model is to each layer (skip_sensitivity.h), a
+// layer's limit is inverse to that: then one bit more or less of any layer's experts is felt alike.
+//
 // That depends on nothing but the row: results stay the same for every budget, number of threads
 // and way to cut a prompt.
 
@@ -19,12 +22,12 @@ namespace sluice {
 
 class WidthChoice {
  public:
-  /// The share that costs the bundled model half a percent of perplexity or less, from integers of
-  /// 4 and 8 bits and from floats.
+  /// The share that costs the bundled model less than a percent of perplexity, be its source 4
+  /// bits, 8 bits or floats.
   static constexpr float kNarrow = 0.15f;
 
-  /// `narrow`: above 0.
-  WidthChoice(const ExpertCatalogue& catalogue, float narrow);
+  /// `narrow` `[layers of the model]`: above 0.
+  WidthChoice(const ExpertCatalogue& catalogue, std::vector<float> narrow);
 
   /// Widths between which a layer's experts have a choice; 1: none.
   std::size_t levels(std::uint32_t layer) const { return widths_[layer].size(); }
@@ -47,7 +50,7 @@ class WidthChoice {
   double mean_bits() const;
 
  private:
-  const float narrow_;
+  const std::vector<float> narrow_;
   std::vector<std::vector<std::uint8_t>> widths_;  // [layers of the model, levels]
   std::vector<std::vector<double>> cost_;          // the same: bits a weight, all included
   std::vector<std::vector<std::uint64_t>> rows_;   // the same: that took it

@@ -3,12 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <map>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "engine/gate_corrections.h"
 #include "tests/engine/nested_models.h"
 
 namespace sluice {
@@ -29,6 +31,13 @@ class AutoWidth : public test::NestedModel {
     test::Conditions fixed = conditions();
     fixed.model.width = width;
     return fixed;
+  }
+  /// A file of it.
+  std::string calibration(const std::vector<float>& sensitivities) {
+    const test::Opened opened = test::open(at_width(8));
+    return folder_.write("a.calibration",
+                         GateCorrections::to_file({}, sensitivities, opened.model->description(),
+                                                  opened.model->weights().layers()));
   }
   std::string store_;
 };
@@ -82,8 +91,9 @@ TEST_P(AutoWidth, APassThatMustBeExactIs) {
 /// file's planes stand for.
 class Watcher final : public RoutingObserver {
  public:
-  Watcher(const Checkpoint& checkpoint, Compute& compute, float narrow)
-      : checkpoint_(checkpoint), compute_(compute), narrow_(narrow) {}
+  /// `narrow` `[layers]`.
+  Watcher(const Checkpoint& checkpoint, Compute& compute, std::vector<double> narrow)
+      : checkpoint_(checkpoint), compute_(compute), narrow_(std::move(narrow)) {}
 
   void routed(const Routing& routing) override {
     EXPECT_TRUE(wanted_.empty());
@@ -93,7 +103,7 @@ class Watcher final : public RoutingObserver {
       for (std::size_t rank = 0; rank < routing.top_k; ++rank) {
         const double share = std::fabs(weights[rank]) / sum;
         const std::size_t pair = row * routing.top_k + rank;
-        wanted_[{routing.ids[pair], row}] = bits_of(share);
+        wanted_[{routing.ids[pair], row}] = bits_of(share, narrow_[routing.layer]);
       }
     }
   }
@@ -117,11 +127,11 @@ class Watcher final : public RoutingObserver {
 
  private:
   /// Two, where the recorded share's rounding may decide.
-  std::set<unsigned> bits_of(double share) const {
+  std::set<unsigned> bits_of(double share, double narrow) const {
     std::set<unsigned> bits;
     const auto& tensor = checkpoint_.tensors.at("blk.0.ffn_up_exps.weight");
     for (const double rounded : {share - 1e-5, share + 1e-5}) {
-      const double doublings = std::ceil(std::log2(rounded / narrow_));
+      const double doublings = std::ceil(std::log2(rounded / narrow));
       const double asked = 2 + std::max(0.0, doublings);
       unsigned width = tensor.nested->form->bits;
       for (const unsigned there : {8u, 6u, 5u, 4u, 3u, 2u}) {
@@ -157,31 +167,63 @@ class Watcher final : public RoutingObserver {
 
   const Checkpoint& checkpoint_;
   Compute& compute_;
-  const float narrow_;
+  const std::vector<double> narrow_;
   std::map<std::pair<std::uint32_t, std::size_t>, std::set<unsigned>> wanted_;  // expert, row
 };
+
+/// Of layers, what is invented.
+const std::vector<float> kSensitivities = {0.25f, 0.5f, 1, 2, 2, 0.25f};
 
 TEST_P(AutoWidth, EachRowTakesTheWidthOfItsShare) {
   test::Conditions conditions = this->conditions(0.05f);
   conditions.model.compute_f32 = true;  // floats' bits are those of planes then
   conditions.model.max_rows = 16;
-  conditions.ram = test::smallest_budget(conditions);
-  test::Opened opened = test::open(conditions);
-  Watcher watcher(opened.model->checkpoint(), opened.runtime->compute(), conditions.model.narrow);
-  opened.model->observe_routing(&watcher);
-  Session session(*opened.model);
-  test::all_logits(session, test::some_tokens(33));
-  opened.model->observe_routing(nullptr);
-  EXPECT_GE(watcher.widths.size(), 3u);
-  std::uint64_t rows = 0;
-  std::set<unsigned> counted;
-  for (const WidthChoice::Use& use : opened.model->widths()->uses()) {
-    rows += use.rows;
-    if (use.rows > 0) counted.insert(use.bits);
+  std::vector<double> narrow(kSensitivities.size(), conditions.model.narrow);
+  for (const bool calibrated : {false, true}) {
+    if (calibrated) {
+      conditions.model.calibration = calibration(kSensitivities);
+      double sum = 0;
+      for (const float sensitivity : kSensitivities) sum += 1 / sensitivity;
+      for (std::size_t i = 0; i < narrow.size(); ++i) {
+        narrow[i] *= 1 / kSensitivities[i] / (sum / static_cast<double>(narrow.size()));
+      }
+    }
+    test::Opened opened = test::open(conditions);
+    EXPECT_EQ(opened.model->knows_sensitivities(), calibrated);
+    Watcher watcher(opened.model->checkpoint(), opened.runtime->compute(), narrow);
+    opened.model->observe_routing(&watcher);
+    Session session(*opened.model);
+    test::all_logits(session, test::some_tokens(33));
+    opened.model->observe_routing(nullptr);
+    EXPECT_GE(watcher.widths.size(), 3u);
+    std::uint64_t rows = 0;
+    std::set<unsigned> counted;
+    for (const WidthChoice::Use& use : opened.model->widths()->uses()) {
+      rows += use.rows;
+      if (use.rows > 0) counted.insert(use.bits);
+    }
+    EXPECT_EQ(rows, 33u * opened.model->description().router.top_k *
+                        opened.model->catalogue().layers().size());
+    EXPECT_EQ(counted, watcher.widths);
+    EXPECT_GT(opened.model->widths()->mean_bits(), 2);
+    EXPECT_LT(opened.model->widths()->mean_bits(), opened.model->catalogue().mean_bits());
   }
-  EXPECT_EQ(rows, 33u * opened.model->description().router.top_k *
-                      opened.model->catalogue().layers().size());
-  EXPECT_EQ(counted, watcher.widths);
+}
+
+TEST_P(AutoWidth, DoesNotDependOnWhetherTheBudgetHasRoomForTheCalibration) {
+  test::Conditions conditions = this->conditions();
+  conditions.model.calibration.reset();  // the one beside the model
+  conditions.ram = test::smallest_budget(conditions);
+  test::open(conditions);
+  const std::string beside = GateCorrections::default_path(test::opened(conditions.path));
+  std::filesystem::copy(calibration(kSensitivities), beside);
+  try {
+    test::open(conditions);
+    FAIL() << "the calibration has no room";
+  } catch (const std::runtime_error& refused) {
+    EXPECT_NE(std::string(refused.what()).find("which widths go by"), std::string::npos)
+        << refused.what();
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Sources, AutoWidth, ::testing::ValuesIn(test::nested_sources()),
