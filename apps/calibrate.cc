@@ -340,6 +340,10 @@ Status calibrate(CalibrateOptions& options) {
   SLUICE_ASSIGN(TextSource text, TextSource::open(options.text, IllFormed::kRefused));
   options.common.files.add(options.text, "what --text names");
   SLUICE_ASSIGN(const std::unique_ptr<Runtime> runtime, options.common.create_runtime());
+  if (options.common.width == kAutoWidth) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "--width auto goes by what is measured here: calibrate with --width exact");
+  }
   SLUICE_ASSIGN(ModelOutline outline, open_outline(options.common));
   if (outline.tokenizer == nullptr) {
     return Status(ErrorCode::kUnsupported, fmt::format("{}: a text cannot be read: {}",

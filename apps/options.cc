@@ -119,7 +119,7 @@ void CommonOptions::add_to(CLI::App& app, bool runs_the_model) {
                  "With --width auto: experts that have at most this share of a token's weights are "
                  "multiplied at the narrowest width, and each doubling of the share adds a bit")
       ->check(CLI::Range(1e-6f, 1.0f) & kFinite)
-      ->capture_default_str();
+      ->default_str(fmt::format("{:g}", WidthChoice::kNarrow));
   app.add_option("--batch", batch, "Most rows in one pass (default: as the budget allows)")
       ->check(kUnsigned32);
   app.add_flag("--stats", stats, "Say at the end where time and bytes went (standard error)");
@@ -177,17 +177,22 @@ ModelOptions CommonOptions::model_options() const {
   options.predict = predict;
   options.calibration = calibration;
   options.tolerance = tolerance;
-  options.narrow = narrow;
+  options.narrow = narrow.value_or(WidthChoice::kNarrow);
   options.cancel = &cancel_requested();
   return options;
 }
 
 Status check_width(const CommonOptions& common, const ModelOutline& outline) {
+  if (common.narrow && common.width != kAutoWidth) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "--narrow says how --width auto chooses, which is not asked for");
+  }
   if (common.width == kExactWidth || outline.catalogue.layers_in_planes() != 0) return {};
   return Status(ErrorCode::kInvalidArgument,
                 fmt::format("{}: --width {}: its experts have no width but their own. 'sluice pack "
                             "MODEL --nested --out FILE.slc' makes a store in which they have",
-                            common.model, common.width));
+                            common.model,
+                            common.width == kAutoWidth ? "auto" : std::to_string(common.width)));
 }
 
 Result<ModelOutline> open_outline(const CommonOptions& common) {

@@ -35,7 +35,7 @@ struct CommonOptions {
   std::string trace_routing;  // file
   RouteTolerance tolerance;   // --skip, --prefer-resident
   unsigned width = kExactWidth;
-  float narrow = WidthChoice::kNarrow;
+  std::optional<float> narrow;
   bool json = false;
   bool stats = false;
   RunFiles files;  // what a verb reads it adds before it opens the model

@@ -267,6 +267,42 @@ class Nested(Pack):
             self.assertEqual(b"results are approximate" in done.stderr, words is not None, done.stderr)
             self.assertIn(words or b"", done.stderr)
 
+    def test_a_width_for_each_use_costs_little_and_depends_on_no_budget(self):
+        self.nest()
+        text = self.text()
+        auto, exact = (sluice_json("eval", self.store, "--text", text, "--width", width) for width in ("auto", "exact"))
+        self.assertEqual(auto["exact"]["perplexity"], exact["perplexity"])
+        self.assertNotEqual(auto["perplexity"], exact["perplexity"])
+        self.assertAlmostEqual(auto["perplexity"], exact["perplexity"], delta=0.02 * exact["perplexity"])
+        uses = {one["width"]: one["rows"] for one in auto["experts"]["widths"]}
+        self.assertEqual(set(uses), set(WIDTHS))
+        # Of every token of every window, four in each layer; the first of a window is not scored.
+        rows = sum(uses.values()) / 4 / len(auto["experts"]["layers"])
+        self.assertIn(rows - auto["tokens"], range(1, 9))
+        bits = sum(rows * (width + (16 + 4) / 32) for width, rows in uses.items()) / sum(uses.values())
+        self.assertAlmostEqual(auto["experts"]["mean_bits"], bits, delta=0.03)
+        wider = sluice_json("eval", self.store, "--text", text, "--width", "auto", "--narrow", 0.03)
+        self.assertGreater(wider["experts"]["mean_bits"], auto["experts"]["mean_bits"])
+        least = sluice_json("info", self.store, "--width", "auto", "--ctx", 256)["min_ram"]
+        run = ["run", self.store, "-p", "Once upon a time", "-n", 20, "--width", "auto", "--ctx", 256, "--seed", 3]
+        texts = {sluice_json(*run, "--ram", ram)["text"] for ram in (least, least + MIB, least + 4 * MIB, 1 << 30)}
+        self.assertEqual(len(texts), 1)
+        said = sluice(*run, "--stats").stderr.decode()
+        self.assertIn("results are approximate: --width auto", said)
+        self.assertRegex(said, r"approximate: of experts' weights [2-8]\.\d\d bits were multiplied on average \([0-9.]+ % 2 bits, ")
+
+    def test_a_width_for_each_use_takes_planes(self):
+        for arguments, words in (((MODEL, "--width", "auto"), "--width auto: its experts have no width but their own"),
+                                 ((MODEL, "--narrow", 0.1), "--narrow says how --width auto chooses"),
+                                 ((MODEL, "--width", "auto", "--narrow", 0), "--narrow")):
+            done = sluice("run", *arguments, "-p", "Once", "-n", 1)
+            self.assertIn(done.returncode, (1, 2))
+            self.assertIn(words, done.stderr.decode())
+        self.nest()
+        done = sluice("calibrate", self.store, "--text", self.text(), "--width", "auto")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("calibrate with --width exact", done.stderr.decode())
+
     def test_info_tells_of_widths(self):
         self.nest()
         store, source = (sluice_json("info", model) for model in (self.store, MODEL))
