@@ -37,12 +37,6 @@ WidthChoice::WidthChoice(const ExpertCatalogue& catalogue, std::vector<float> na
   for (const auto& widths : widths_) rows_.emplace_back(widths.size());
 }
 
-std::size_t WidthChoice::most_levels() const {
-  std::size_t most = 1;
-  for (const auto& widths : widths_) most = std::max(most, widths.size());
-  return most;
-}
-
 std::size_t WidthChoice::level(std::uint32_t layer, float share) const {
   const std::vector<std::uint8_t>& widths = widths_[layer];
   std::size_t level = 0;

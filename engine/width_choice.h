@@ -29,11 +29,8 @@ class WidthChoice {
   /// `narrow` `[layers of the model]`: above 0.
   WidthChoice(const ExpertCatalogue& catalogue, std::vector<float> narrow);
 
-  /// Widths between which a layer's experts have a choice; 1: none.
-  std::size_t levels(std::uint32_t layer) const { return widths_[layer].size(); }
-  /// Of any layer, the most.
-  std::size_t most_levels() const;
-  /// The level of an expert that has this share of a row's weights.
+  /// Which of a layer's widths, the narrowest being 0, an expert has that has this share of a row's
+  /// weights.
   std::size_t level(std::uint32_t layer, float share) const;
   /// kExactWidth: there is no choice.
   std::uint8_t bits(std::uint32_t layer, std::size_t level) const { return widths_[layer][level]; }
