@@ -96,24 +96,57 @@ CheckStep describe(const ModelOutline& outline) {
   return step;
 }
 
-/// The file's numbers. An error is what ends the command, not what is wrong with the file.
-Status check_weights(const ModelOutline& outline, Runtime& runtime, Report& report) {
+/// What the planes are of that lie beside the source's numbers.
+Checkpoint planes_alone(const Checkpoint& checkpoint) {
+  Checkpoint planes = checkpoint;
+  std::erase_if(planes.tensors, [](const auto& named) {
+    return !named.second.nested || named.second.ranges.empty();
+  });
+  for (auto& [name, tensor] : planes.tensors) {
+    tensor.ranges.clear();
+    tensor.stored.reset();
+  }
+  return planes;
+}
+
+/// One step that reads weights, with its progress. An error is what ends the command, not what is
+/// wrong with the file.
+template <typename Check>
+Status check_reading(const char* name, const char* what, Report& report, const Check& check) {
   ProgressLine line;
-  const auto progress = [&](std::uint64_t done, std::uint64_t all) {
+  const SurveyProgress progress = [&](std::uint64_t done, std::uint64_t all) {
     const auto whole = static_cast<double>(std::max<std::uint64_t>(all, 1));
     line.show(
-        fmt::format("reading the weights: {:.0f} %", 100 * static_cast<double>(done) / whole));
+        fmt::format("reading the {}: {:.0f} %", what, 100 * static_cast<double>(done) / whole));
   };
-  const auto weights = survey_weights(outline.checkpoint, runtime, progress);
+  Result<CheckStep> step = check(progress);
   line.clear();
-  const ErrorCode code = weights.status().code();
-  if (code == ErrorCode::kCancelled || code == ErrorCode::kBudget) return weights.status();
-  if (weights.ok()) {
-    report.add(check_tensors(*weights, outline.checkpoint));
-  } else {
-    report.fail("tensors", weights.status(), kDamaged);
-  }
+  const ErrorCode code = step.status().code();
+  if (code == ErrorCode::kCancelled || code == ErrorCode::kBudget) return step.status();
+  step.ok() ? report.add(std::move(*step)) : report.fail(name, step.status(), kDamaged);
   return {};
+}
+
+/// The file's numbers.
+Status check_weights(const ModelOutline& outline, Runtime& runtime, Report& report) {
+  const auto survey = [&](const Checkpoint& checkpoint, const char* name) {
+    return [&checkpoint, &runtime, name](const SurveyProgress& progress) -> Result<CheckStep> {
+      SLUICE_ASSIGN(const auto weights, survey_weights(checkpoint, runtime, progress));
+      CheckStep step = check_tensors(weights, checkpoint);
+      step.name = name;
+      return step;
+    };
+  };
+  const Checkpoint& checkpoint = outline.checkpoint;
+  if (!checkpoint.blocks.empty()) {
+    SLUICE_TRY(check_reading("blocks", "blocks", report, [&](const SurveyProgress& progress) {
+      return check_blocks(checkpoint, runtime, progress);
+    }));
+  }
+  SLUICE_TRY(check_reading("tensors", "weights", report, survey(checkpoint, "tensors")));
+  const Checkpoint planes = planes_alone(checkpoint);
+  if (planes.tensors.empty()) return {};
+  return check_reading("planes", "planes", report, survey(planes, "planes"));
 }
 
 /// What the model makes of texts; without a tokenizer, of ids.

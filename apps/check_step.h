@@ -32,6 +32,11 @@ inline constexpr ChatTemplateLimits kTemplateLimits{.output_bytes = std::size_t{
 /// that its siblings in other layers and experts have, too.
 CheckStep check_tensors(const std::vector<SurveyedWeight>& weights, const Checkpoint& checkpoint);
 
+/// Every block of a store's experts fits its checksum. An error is what ends the command, not what
+/// is wrong with the file. REQUIRES: a store; nothing else reads.
+Result<CheckStep> check_blocks(const Checkpoint& checkpoint, Runtime& runtime,
+                               const SurveyProgress& progress);
+
 /// Texts of many scripts come back from their ids.
 CheckStep check_tokenizer(const Tokenizer& tokenizer);
 

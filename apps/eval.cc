@@ -133,13 +133,14 @@ nlohmann::json result_json(const Evaluation& evaluation, const Model& model, boo
   return result;
 }
 
-void print_result(const Evaluation& evaluation, const std::optional<Score>& exact, bool partial) {
+void print_result(const Evaluation& evaluation, const std::optional<Score>& exact,
+                  const char* without, bool partial) {
   const Score& score = evaluation.score();
   fmt::print("perplexity {:.4f} over {} tokens (windows of {}{})\n", score.perplexity(),
              score.tokens, evaluation.window(),
              partial ? "; partial: stopped before the end of the text" : "");
   if (!exact) return;
-  fmt::print("without approximations {:.4f}: they cost {:+.2f} %\n", exact->perplexity(),
+  fmt::print("{} {:.4f}: approximations cost {:+.2f} %\n", without, exact->perplexity(),
              100 * (score.perplexity() / exact->perplexity() - 1));
 }
 
@@ -179,8 +180,16 @@ Status eval(EvalOptions& options) {
   if ((model.relaxation() != nullptr || model.widths() != nullptr) && !stopped) {
     SLUICE_ASSIGN(exact, score_exactly(session, options, evaluation.score().tokens));
   }
-  if (exact) result["exact"] = {{"perplexity", exact->perplexity()}, {"nll", exact->mean()}};
-  options.common.json ? print_json(result) : print_result(evaluation, exact, stopped);
+  // Where widths are chosen, what is held against it are all bits of the planes.
+  const bool all_bits = model.widths() != nullptr;
+  if (exact) {
+    result[all_bits ? "all_bits" : "exact"] = {{"perplexity", exact->perplexity()},
+                                               {"nll", exact->mean()}};
+  }
+  const char* const without = all_bits                    ? "with all bits of the planes"
+                              : model.catalogue().exact() ? "without approximations"
+                                                          : "at this width without the others";
+  options.common.json ? print_json(result) : print_result(evaluation, exact, without, stopped);
   return opened.finish();
 }
 

@@ -43,9 +43,9 @@ void warn_of_approximations(const Model& model, const ModelOptions& options) {
   if (model.widths() != nullptr) {
     spdlog::warn(
         "results are approximate: --width auto multiplies by the fewest bits of experts that have "
-        "at most {:g} of a token's weights, and by one more for each doubling, in {} of {} layers "
-        "({})",
-        options.narrow, catalogue.layers_in_planes(), catalogue.layers().size(),
+        "at most {:.3g} of a token's weights, and by one more for each doubling, in {} of {} "
+        "layers ({})",
+        model.narrow(), catalogue.layers_in_planes(), catalogue.layers().size(),
         model.knows_sensitivities()
             ? "more or less as the calibration knows each layer's sensitivity"
             : "alike: no calibration tells how sensitive each is");
@@ -107,19 +107,25 @@ void CommonOptions::add_to(CLI::App& app, bool runs_the_model) {
   app.add_option("--calibration", calibration,
                  "What 'sluice calibrate' wrote (default: the file beside the model, if there is "
                  "one; \"\": none)");
-  std::map<std::string, unsigned> widths = {{"exact", kExactWidth}, {"auto", kAutoWidth}};
-  for (const unsigned bits : expert_widths()) widths.emplace(std::to_string(bits), bits);
-  app.add_option("--width", width,
-                 "Bits of an expert's weights that are read and multiplied, of a store whose "
-                 "experts are nested: exact, or APPROXIMATE with fewer; auto: the fewer, the less "
-                 "the expert counts for a token (default: exact)")
-      ->transform(CLI::CheckedTransformer(widths).description(""))
+  std::vector<std::string> widths = {"exact", "auto"};
+  for (const unsigned bits : expert_widths()) widths.push_back(std::to_string(bits));
+  app.add_option_function<std::string>(
+         "--width",
+         [this](const std::string& asked) {
+           width = asked == "exact"  ? kExactWidth
+                   : asked == "auto" ? kAutoWidth
+                                     : static_cast<unsigned>(std::stoul(asked));
+         },
+         "Bits of an expert's weights that are read and multiplied, of a store whose experts are "
+         "nested: exact, or APPROXIMATE with fewer; auto: the fewer, the less the expert counts "
+         "for a token (default: exact)")
+      ->check(CLI::IsMember(widths))
       ->option_text("exact|auto|2|3|4|5|6|8");
   app.add_option("--narrow", narrow,
                  "With --width auto: experts that have at most this share of a token's weights are "
-                 "multiplied at the narrowest width, and each doubling of the share adds a bit")
-      ->check(CLI::Range(1e-6f, 1.0f) & kFinite)
-      ->default_str(fmt::format("{:g}", WidthChoice::kNarrow));
+                 "multiplied at the narrowest width, and each doubling of the share adds a bit "
+                 "(default: 0.3 / square root of the experts that a token takes)")
+      ->check(CLI::Range(1e-6f, 1.0f) & kFinite);
   app.add_option("--batch", batch, "Most rows in one pass (default: as the budget allows)")
       ->check(kUnsigned32);
   app.add_flag("--stats", stats, "Say at the end where time and bytes went (standard error)");
@@ -177,7 +183,7 @@ ModelOptions CommonOptions::model_options() const {
   options.predict = predict;
   options.calibration = calibration;
   options.tolerance = tolerance;
-  options.narrow = narrow.value_or(WidthChoice::kNarrow);
+  options.narrow = narrow;
   options.cancel = &cancel_requested();
   return options;
 }

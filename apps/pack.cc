@@ -46,8 +46,8 @@ StoreChoice choice_of(const PackVerbOptions& options) {
 void announce(const Packer& packer, const StorePlan& plan, const FileTarget& target) {
   if (packer.started_over()) {
     spdlog::warn(
-        "{}.partial: what an earlier pack left does not fit, since the model or this program has "
-        "changed: it starts over",
+        "{}.partial: what an earlier pack left does not fit, since the model, the options or this "
+        "program have changed: it starts over",
         target.path());
   } else if (packer.resumed_bytes() > 0) {
     spdlog::info("{}: goes on where an earlier pack stopped, after {} of {}", target.path(),
@@ -68,6 +68,22 @@ Status explain(const Status& status, const Packer& packer, const StorePlan& plan
     return status;
   }
   return {status.code(), fmt::format("{}; {}", status.message(), words)};
+}
+
+/// A pattern that keeps nothing is a slip, and a pack takes long.
+Status check_keep(const PackVerbOptions& options, const Checkpoint& checkpoint) {
+  for (const std::string& pattern : options.keep) {
+    const bool fits = std::ranges::any_of(checkpoint.tensors, [&](const auto& named) {
+      return named.first.ends_with("ffn_gate_exps.weight") &&
+             ::fnmatch(pattern.c_str(), named.first.c_str(), 0) == 0;
+    });
+    if (fits) continue;
+    return Status(ErrorCode::kInvalidArgument,
+                  fmt::format("--keep '{}': fits no layer's experts, which go by their gates' "
+                              "names, such as blk.0.ffn_gate_exps.weight: 'blk.0.*' keeps layer 0",
+                              pattern));
+  }
+  return {};
 }
 
 /// One of another model tells nothing of any matrix.
@@ -95,11 +111,13 @@ Status check_importance(const ImportanceMatrix& importance, const StorePlan& pla
 
 Status pack(const PackVerbOptions& options) {
   SLUICE_ASSIGN(const Checkpoint checkpoint, open_checkpoint(options.common.model));
+  SLUICE_TRY(check_keep(options, checkpoint));
   SLUICE_ASSIGN(const StorePlan plan, plan_store(checkpoint, choice_of(options)));
   if (options.nested && plan.nested.empty()) {
     return Status(ErrorCode::kInvalidArgument,
                   fmt::format("{}: --nested: no layer's experts can be nested: that takes floats, "
-                              "Q8_0 or Q4_0, in rows of a multiple of {}, that --keep leaves",
+                              "Q8_0 or Q4_0 (not MXFP4 or K-quants yet) in rows of a multiple of "
+                              "{}, in layers that --keep does not leave as they are",
                               options.common.model, kNestedBlock));
   }
   std::optional<ImportanceMatrix> importance;

@@ -165,7 +165,11 @@ void add_use(nlohmann::json& json, const Model& model) {
   json["experts"] = experts_json(model.expert_statistics());
   json["experts"]["layers"] = layers_json(model);
   json["experts"]["mean_bits"] = mean_bits(model);
-  if (model.widths() != nullptr) json["experts"]["widths"] = widths_json(*model.widths());
+  json["experts"]["exact"] = model.catalogue().exact();
+  if (model.widths() != nullptr) {
+    json["experts"]["widths"] = widths_json(*model.widths());
+    json["experts"]["narrow"] = model.narrow();
+  }
   json["experts"]["policy"] = model.policy();
   json["experts"]["predict"] = model.predict();
   json["dense"] = {{"bytes_read", model.dense_bytes_read()}};

@@ -200,10 +200,11 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
         skip_limits(options.tolerance.skip, description, model->corrections_.sensitivities()),
         options.tolerance.prefer_resident);
   }
+  model->narrow_ = options.narrow;
   if (model->outline_.catalogue.most_parts() > 1) {
     model->widths_.emplace(
         model->outline_.catalogue,
-        skip_limits(options.narrow, description, model->corrections_.sensitivities()));
+        skip_limits(model->narrow(), description, model->corrections_.sensitivities()));
   }
   if (GateForecast::bytes(description, options.predict) > 0) {
     SLUICE_ASSIGN(model->copies_,

@@ -34,9 +34,9 @@ struct ModelOptions {
   std::string predict = "auto";  // what foretells experts, as GateForecast knows it
   // Corrections of it. None: those beside the model, where there are any and they fit; empty: none.
   std::optional<std::string> calibration = std::nullopt;
-  RouteTolerance tolerance = {};        // approximations; by default there are none
-  unsigned width = kExactWidth;         // of experts, where the model's outline is not open yet
-  float narrow = WidthChoice::kNarrow;  // where that is kAutoWidth
+  RouteTolerance tolerance = {};  // approximations; by default there are none
+  unsigned width = kExactWidth;   // of experts, where the model's outline is not open yet
+  std::optional<float> narrow = std::nullopt;  // where that is kAutoWidth; none: what is usual
   // Looked at while weights are read and laid out: kCancelled when true. It need not outlive that.
   const std::atomic<bool>* cancel = nullptr;
 };
@@ -89,6 +89,10 @@ class Model {
   const RouteRelaxation* relaxation() const { return relaxation_ ? &*relaxation_ : nullptr; }
   /// What experts' bits go by, and how many were taken; null: widths are not chosen.
   const WidthChoice* widths() const { return widths_ ? &*widths_ : nullptr; }
+  /// The share up to which experts have the fewest bits, on average over layers.
+  float narrow() const {
+    return narrow_.value_or(WidthChoice::usual_narrow(description().router.top_k));
+  }
   /// Whether the calibration says how sensitive each layer is to skipping; else all count alike.
   bool knows_sensitivities() const { return !corrections_.sensitivities().empty(); }
   /// What its options named.
@@ -135,6 +139,7 @@ class Model {
   std::string unused_calibration_;
   std::uint64_t dense_bytes_read_ = 0;
   std::optional<RouteRelaxation> relaxation_;
+  std::optional<float> narrow_;
   std::optional<WidthChoice> widths_;
   std::unique_ptr<ExpertStore> store_;
   std::optional<KvPool> kv_;

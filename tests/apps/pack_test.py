@@ -271,7 +271,7 @@ class Nested(Pack):
         self.nest()
         text = self.text()
         auto, exact = (sluice_json("eval", self.store, "--text", text, "--width", width) for width in ("auto", "exact"))
-        self.assertEqual(auto["exact"]["perplexity"], exact["perplexity"])
+        self.assertEqual(auto["all_bits"]["perplexity"], exact["perplexity"])
         self.assertNotEqual(auto["perplexity"], exact["perplexity"])
         self.assertAlmostEqual(auto["perplexity"], exact["perplexity"], delta=0.02 * exact["perplexity"])
         uses = {one["width"]: one["rows"] for one in auto["experts"]["widths"]}

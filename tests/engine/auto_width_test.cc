@@ -178,7 +178,7 @@ TEST_P(AutoWidth, EachRowTakesTheWidthOfItsShare) {
   test::Conditions conditions = this->conditions(0.05f);
   conditions.model.compute_f32 = true;  // floats' bits are those of planes then
   conditions.model.max_rows = 16;
-  std::vector<double> narrow(kSensitivities.size(), conditions.model.narrow);
+  std::vector<double> narrow(kSensitivities.size(), *conditions.model.narrow);
   for (const bool calibrated : {false, true}) {
     if (calibrated) {
       conditions.model.calibration = calibration(kSensitivities);

@@ -1,0 +1,62 @@
+// The blocks of a store's experts: each fits its checksum, whichever width reads it.
+
+#include <fmt/format.h>
+
+#include <map>
+
+#include "apps/cancel.h"
+#include "apps/check_step.h"
+#include "engine/checked_ranges.h"
+#include "engine/model.h"
+#include "experts/expert_catalogue.h"
+
+namespace sluice::apps {
+namespace {
+
+/// By their place: what exact experts are read from, and planes.
+Result<std::map<std::uint64_t, CheckedBlock>> blocks_of(const Checkpoint& checkpoint) {
+  std::map<std::uint64_t, CheckedBlock> blocks;
+  for (const unsigned width : {kExactWidth, expert_widths().back()}) {
+    SLUICE_ASSIGN(const ExpertCatalogue catalogue, ExpertCatalogue::build(checkpoint, width));
+    for (const ExpertLayer& layer : catalogue.layers()) {
+      for (const auto& of_expert : layer.blocks) {
+        for (const CheckedBlock& block : of_expert) blocks.emplace(block.offset, block);
+      }
+    }
+  }
+  return blocks;
+}
+
+}  // namespace
+
+Result<CheckStep> check_blocks(const Checkpoint& checkpoint, Runtime& runtime,
+                               const SurveyProgress& progress) {
+  SLUICE_ASSIGN(const auto blocks, blocks_of(checkpoint));
+  SLUICE_ASSIGN(const std::vector<FileIndex> files, open_files(checkpoint, runtime.reader()));
+  CheckedRanges ranges(checkpoint, runtime.reader(), files, &cancel_requested());
+  CheckStep step{.name = "blocks", .found = {}, .remedy = {}};
+  std::uint64_t done = 0, all = 0;
+  for (const auto& [offset, block] : blocks) all += block.bytes;
+  nlohmann::json damaged = nlohmann::json::array();
+  for (const auto& [offset, block] : blocks) {
+    const auto read = ranges.read({block.file, block.offset, block.bytes});
+    if (!read.ok() && read.status().code() != ErrorCode::kCorrupt) return read.status();
+    if (!read.ok()) {
+      if (damaged.empty()) step.found = read.status().message();
+      damaged.push_back({{"offset", block.offset}, {"bytes", block.bytes}});
+    }
+    progress(done += block.bytes, all);
+  }
+  step.details = {{"blocks", blocks.size()}, {"damaged", damaged}};
+  if (damaged.empty()) {
+    step.found = fmt::format("{} blocks of experts fit their checksums", blocks.size());
+    return step;
+  }
+  step.verdict = Verdict::kFailed;
+  step.found = fmt::format("{} of {} blocks of experts are damaged: {}", damaged.size(),
+                           blocks.size(), step.found);
+  step.remedy = "pack the model again, or copy the store from where it is whole";
+  return step;
+}
+
+}  // namespace sluice::apps
