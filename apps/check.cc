@@ -151,17 +151,22 @@ Status check_weights(const ModelOutline& outline, Runtime& runtime, Report& repo
 
 /// What the model makes of texts; without a tokenizer, of ids.
 Status check_model(Model& model, Report& report) {
-  if (model.tokenizer() == nullptr) {
-    SLUICE_ASSIGN(CheckStep prediction, check_logits_alone(model));
-    report.add(std::move(prediction));
+  const bool reads = model.tokenizer() != nullptr;
+  auto prediction = reads ? check_prediction(model) : check_logits_alone(model);
+  if (prediction.status().code() == ErrorCode::kCorrupt) {
+    report.fail("prediction", prediction.status(), "see what the steps before say");
+    report.skip("answer", "the model cannot be computed");
+    return {};
+  }
+  SLUICE_TRY(prediction);
+  report.add(std::move(*prediction));
+  if (!reads) {
     report.skip("answer", "there is no tokenizer");
     return {};
   }
-  SLUICE_ASSIGN(CheckStep prediction, check_prediction(model));
-  report.add(std::move(prediction));
   auto answer = check_answer(model);
   if (answer.status().code() == ErrorCode::kCorrupt) {
-    report.fail("answer", answer.status(), "see what 'tensors' says");
+    report.fail("answer", answer.status(), "see what the steps before say");
     return {};
   }
   SLUICE_TRY(answer);
@@ -194,8 +199,12 @@ Status check(const CommonOptions& common) {
   if (options.context == 0) {
     options.context = std::min(kContext, outline->description.context_length);
   }
-  SLUICE_ASSIGN(const std::unique_ptr<Model> model,
-                load_model(*runtime, std::move(*outline), options));
+  auto loaded = load_model(*runtime, std::move(*outline), options);
+  if (loaded.status().code() == ErrorCode::kCorrupt) {
+    report.fail("prediction", loaded.status(), "see what the steps before say");
+    return report.finish(common.model, nullptr);
+  }
+  SLUICE_ASSIGN(const std::unique_ptr<Model> model, std::move(loaded));
   SLUICE_TRY(check_model(*model, report));
   const Status status = report.finish(common.model, model.get());
   if (common.stats) print_statistics(*model);

@@ -315,6 +315,23 @@ class Planes(Folder):
             for size in ("least", "median", "most"):
                 self.assertAlmostEqual(got["kinds"][kind]["rms"][size], of["rms"][size], delta=0.01 * of["rms"][size])
 
+    def test_every_block_is_read_whichever_width_is_asked_for(self):
+        store = self.nest(ROOT / "tests/data/oracle/qwen3_moe_tied_dense")
+        whole = bytearray(store.read_bytes())
+        sound = {step["name"]: step for step in json.loads(sluice("check", store, "--json").stdout)["steps"]}
+        self.assertEqual((sound["blocks"]["verdict"], sound["planes"]["verdict"]), ("ok", "ok"))
+        blocks = sound["blocks"]["details"]["blocks"]
+        # Of the last expert the last plane, which exact does not read, or its floats, which no width reads; and others.
+        for at in (len(whole) - 4096, len(whole) // 2):
+            damaged = bytearray(whole)
+            damaged[at] ^= 16
+            store.write_bytes(damaged)
+            for width in ("exact", 2, "auto"):
+                steps = {step["name"]: step for step in json.loads(sluice("check", store, "--json", "--width", width).stdout)["steps"]}
+                self.assertEqual(steps["blocks"]["verdict"], "failed", (at, width))
+                self.assertIn(f"1 of {blocks} blocks of experts are damaged: ", steps["blocks"]["found"])
+                self.assertEqual(len(steps["blocks"]["details"]["damaged"]), 1)
+
     def test_a_number_that_is_none_is_found_where_it_is(self):
         for name, row, rows in (("blk.2.ffn_up_exps.weight", 5, 96), ("blk.4.ffn_down_exps.weight", 201, 256)):
             model, path = Gguf(MODEL), self.folder / "copy.gguf"

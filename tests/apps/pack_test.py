@@ -294,6 +294,8 @@ class Nested(Pack):
     def test_a_width_for_each_use_takes_planes(self):
         for arguments, words in (((MODEL, "--width", "auto"), "--width auto: its experts have no width but their own"),
                                  ((MODEL, "--narrow", 0.1), "--narrow says how --width auto chooses"),
+                                 ((MODEL, "--width", 7), "--width: 7 not in {exact,auto,2,3,4,5,6,8}"),
+                                 ((MODEL, "--width", 0), "--width: 0 not in {"),
                                  ((MODEL, "--width", "auto", "--narrow", 0), "--narrow")):
             done = sluice("run", *arguments, "-p", "Once", "-n", 1)
             self.assertIn(done.returncode, (1, 2))
@@ -381,6 +383,7 @@ class Nested(Pack):
     def test_what_cannot_be_nested_is_refused(self):
         said = self.refused("no layer's experts can be nested", ROOT / "tests/data/oracle/dots1", self.store, "--nested")
         self.assertIn("multiple of 32", said)
+        self.refused("--keep 'blk.1.ffn_up*': fits no layer's experts", MODEL, self.store, "--nested", "--keep", "blk.1.ffn_up*")
         self.refused("no layer's experts can be nested", MODEL, self.store, "--nested", "--keep", "*")
         self.nest()
         for arguments in ((), ("--nested",)):
