@@ -77,8 +77,9 @@ ExpertLoader::ExpertLoader(const ExpertCatalogue& catalogue, BlockReader& reader
       clock_(std::move(clock)) {
   // A visit may want every expert of a layer, and expect as many of the next: with this, no later
   // one allocates.
-  const std::size_t most = 2 * catalogue.widest_layer();
-  noted_.reserve(most * 6);
+  const std::size_t experts = 2 * catalogue.widest_layer();
+  const std::size_t most = experts * catalogue.most_parts();
+  noted_.reserve(experts * std::max<std::size_t>(6, catalogue.most_parts()));  // a part is one read
   loads_.reserve(most);
   free_loads_.reserve(most);
   noted_loads_.reserve(most);

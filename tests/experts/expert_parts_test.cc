@@ -12,6 +12,7 @@
 
 #include "experts/expert_store.h"
 #include "formats/store_format.h"
+#include "tests/experts/allocation_count.h"
 #include "tests/experts/fake_device.h"
 #include "tests/experts/memory_reader.h"
 #include "tests/formats/temporary_folder.h"
@@ -41,11 +42,13 @@ class ExpertParts : public ::testing::Test {
     if (catalogue.ok()) catalogue_ = std::move(*catalogue);
   }
 
-  void open(std::size_t capacity, std::size_t alignment = 512, unsigned seed = 1) {
+  void open(std::size_t capacity, std::size_t alignment = 512, unsigned seed = 1,
+            const char* policy = "auto") {
     store_.reset();  // it forgets its memory in the reader
     reader_ = std::make_unique<test::MemoryReader>(checkpoint_.files, files_, alignment, seed);
     auto store = ExpertStore::create(
-        catalogue_, *reader_, {.capacity_bytes = capacity, .files = {}, .judge_guesses = false});
+        catalogue_, *reader_,
+        {.capacity_bytes = capacity, .policy = policy, .files = {}, .judge_guesses = false});
     ASSERT_TRUE(store.ok()) << store.status().message();
     store_ = std::move(*store);
   }
@@ -204,6 +207,30 @@ TEST_F(ExpertParts, AWiderNeedReadsWhatIsMissing) {
   EXPECT_EQ(loads(), 6u);
   EXPECT_TRUE(store_->resident({0, 1}));
   EXPECT_EQ(store_->hot_set().experts.size(), 1u);
+}
+
+TEST_F(ExpertParts, AVisitThatIsWiderThanAnyBeforeAllocatesNothing) {
+  open(all_experts(), 512, 1, "lru");
+  test::FakeDevice device;
+  const std::vector<std::uint32_t> experts = {0, 1, 2};
+  std::uint64_t counted = 0;
+  for (const std::uint8_t width : {std::uint8_t{2}, std::uint8_t{8}}) {
+    const std::vector<std::uint8_t> bits(experts.size(), width);
+    for (const std::uint32_t layer : {0u, 1u}) {
+      const std::uint64_t before = test::allocation_count();
+      bool ok = store_->begin(layer, experts, {}, bits).ok();
+      while (ok) {
+        const auto ready = store_->ready();
+        ok = ready.ok() && !ready->empty();
+        if (!ok) break;
+        ok = store_->prepare(*ready, device).ok() && store_->release(*ready).ok();
+      }
+      store_->end();
+      if (width == 8) counted += test::allocation_count() - before;
+    }
+  }
+  EXPECT_EQ(counted, 0u);
+  EXPECT_EQ(store_->statistics().loads, 2u * 3 * 6);
 }
 
 TEST_F(ExpertParts, TheNthReadFailsAndTheNextVisitIsRight) {
