@@ -8,10 +8,12 @@
 #include <cstring>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "experts/expert_store.h"
 #include "formats/store_format.h"
+#include "io/reader_options.h"
 #include "tests/experts/allocation_count.h"
 #include "tests/experts/fake_device.h"
 #include "tests/experts/memory_reader.h"
@@ -24,6 +26,21 @@ namespace {
 
 using test::NestedSource;
 using ::testing::HasSubstr;
+
+constexpr std::uint8_t kBits[] = {2, 3, 4, 5, 6, 8};
+
+/// Shares out what there is to check between the caller's thread and another.
+class TwoThreads final : public test::FakeDevice {
+ public:
+  void share_out(std::size_t items, const std::function<void(std::size_t)>& body) override {
+    const auto every_other = [&](std::size_t first) {
+      for (std::size_t item = first; item < items; item += 2) body(item);
+    };
+    std::thread other(every_other, 1);
+    every_other(0);
+    other.join();
+  }
+};
 
 class ExpertParts : public ::testing::Test {
  protected:
@@ -108,6 +125,25 @@ class ExpertParts : public ::testing::Test {
     return status;
   }
 
+  /// Any experts of each layer in turn, as wide as it comes, with guesses that are often wrong.
+  void visit_at_random(std::mt19937& random) {
+    for (unsigned turn = 0; turn < 120; ++turn) {
+      const std::uint32_t layer = turn % NestedSource::kLayers;
+      std::vector<std::uint32_t> experts = {0, 1, 2};
+      std::shuffle(experts.begin(), experts.end(), random);
+      experts.resize(1 + random() % experts.size());
+      std::vector<std::uint8_t> bits;
+      if (random() % 8 != 0) {
+        for (std::size_t i = 0; i < experts.size(); ++i) bits.push_back(kBits[random() % 6]);
+      }
+      std::vector<LikelyExpert> next;
+      if (random() % 2 == 0) next.push_back({static_cast<std::uint32_t>(random() % 3), 0.99f});
+      const Status status = visit(layer, experts, bits, next);
+      ASSERT_TRUE(status.ok()) << status.message();
+    }
+    store_->settle();
+  }
+
   std::size_t all_experts() const {
     const test::MemoryReader reader(checkpoint_.files, files_, 512);
     return ExpertStore::full_capacity(catalogue_, reader);
@@ -131,10 +167,8 @@ class ExpertParts : public ::testing::Test {
   ExpertCatalogue catalogue_;
   std::unique_ptr<test::MemoryReader> reader_;
   std::unique_ptr<ExpertStore> store_;
-  test::FakeDevice device_;
+  TwoThreads device_;
 };
-
-constexpr std::uint8_t kBits[] = {2, 3, 4, 5, 6, 8};
 
 TEST_F(ExpertParts, EveryPartIsThoseGroupsThatAWidthAdds) {
   for (const ExpertLayer& layer : catalogue_.layers()) {
@@ -165,21 +199,7 @@ TEST_F(ExpertParts, AnyVisitGetsWhatItAsksFor) {
     const std::size_t alignment = alignments[seed % 3];
     open(least + (full - least) * (seed % 8) / 7, alignment, seed);
     ASSERT_TRUE(store_ != nullptr);
-    for (unsigned turn = 0; turn < 120; ++turn) {
-      const std::uint32_t layer = turn % NestedSource::kLayers;
-      std::vector<std::uint32_t> experts = {0, 1, 2};
-      std::shuffle(experts.begin(), experts.end(), random);
-      experts.resize(1 + random() % experts.size());
-      std::vector<std::uint8_t> bits;
-      if (random() % 8 != 0) {
-        for (std::size_t i = 0; i < experts.size(); ++i) bits.push_back(kBits[random() % 6]);
-      }
-      std::vector<LikelyExpert> next;
-      if (random() % 2 == 0) next.push_back({static_cast<std::uint32_t>(random() % 3), 0.99f});
-      const Status status = visit(layer, experts, bits, next);
-      ASSERT_TRUE(status.ok()) << status.message();
-    }
-    store_->settle();
+    visit_at_random(random);
     EXPECT_EQ(reader_->under_way(), 0u);
     EXPECT_THAT(reader_->violations, ::testing::IsEmpty());
     const ExpertStatistics statistics = store_->statistics();
@@ -190,6 +210,29 @@ TEST_F(ExpertParts, AnyVisitGetsWhatItAsksFor) {
       for (const ExpertLayer& each : catalogue_.layers()) parts += each.experts * each.parts();
       EXPECT_LE(statistics.loads, parts);
     }
+  }
+}
+
+// What a part's slot held may be given up while others' reads are under way: a thread sanitizer
+// sees a slot that is read into while anybody looks at it.
+TEST_F(ExpertParts, ThreadsReadThemWhileOthersAreLookedAt) {
+  const std::size_t least = one_expert(), full = all_experts();
+  std::mt19937 random(5);
+  for (unsigned seed = 0; seed < 8; ++seed) {
+    ReaderOptions options;
+    options.depth = 8;
+    options.piece_bytes = 512;  // so that a part is several reads
+    options.direct = seed % 2 == 0;
+    auto reader = make_pread_reader(options);
+    ASSERT_TRUE(reader.ok()) << reader.status().message();
+    auto store = ExpertStore::create(catalogue_, **reader,
+                                     {.capacity_bytes = least + (full - least) * (seed / 2) / 3,
+                                      .files = {},
+                                      .judge_guesses = false});
+    ASSERT_TRUE(store.ok()) << store.status().message();
+    store_ = std::move(*store);
+    visit_at_random(random);
+    store_.reset();  // before its reader
   }
 }
 

@@ -11,7 +11,7 @@
 namespace sluice::test {
 
 /// Turns every bit over; has no better order for Q6_K.
-class FakeDevice final : public Compute {
+class FakeDevice : public Compute {
  public:
   static bool repacks(const WeightMatrix& weight) {
     return weight.format->type != TensorType::kQ6_K;
