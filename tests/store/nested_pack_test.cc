@@ -15,6 +15,7 @@
 #include "formats/imatrix_writer.h"
 #include "io/faulty_reader.h"
 #include "memory_target.h"
+#include "pack_trial.h"
 #include "store/packer.h"
 #include "tests/formats/temporary_folder.h"
 #include "tests/support/expert_numbers.h"
@@ -28,42 +29,27 @@ namespace {
 namespace fs = std::filesystem;
 using test::MemoryTarget;
 using test::NestedSource;
+using Outcome = test::PackOutcome;
 using test::TemporaryFolder;
 using testing::HasSubstr;
 
 constexpr std::size_t kOneChunk = std::size_t{32} << 20;
-
-std::unique_ptr<BlockReader> reader() {
-  auto reader = make_block_reader(ReaderKind::kAuto);
-  EXPECT_TRUE(reader.ok());
-  return std::move(*reader);
-}
 
 /// Small pieces, so that there are many moments at which something can happen.
 PackOptions small() { return {.chunk_bytes = 4096 * 3, .sync_bytes = 4096 * 6}; }
 
 class NestedPack : public testing::Test {
  protected:
-  struct Outcome {
-    Status status;
-    std::uint64_t resumed = 0, kept = 0;
-    bool started_over = false;
-  };
-
   StorePlan plan(bool keep_floats = true) const {
     auto planned = plan_store(source.checkpoint, test::nest_all(keep_floats));
     EXPECT_TRUE(planned.ok()) << planned.status().message();
     return std::move(*planned);
   }
   Outcome pack(MemoryTarget& target, BlockReader& reader, PackOptions options = small()) const {
-    const StorePlan planned = plan();
-    auto packer = Packer::begin(planned, reader, target, std::move(options));
-    if (!packer.ok()) return {packer.status()};
-    const Status status = (*packer)->run();
-    return {status, (*packer)->resumed_bytes(), (*packer)->kept_bytes(), (*packer)->started_over()};
+    return test::pack_into(plan(), target, reader, std::move(options));
   }
   Outcome pack(MemoryTarget& target, PackOptions options = small()) const {
-    const auto each_its_own = reader();
+    const auto each_its_own = test::any_reader();
     return pack(target, *each_its_own, std::move(options));
   }
   /// Packed at once, with all of it in one chunk.
@@ -136,22 +122,9 @@ TEST_F(NestedPack, GoesOnAfterALossOfPowerAtEveryOperation) {
   finish(counted, bytes);
   const std::uint64_t operations = counted.faults.operations;
   ASSERT_GT(operations, 40u);
-  for (std::uint64_t nth = 1; nth <= operations; ++nth) {
-    MemoryTarget target;
-    target.faults.power_fails_at = nth;
-    const Outcome lost = pack(target);
-    EXPECT_EQ(lost.status.code(), ErrorCode::kIo) << nth;
-    EXPECT_FALSE(target.published);
-    target.lose_power(random);
-    if (nth % 3 == 0) {  // and once more while it goes on
-      target.faults.power_fails_at = 1 + random() % 30;
-      if (!pack(target).status.ok()) target.lose_power(random);
-      if (target.published) continue;
-    }
-    const Outcome outcome = finish(target, bytes);
-    EXPECT_FALSE(outcome.started_over) << nth;
-    EXPECT_GE(outcome.resumed, lost.kept) << nth;
-  }
+  test::lose_power_at_each(
+      operations, 30, random, [&](MemoryTarget& target) { return pack(target); },
+      [&](MemoryTarget& target, std::uint64_t) { return finish(target, bytes); });
 }
 
 /// An expert's groups are blocks: what is kept may end between any two.
@@ -171,13 +144,13 @@ TEST_F(NestedPack, GoesOnBehindEveryBlock) {
 
 TEST_F(NestedPack, StopsWhenAskedAndGoesOn) {
   const std::vector<std::byte> bytes = whole();
-  test::StoppingReader counting(reader());
+  test::StoppingReader counting(test::any_reader());
   MemoryTarget all;
   ASSERT_TRUE(pack(all, counting).status.ok());
   ASSERT_GT(counting.submitted(), 30u);
   for (std::uint64_t nth = 1; nth <= counting.submitted(); nth += 3) {
     std::atomic<bool> cancel = false;
-    test::StoppingReader stopping(reader());
+    test::StoppingReader stopping(test::any_reader());
     stopping.stop_at(nth, cancel);
     MemoryTarget target;
     PackOptions options = small();
@@ -193,11 +166,11 @@ TEST_F(NestedPack, StopsWhenAskedAndGoesOn) {
 
 TEST_F(NestedPack, EveryReadThatFailsIsReported) {
   const std::vector<std::byte> bytes = whole();
-  FaultyReader counting(reader());
+  FaultyReader counting(test::any_reader());
   MemoryTarget all;
   ASSERT_TRUE(pack(all, counting).status.ok());
   for (std::uint64_t nth = 1; nth <= counting.fault_counters().submitted; nth += 3) {
-    FaultyReader faulty(reader());
+    FaultyReader faulty(test::any_reader());
     faulty.add_fault({.kind = ReadFault::Kind::kFail, .nth = nth});
     MemoryTarget target;
     const Outcome outcome = pack(target, faulty);

@@ -8,6 +8,7 @@
 
 #include "io/faulty_reader.h"
 #include "memory_target.h"
+#include "pack_trial.h"
 #include "sample_plan.h"
 
 namespace sluice {
@@ -15,14 +16,9 @@ namespace {
 
 using test::MemoryTarget;
 using test::SamplePlan;
+using Outcome = test::PackOutcome;
 using test::TemporaryFolder;
 using testing::HasSubstr;
-
-std::unique_ptr<BlockReader> reader() {
-  auto reader = make_block_reader(ReaderKind::kAuto);
-  EXPECT_TRUE(reader.ok());
-  return std::move(*reader);
-}
 
 /// Small pieces, so that there are many moments at which something can happen.
 PackOptions small(std::uint64_t sync_bytes = 50'000) {
@@ -31,19 +27,11 @@ PackOptions small(std::uint64_t sync_bytes = 50'000) {
 
 class PackerTest : public testing::Test {
  protected:
-  struct Outcome {
-    Status status;
-    std::uint64_t resumed = 0, kept = 0;
-    bool started_over = false;
-  };
   Outcome pack(MemoryTarget& target, BlockReader& reader, PackOptions options = small()) {
-    auto packer = Packer::begin(sample.plan, reader, target, std::move(options));
-    if (!packer.ok()) return {packer.status()};
-    const Status status = (*packer)->run();
-    return {status, (*packer)->resumed_bytes(), (*packer)->kept_bytes(), (*packer)->started_over()};
+    return test::pack_into(sample.plan, target, reader, std::move(options));
   }
   Outcome pack(MemoryTarget& target, PackOptions options = small()) {
-    const auto each_its_own = reader();
+    const auto each_its_own = test::any_reader();
     return pack(target, *each_its_own, std::move(options));
   }
   /// Packs what is left and finds the very bytes.
@@ -93,25 +81,15 @@ TEST_F(PackerTest, GoesOnAfterALossOfPowerAtEveryOperation) {
   const std::uint64_t operations = whole.faults.operations;
   ASSERT_GT(operations, 60u);
   for (int round = 0; round < 2; ++round) {
-    for (std::uint64_t nth = 1; nth <= operations; ++nth) {
-      MemoryTarget target;
-      target.faults.power_fails_at = nth;
-      const Outcome lost = pack(target);
-      EXPECT_EQ(lost.status.code(), ErrorCode::kIo) << nth;
-      EXPECT_FALSE(target.published);
-      target.lose_power(random);
-      if (nth % 3 == 0) {  // and once more while it goes on
-        target.faults.power_fails_at = 1 + random() % 40;
-        if (!pack(target).status.ok()) target.lose_power(random);
-        if (target.published) continue;
-      }
-      const Outcome outcome = finish(target);
-      EXPECT_FALSE(outcome.started_over) << nth;
-      EXPECT_GE(outcome.resumed, lost.kept) << nth;  // what was journalled is there
-      if (nth == operations) {
-        EXPECT_EQ(outcome.resumed, after(40));
-      }
-    }
+    test::lose_power_at_each(
+        operations, 40, random, [&](MemoryTarget& target) { return pack(target); },
+        [&](MemoryTarget& target, std::uint64_t nth) {
+          const Outcome outcome = finish(target);
+          if (nth == operations) {
+            EXPECT_EQ(outcome.resumed, after(40));
+          }
+          return outcome;
+        });
   }
 }
 
@@ -165,14 +143,14 @@ TEST_F(PackerTest, StopsWhenAskedAndGoesOn) {
 }
 
 TEST_F(PackerTest, EveryReadThatFailsIsReportedAndOthersAreKept) {
-  FaultyReader counting(reader());
+  FaultyReader counting(test::any_reader());
   MemoryTarget whole;
   ASSERT_TRUE(pack(whole, counting).status.ok());
   const std::uint64_t reads = counting.fault_counters().submitted;
   ASSERT_GT(reads, 100u);
   for (std::uint64_t nth = 1; nth <= reads; nth += 8) {
     for (const ReadFault::Kind kind : {ReadFault::Kind::kFail, ReadFault::Kind::kShort}) {
-      FaultyReader faulty(reader());
+      FaultyReader faulty(test::any_reader());
       faulty.add_fault({.kind = kind, .nth = nth});
       MemoryTarget target;
       const Outcome outcome = pack(target, faulty);
@@ -185,7 +163,7 @@ TEST_F(PackerTest, EveryReadThatFailsIsReportedAndOthersAreKept) {
 }
 
 TEST_F(PackerTest, ReadsThatComeLateChangeNothing) {
-  FaultyReader faulty(reader());
+  FaultyReader faulty(test::any_reader());
   faulty.add_fault({.kind = ReadFault::Kind::kDelay, .nth = 1, .times = 10'000, .behind = 3});
   MemoryTarget target;
   ASSERT_TRUE(pack(target, faulty).status.ok());
@@ -194,7 +172,7 @@ TEST_F(PackerTest, ReadsThatComeLateChangeNothing) {
 
 /// Leaves a target with about half of the store in it.
 void pack_half(MemoryTarget& target, const SamplePlan& sample) {
-  const auto each_its_own = reader();
+  const auto each_its_own = test::any_reader();
   target.partial().set_most_bytes(sample.bytes.size() / 2);
   const auto packer = Packer::begin(sample.plan, *each_its_own, target, small());
   ASSERT_TRUE(packer.ok());
