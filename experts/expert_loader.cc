@@ -104,25 +104,28 @@ ExpertWeights ExpertLoader::weights(CacheKey key, std::span<const std::byte* con
   } else {
     at = layout(key).slices;
   }
+  // In their slots, of experts in parts: all three matrices have groups in each.
+  std::array<const std::byte*, kMostNestedGroups> parts{};
+  for (std::size_t part = 0; part < slots.size() && !layer.widths.empty(); ++part) {
+    key.plane_group = static_cast<std::uint16_t>(part);
+    parts[part] = slots[part] + layout(key).slices[0];
+  }
   const auto matrix = [&](std::size_t i) {
     WeightMatrix made = layer.views[i].at(slots[0] + at[i], slots[0] + at[i + 3]);
-    if (!layer.widths.empty()) place_groups(key, slots, made);
+    if (!layer.widths.empty()) place_groups(layer, std::span(parts).first(slots.size()), made);
     return made;
   };
   return {matrix(0), matrix(1), matrix(2)};
 }
 
-/// Of an expert in parts, each in a slot of its own.
-void ExpertLoader::place_groups(CacheKey key, std::span<const std::byte* const> slots,
+/// `parts`: where each begins.
+void ExpertLoader::place_groups(const ExpertLayer& layer, std::span<const std::byte* const> parts,
                                 WeightMatrix& matrix) const {
-  const ExpertLayer& layer = layer_of(key);
   NestedView& nested = matrix.nested;
-  nested.width = std::min(layer.widths[slots.size() - 1], nested.form->bits);
-  for (std::size_t group = 1, width = nested.form->groups[0]; width < nested.width; ++group) {
-    width += nested.form->groups[group];
-    const std::size_t part = layer.parts_of(static_cast<unsigned>(width)) - 1;
-    key.plane_group = static_cast<std::uint16_t>(part);
-    nested.at[group] += slots[part] + layout(key).slices[0] - matrix.data;
+  nested.width = std::min(layer.widths[parts.size() - 1], nested.form->bits);
+  for (std::size_t group = 1; nested.form->width(group) < nested.width; ++group) {
+    const std::size_t part = layer.parts_of(nested.form->width(group + 1)) - 1;
+    nested.at[group] += parts[part] - matrix.data;
   }
 }
 

@@ -90,7 +90,7 @@ class ExpertLoader {
   const ExpertRanges& ranges_of(CacheKey key) const {
     return layer_of(key).part(key.expert, key.plane_group);
   }
-  void place_groups(CacheKey key, std::span<const std::byte* const> slots,
+  void place_groups(const ExpertLayer& layer, std::span<const std::byte* const> parts,
                     WeightMatrix& matrix) const;
   SlotLayout layout(CacheKey key) const;
   void complete(ReadCompletion& completion, std::vector<FinishedLoad>& finished);
