@@ -14,6 +14,7 @@
 #include "base/size.h"
 #include "base/system_memory.h"
 #include "formats/checkpoint.h"
+#include "formats/expert_tensors.h"
 #include "formats/store_format.h"
 #include "store/file_target.h"
 #include "store/packer.h"
@@ -30,15 +31,18 @@ struct PackVerbOptions {
   std::vector<std::string> keep;
 };
 
+bool fits(const std::string& pattern, const std::string& tensor) {
+  return ::fnmatch(pattern.c_str(), tensor.c_str(), 0) == 0;
+}
+
 /// --nested, --keep and --drop-floats.
 StoreChoice choice_of(const PackVerbOptions& options) {
   StoreChoice choice;
   choice.keep_floats = !options.drop_floats;
   if (!options.nested) return choice;
   choice.nest = [&options](const std::string& tensor) {
-    return std::ranges::none_of(options.keep, [&](const std::string& pattern) {
-      return ::fnmatch(pattern.c_str(), tensor.c_str(), 0) == 0;
-    });
+    return std::ranges::none_of(options.keep,
+                                [&](const std::string& pattern) { return fits(pattern, tensor); });
   };
   return choice;
 }
@@ -73,11 +77,11 @@ Status explain(const Status& status, const Packer& packer, const StorePlan& plan
 /// A pattern that keeps nothing is a slip, and a pack takes long.
 Status check_keep(const PackVerbOptions& options, const Checkpoint& checkpoint) {
   for (const std::string& pattern : options.keep) {
-    const bool fits = std::ranges::any_of(checkpoint.tensors, [&](const auto& named) {
-      return named.first.ends_with("ffn_gate_exps.weight") &&
-             ::fnmatch(pattern.c_str(), named.first.c_str(), 0) == 0;
+    const bool keeps = std::ranges::any_of(checkpoint.tensors, [&](const auto& named) {
+      const auto layer = layer_of_experts(named.first);
+      return layer && fits(pattern, expert_tensor_name(*layer, kExpertMatrices[0]));
     });
-    if (fits) continue;
+    if (keeps) continue;
     return Status(ErrorCode::kInvalidArgument,
                   fmt::format("--keep '{}': fits no layer's experts, which go by their gates' "
                               "names, such as blk.0.ffn_gate_exps.weight: 'blk.0.*' keeps layer 0",
