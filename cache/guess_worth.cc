@@ -28,7 +28,7 @@ void GuessWorth::missed(bool any) {
     if (wrong_[grade]) missed_when_wrong_[grade].see(any ? 1 : 0);
     wrong_[grade] = false;
     bool& reading = reading_[any][grade];
-    reading = reading ? gain(grade, right_[grade].value(), idle()) > kGoOn * read()
+    reading = reading ? gain(grade, idle()) > kGoOn * read()
                       : gain(grade, surely_right(grade), idle()) > kBegin * read();
   }
 }
@@ -61,7 +61,7 @@ double GuessWorth::gain(std::size_t grade, double right, double idle) const {
 
 bool GuessWorth::pays(std::size_t grade, double idle) const {
   if (grade >= kGrades || !reading_[missed_][grade]) return false;
-  return gain(grade, right_[grade].value(), idle) > kGoOn * read();
+  return gain(grade, idle) > kGoOn * read();
 }
 
 std::size_t GuessWorth::count() const {

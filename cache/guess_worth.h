@@ -38,6 +38,10 @@ class GuessWorth {
   /// Whether the read of such a guess gains more than it costs, where the disk will have nothing
   /// else to do for the time `idle`, until the guess's turn.
   bool pays(std::size_t grade, double idle) const;
+  /// The one less the other.
+  double gain(std::size_t grade, double idle) const {
+    return gain(grade, right_[grade].value(), idle);
+  }
   /// Whether it would between two visits if it were certain.
   bool pays_if_sure() const {
     return std::max(idle_[false].value(), idle_[true].value()) > kBegin * read();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/clock.h"
 #include "engine/scripted_gate.h"
 #include "experts/counting_gates.h"
 
@@ -121,15 +122,19 @@ void GateForecast::certain(std::uint32_t layer, std::span<const std::uint32_t> e
 }
 
 void GateForecast::routed(std::uint32_t layer, std::size_t rows, const float* router_input) {
-  const bool few = rows <= kFewRows;
-  const Reach reach = few ? Reach::kGap : Reach::kAll;
-  if (!enabled_ || predictors_ == nullptr || !store_.guesses_help(reach)) return;
+  if (!enabled_ || predictors_ == nullptr) return;
+  const double start = steady_seconds();
   const GateEvidence evidence{
       .layer = layer, .rows = rows, .router_input = router_input, .chosen = scratch_.expert_ids};
-  if (few) (scripted_ ? scripted_ : predictors_)->learn(evidence);
-  if (!speaks_of(layer + std::size_t{1}, reach)) return;
-  few ? expect_mixed(evidence, layer + 1) : expect_counted(evidence, layer + 1);
+  const bool few = rows <= kFewRows;
+  if (few) (scripted_ ? scripted_ : predictors_)->learn(evidence);  // of what was ever asked
+  const Reach reach = few || rows * top_k_ < model_.router.experts ? Reach::kGap : Reach::kAll;
+  if (!store_.guesses_help(reach)) return;
+  if (speaks_of(layer + std::size_t{1}, reach)) {
+    few ? expect_mixed(evidence, layer + 1) : expect_counted(evidence, layer + 1, reach);
+  }
   if (few && far_ && speaks_of(layer + std::size_t{2}, reach)) expect_mixed(evidence, layer + 2);
+  if (reach == Reach::kGap) store_.asked(steady_seconds() - start);
 }
 
 void GateForecast::expect_mixed(const GateEvidence& evidence, std::uint32_t target) {
@@ -146,7 +151,7 @@ void GateForecast::expect_mixed(const GateEvidence& evidence, std::uint32_t targ
 }
 
 /// Of many rows nearly every guess is wanted by one: those of most rows first.
-void GateForecast::expect_counted(const GateEvidence& evidence, std::uint32_t target) {
+void GateForecast::expect_counted(const GateEvidence& evidence, std::uint32_t target, Reach reach) {
   GatePredictor& predictor = scripted_counted_ ? *scripted_counted_ : *counted_;
   if (!predictor.predict(evidence, target)) return;
   const std::span<std::uint32_t> chosen(candidates_.data(), top_k_);
@@ -154,8 +159,7 @@ void GateForecast::expect_counted(const GateEvidence& evidence, std::uint32_t ta
     predictor.rank(row, chosen);
     for (const std::uint32_t expert : chosen) wanted_[expert] += 1;
   }
-  const bool many = evidence.rows * top_k_ >= model_.router.experts;
-  hand_on(target, many ? Reach::kAll : Reach::kGap);
+  hand_on(target, reach);
 }
 
 void GateForecast::hand_on(std::uint32_t target, Reach reach) {

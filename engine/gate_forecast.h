@@ -58,7 +58,7 @@ class GateForecast {
  private:
   bool speaks_of(std::size_t layer, Reach reach) const;
   void expect_mixed(const GateEvidence& evidence, std::uint32_t target);
-  void expect_counted(const GateEvidence& evidence, std::uint32_t target);
+  void expect_counted(const GateEvidence& evidence, std::uint32_t target, Reach reach);
   void hand_on(std::uint32_t target, Reach reach);
 
   const ModelDescription& model_;

@@ -30,8 +30,9 @@ class CachedExpertStore final : public ExpertStore {
   Status begin(std::uint32_t layer, std::span<const std::uint32_t> experts,
                std::span<const float> scores, std::span<const std::uint8_t> bits) override;
   bool guesses_help(Reach reach) const override {
-    return missing_share_ >= 0.1f && (reach == Reach::kAll || prefetcher_.may_start());
+    return missing_share_ >= 0.1f && (reach == Reach::kAll || prefetcher_.questions_pay());
   }
+  void asked(double seconds) override { prefetcher_.asked(seconds); }
   void expect(std::uint32_t layer, std::span<const LikelyExpert> likely, Reach reach) override;
   Result<std::span<const std::uint32_t>> ready() override;
   Status prepare(std::span<const std::uint32_t> indices, Compute& compute) override;

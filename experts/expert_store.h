@@ -117,8 +117,11 @@ class ExpertStore {
                        std::span<const std::uint8_t> bits = {}) = 0;
   /// Whether it is worth asking what a coming layer will want: of the last hundred visits or so,
   /// one in ten or more wanted what had to be read; of Reach::kGap also that between visits the
-  /// disk is idle for long enough to read something. Else guessing costs more than it saves.
+  /// disk is idle for long enough to read something, and that what was read gained more than asking
+  /// took; else a visit now and then should ask. Of the open visit, if there is one.
   virtual bool guesses_help(Reach reach) const = 0;
+  /// The visit has asked of Reach::kGap, which took so long, `expect` included.
+  virtual void asked(double seconds) = 0;
   /// `likely` `[count]`, best first: experts that a coming layer will probably want, in the place
   /// of what was said of it before. Those that are not in memory are read as `reach` says, until
   /// the layer's visit begins. Ids that the layer does not have are passed over.

@@ -55,9 +55,14 @@ bool Prefetcher::streams() const {
   return std::ranges::any_of(guesses_, [](const Guess& guess) { return guess.grade == kNoGrade; });
 }
 
+/// What of that time those before it leave.
+double Prefetcher::rest(double idle) const {
+  return idle - static_cast<double>(under_way_) * worth_.read();
+}
+
 bool Prefetcher::pays(const Guess& guess, double idle) const {
   if (at_a_time_ > 0) return guess.grade <= kVeryLikely && under_way_ < at_a_time_;
-  return worth_.pays(guess.grade, idle - static_cast<double>(under_way_) * worth_.read());
+  return worth_.pays(guess.grade, rest(idle));
 }
 
 void Prefetcher::start(std::size_t most, std::uint32_t next_turn, double idle) {
@@ -70,8 +75,10 @@ void Prefetcher::start(std::size_t most, std::uint32_t next_turn, double idle) {
       if (guess.key.layer != turn) continue;
       if (guess.grade == kNoGrade ? count == most : !pays(guess, left)) break;
       if (cache_.state(guess.key) == CopyState::kEmpty) {
+        const double gain = guess.grade == kNoGrade ? 0 : worth_.gain(guess.grade, rest(left));
         room = add(guess);
         if (!room) break;
+        questions_.gains(gain);
         count += 1;
       }
       guess.key.layer = kBegun;
@@ -150,6 +157,7 @@ bool Prefetcher::finish(const FinishedLoad& finished) {
 }
 
 void Prefetcher::close(std::uint32_t turn) {
+  questions_.next_visit();
   std::erase_if(guesses_, [&](const Guess& guess) {
     if (guess.key.layer == turn) worth_.came(guess.grade, false);
     return guess.key.layer == turn;

@@ -17,6 +17,7 @@
 #include "experts/expert_loader.h"
 #include "experts/expert_store.h"
 #include "experts/likely_expert.h"
+#include "experts/question_worth.h"
 
 namespace sluice {
 
@@ -40,8 +41,14 @@ class Prefetcher {
   /// room: of Reach::kAll at most `most`; of Reach::kGap what pays, where the disk has nothing else
   /// to do for `idle` seconds until the next turn.
   void start(std::size_t most, std::uint32_t next_turn, double idle);
-  /// Whether the disk is idle for long enough to be worth a certain guess, as far as is known.
-  bool may_start() const { return at_a_time_ > 0 || worth_.read() == 0 || worth_.pays_if_sure(); }
+  /// Whether the visit should ask: as far as is known, the disk is idle for long enough to be worth
+  /// a certain guess, and guesses gain what questions cost.
+  bool questions_pay() const {
+    if (at_a_time_ > 0) return true;
+    return questions_.due() && (worth_.read() == 0 || worth_.pays_if_sure());
+  }
+  /// So long the visit took to ask, and to say here what was answered.
+  void asked(double time) { questions_.took(time); }
   /// Whether there is something of Reach::kAll to be loaded.
   bool streams() const;
   /// A visit wants the expert: from now on its copy, or its load with the one pin that goes with
@@ -51,7 +58,8 @@ class Prefetcher {
   void miss(CacheKey key);
   /// A load has finished. False: it is a visit's.
   bool finish(const FinishedLoad& load);
-  /// The turn of this layer has come: what nobody claimed of it was a wrong guess.
+  /// The turn of this layer has come, and its visit's wants are known: what nobody claimed of it
+  /// was a wrong guess.
   void close(std::uint32_t turn);
 
   GuessWorth& worth() { return worth_; }
@@ -73,6 +81,7 @@ class Prefetcher {
   };
   std::vector<Load>::iterator find(CacheKey key);
   void drop(std::vector<Load>::iterator load);
+  double rest(double idle) const;
   bool pays(const Guess& guess, double idle) const;
   bool add(const Guess& guess);
   void submit(std::size_t count);
@@ -83,6 +92,7 @@ class Prefetcher {
   const std::span<ExpertStatistics> statistics_;
   const std::size_t at_a_time_;  // of guesses that are not judged; 0: they are
   GuessWorth worth_;
+  QuestionWorth questions_;
   std::vector<Guess> guesses_;  // of a turn best first
   std::vector<Load> loads_;
   std::size_t under_way_ = 0;  // that no visit has claimed
