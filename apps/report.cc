@@ -165,7 +165,7 @@ void add_use(nlohmann::json& json, const Model& model) {
   json["experts"] = experts_json(model.expert_statistics());
   json["experts"]["layers"] = layers_json(model);
   json["experts"]["mean_bits"] = mean_bits(model);
-  json["experts"]["exact"] = model.catalogue().exact();
+  json["experts"]["exact"] = model.catalogue().exact() && model.relaxation() == nullptr;
   if (model.widths() != nullptr) {
     json["experts"]["widths"] = widths_json(*model.widths());
     json["experts"]["narrow"] = model.narrow();

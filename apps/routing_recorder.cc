@@ -62,7 +62,6 @@ Status RoutingRecorder::attach(Model& model, std::uint32_t top_k) {
     }
   }
   put_sum();
-  flush();  // so that a run that is killed leaves no riddle
   model.observe_routing(this);
   return status_;
 }
@@ -72,6 +71,7 @@ void RoutingRecorder::begin(std::span<const Row> rows) {
     put(kSumMark);
     put_sum();
   }
+  if (passes_ == 0) flush();  // so that a run that is killed leaves no riddle
   passes_ += 1;
   put(kPassMark);
   put(static_cast<std::uint32_t>(rows.size()));
@@ -101,7 +101,7 @@ void RoutingRecorder::routed(const Routing& routing) {
 
 template <typename Number>
 void RoutingRecorder::put(Number number) {
-  if (part_.size() + sizeof number > kPart) flush();
+  if (passes_ > 0 && part_.size() + sizeof number > kPart) flush();
   part_.resize(part_.size() + sizeof number);
   std::memcpy(part_.data() + part_.size() - sizeof number, &number, sizeof number);
   sum_.add(std::span(part_).last(sizeof number));
@@ -123,6 +123,7 @@ void RoutingRecorder::flush() {
 Status RoutingRecorder::finish() {
   if (model_ == nullptr) return {};
   std::exchange(model_, nullptr)->observe_routing(nullptr);
+  if (passes_ == 0) return {};  // what the file had is worth more
   put(kEndMark);
   put(passes_);
   put_sum();

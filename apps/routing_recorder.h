@@ -23,9 +23,11 @@ class RoutingRecorder final : public RoutingObserver {
   /// Ends the file, if nobody did: what was recorded before an error is worth keeping.
   ~RoutingRecorder() override;
 
-  /// From now on sees every pass of the model, which takes `top_k` experts for a row.
+  /// From now on sees every pass of the model, which takes `top_k` experts for a row. Nothing is
+  /// written before the first one: a run that is refused leaves an earlier recording.
   Status attach(Model& model, std::uint32_t top_k);
-  /// Ends the file; the first error of all that was written. REQUIRES: no pass runs.
+  /// Ends the file, or leaves what was there where there was no pass; the first error of all that
+  /// was written. REQUIRES: no pass runs.
   Status finish();
 
   void begin(std::span<const Row> rows) override;

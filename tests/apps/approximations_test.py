@@ -57,6 +57,7 @@ class Approximations(Folder):
             report = self.evaluate("--skip", skip)
             self.assertEqual(report["exact"]["perplexity"], plain["perplexity"])
             self.assertEqual(report["exact"]["nll"], plain["nll"])
+            self.assertEqual((plain["experts"]["exact"], report["experts"]["exact"]), (True, False))
             did = report["approximations"]
             self.assertEqual((did["chosen"], did["replaced"], did["calibrated"]), (chosen, 0, False))
             self.assertGreater(did["skipped"], before["approximations"]["skipped"] if before else 0)
