@@ -120,7 +120,7 @@ Status pack(const PackVerbOptions& options) {
   if (options.nested && plan.nested.empty()) {
     return Status(ErrorCode::kInvalidArgument,
                   fmt::format("{}: --nested: no layer's experts can be nested: that takes floats, "
-                              "Q8_0 or Q4_0 (not MXFP4 or K-quants yet) in rows of a multiple of "
+                              "Q8_0, Q4_0 or MXFP4 (not K-quants yet) in rows of a multiple of "
                               "{}, in layers that --keep does not leave as they are",
                               options.common.model, kNestedBlock));
   }
@@ -179,7 +179,7 @@ Verb add_pack(CLI::App& root) {
   CLI::Option* const nested = app->add_flag(
       "--nested", options->nested,
       "Cut experts into groups of bit planes, so that --width can read them narrower: of floats, "
-      "Q8_0 and Q4_0. Integers keep their numbers; floats are kept, too");
+      "Q8_0, Q4_0 and MXFP4. Integers keep their numbers; floats are kept, too");
   app->add_flag("--drop-floats", options->drop_floats,
                 "Do not keep floats that are nested: the store's 8 bits are then all there is")
       ->needs(nested);

@@ -47,7 +47,7 @@ struct WeightMatrix {
   std::size_t row_step = 1;       // of kColumns, as below
   std::size_t column_stride = 0;  // in elements
   ScaleGrid scales = {};          // of kRows
-  NestedView nested = {};         // of kPlanes, whose format is kNestedFormat
+  NestedView nested = {};         // of kPlanes, whose format is nested.form->format()
   std::size_t row_bytes() const { return format->bytes(columns); }
   std::size_t bytes() const {
     return layout == WeightLayout::kPlanes ? nested.bytes(rows, columns) : rows * row_bytes();

@@ -3,53 +3,129 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/half.h"
 #include "base/nested_stand.h"
+#include "base/quant_blocks.h"
 
 namespace sluice {
 namespace {
 
 constexpr NestedForm kForms[] = {
-    {"nested_8", TensorType::kF32, 8, 8, 1, NestedScale::kByte, true, 6, {2, 1, 1, 1, 1, 2}},
-    {"nested_q8_0", TensorType::kQ8_0, 8, 8, 1, NestedScale::kHalf, false, 6, {2, 1, 1, 1, 1, 2}},
-    {"nested_q4_0", TensorType::kQ4_0, 4, 1, 16, NestedScale::kHalf, false, 3, {2, 1, 1}},
+    {.name = "nested_8",
+     .source = TensorType::kF32,
+     .bits = 8,
+     .first = -128,
+     .book = nullptr,
+     .unit = 8,
+     .steps = 1,
+     .block = 32,
+     .scale_bytes = 1,
+     .scales_at = 0,
+     .fitted = true,
+     .group_count = 6,
+     .groups = {2, 1, 1, 1, 1, 2}},
+    {.name = "nested_q8_0",
+     .source = TensorType::kQ8_0,
+     .bits = 8,
+     .first = -128,
+     .book = nullptr,
+     .unit = 8,
+     .steps = 1,
+     .block = 32,
+     .scale_bytes = 2,
+     .scales_at = 0,
+     .fitted = false,
+     .group_count = 6,
+     .groups = {2, 1, 1, 1, 1, 2}},
+    {.name = "nested_q4_0",
+     .source = TensorType::kQ4_0,
+     .bits = 4,
+     .first = -8,
+     .book = nullptr,
+     .unit = 1,
+     .steps = 16,
+     .block = 32,
+     .scale_bytes = 2,
+     .scales_at = 0,
+     .fitted = false,
+     .group_count = 3,
+     .groups = {2, 1, 1}},
+    {.name = "nested_mxfp4",
+     .source = TensorType::kMXFP4,
+     .bits = 4,
+     .first = 0,
+     .book = kFp4RankedValues,
+     .unit = 0,
+     .steps = 8,
+     .block = 32,
+     .scale_bytes = 1,
+     .scales_at = offsetof(MXFP4Block, exponent),
+     .fitted = false,
+     .group_count = 3,
+     .groups = {2, 1, 1}},
 };
 
 constexpr std::size_t kOffsetBytes = kNestedRows / 2;
 
+constexpr TensorFormat nested_format(std::uint32_t group, bool has_min) {
+  return {.type = TensorType::kNested,
+          .name = "nested",
+          .block_elements = kNestedBlock,
+          .block_bytes = 0,
+          .group = group,
+          .has_min = has_min,
+          .scale_last = false,
+          .decode = nullptr,
+          .unpack = nullptr};
+}
+constexpr TensorFormat kOf32 = nested_format(32, false);
+
 std::size_t divide_up(std::size_t n, std::size_t by) { return (n + by - 1) / by; }
 
-/// Where a column's bits lie in a tile's words.
+/// Where a column's bits lie in the words of a tile.
 struct BitPlace {
   BitPlace(unsigned bits, std::size_t column, std::size_t row) {
-    const std::size_t half = column / 16, field = column / 4 % 4;
-    byte = ((bits == 2 ? half * kNestedRows : 0) + row) * 4 + column % 4;
+    const std::size_t block = column / kNestedBlock, half = column / 16 % 2, field = column / 4 % 4;
+    byte = block * (kNestedRows * kNestedBlock * bits / 8) +
+           ((bits == 2 ? half * kNestedRows : 0) + row) * 4 + column % 4;
     shift = static_cast<unsigned>(2 * field + (bits == 2 ? 0 : half));
   }
   std::size_t byte;
   unsigned shift;
 };
 
-float scale_of(const NestedForm& form, const NestedHeader& header, const std::byte* scale) {
-  if (form.scale == NestedScale::kByte) {
-    return nested_scale(static_cast<std::uint8_t>(*scale), header.exponent_base);
-  }
-  std::uint16_t half;
-  std::memcpy(&half, scale, sizeof(half));
-  return half_to_float(half);
+/// Where byte `index` of what a row's scales are made of lies among those of a tile's rows.
+std::size_t scale_place(const NestedForm& form, std::size_t row, std::size_t index) {
+  const std::size_t words = form.scale_bytes / 4u, rest = form.scale_bytes % 4u;
+  return index < 4 * words ? (index / 4 * kNestedRows + row) * 4 + index % 4
+                           : words * kNestedRows * 4 + row * rest + (index - 4 * words);
 }
+
+/// Of the groups of a row's block.
+struct Scales {
+  /// `turned`: where a tile has them.
+  Scales(const NestedForm& form, const NestedHeader& header, const std::byte* turned,
+         std::size_t row) {
+    // An integer source's block without its codes says what they are.
+    std::byte block[sizeof(Q6_KBlock)] = {};
+    for (std::size_t i = 0; i < form.scale_bytes; ++i) {
+      block[form.scales_at + i] = turned[scale_place(form, row, i)];
+    }
+    if (form.fitted) {
+      of_group[0] = nested_scale(static_cast<std::uint8_t>(block[0]), header.exponent_base);
+      return;
+    }
+    std::int8_t codes[kMostBlock];
+    tensor_format(form.source).unpack(block, codes, of_group, minimum);
+  }
+
+  static constexpr std::size_t kMostBlock = 256;
+  float of_group[kMostBlock / 16];
+  float minimum[kMostBlock / 16];
+};
 
 }  // namespace
 
-const TensorFormat kNestedFormat = {.type = TensorType::kNested,
-                                    .name = "nested",
-                                    .block_elements = kNestedBlock,
-                                    .block_bytes = 0,
-                                    .group = kNestedBlock,
-                                    .has_min = false,
-                                    .scale_last = false,
-                                    .decode = nullptr,
-                                    .unpack = nullptr};
+const TensorFormat& NestedForm::format() const { return kOf32; }
 
 unsigned NestedForm::width(std::size_t count) const {
   unsigned bits_of_groups = 0;
@@ -64,14 +140,19 @@ std::size_t NestedForm::groups_of(unsigned wanted) const {
   return 0;
 }
 
+std::size_t NestedForm::code_bytes(std::size_t group) const {
+  return kNestedRows * block * groups[group] / 8;
+}
+
 std::size_t NestedForm::tile_bytes(std::size_t group) const {
-  const std::size_t codes = kNestedRows * kNestedBlock * groups[group] / 8;
-  return group == 0 ? codes + kNestedRows * scale_bytes() + kOffsetBytes : codes;
+  const std::size_t codes = code_bytes(group);
+  if (group != 0) return codes;
+  return codes + kNestedRows * scale_bytes + (unit == 0 ? 0 : kOffsetBytes);
 }
 
 std::size_t NestedForm::group_bytes(std::size_t group, std::size_t rows,
                                     std::size_t columns) const {
-  const std::size_t tiles = divide_up(rows, kNestedRows) * (columns / kNestedBlock);
+  const std::size_t tiles = divide_up(rows, kNestedRows) * (columns / block);
   return (group == 0 ? sizeof(NestedHeader) : 0) + tiles * tile_bytes(group);
 }
 
@@ -105,23 +186,26 @@ void write_nested_group(const NestedParts& parts, std::size_t group, std::byte* 
   }
   const unsigned bits = form.groups[group];
   const unsigned below = form.bits - form.width(group + 1);
-  const std::size_t blocks = parts.columns / kNestedBlock;
+  const std::size_t blocks = parts.columns / form.block;
   for (std::size_t row = 0; row < parts.rows; ++row) {
     const std::size_t lane = row % kNestedRows;
     for (std::size_t block = 0; block < blocks; ++block) {
       std::byte* const tile = out + (row / kNestedRows * blocks + block) * form.tile_bytes(group);
-      const std::uint8_t* const codes = parts.codes + row * parts.columns + block * kNestedBlock;
-      for (std::size_t column = 0; column < kNestedBlock; ++column) {
+      const std::uint8_t* const codes = parts.codes + row * parts.columns + block * form.block;
+      for (std::size_t column = 0; column < form.block; ++column) {
         const BitPlace place(bits, column, lane);
         const unsigned field = (codes[column] >> below) & ((1u << bits) - 1);
         tile[place.byte] |= static_cast<std::byte>(field << place.shift);
       }
       if (group != 0) continue;
-      std::byte* const scales = tile + kNestedRows * kNestedBlock * bits / 8;
-      const std::size_t at = row * blocks + block, bytes = form.scale_bytes();
-      std::memcpy(scales + lane * bytes, parts.scales + at * bytes, bytes);
+      std::byte* const scales = tile + form.code_bytes(0);
+      const std::size_t at = row * blocks + block;
+      for (std::size_t i = 0; i < form.scale_bytes; ++i) {
+        scales[scale_place(form, lane, i)] = parts.scales[at * form.scale_bytes + i];
+      }
+      if (form.unit == 0) continue;
       const auto nibble = static_cast<unsigned>(parts.offsets[at] + 8);
-      scales[kNestedRows * bytes + lane % 8] |=
+      scales[kNestedRows * form.scale_bytes + lane % 8] |=
           static_cast<std::byte>(nibble << (lane < 8 ? 0 : 4));
     }
   }
@@ -132,32 +216,39 @@ void decode_nested_row(const NestedView& view, const std::byte* data, std::size_
   const NestedForm& form = *view.form;
   NestedHeader header;
   std::memcpy(&header, data, sizeof(header));
-  const std::size_t blocks = columns / kNestedBlock, lane = row % kNestedRows;
+  const std::size_t blocks = columns / form.block, lane = row % kNestedRows;
   const std::size_t groups = form.groups_of(view.width);
+  const TensorFormat& format = form.format();
+  const float step = 1.0f / static_cast<float>(form.steps);
   for (std::size_t block = 0; block < blocks; ++block) {
     const std::size_t tile = row / kNestedRows * blocks + block;
-    unsigned prefixes[kNestedBlock] = {};
+    unsigned prefixes[Scales::kMostBlock] = {};
     for (std::size_t group = 0; group < groups; ++group) {
       const unsigned bits = form.groups[group];
       const std::byte* const words =
           data + view.at[group] + (group == 0 ? sizeof(header) : 0) + tile * form.tile_bytes(group);
-      for (std::size_t column = 0; column < kNestedBlock; ++column) {
+      for (std::size_t column = 0; column < form.block; ++column) {
         const BitPlace place(bits, column, lane);
         prefixes[column] =
             prefixes[column] << bits |
             (static_cast<unsigned>(words[place.byte]) >> place.shift & ((1u << bits) - 1));
       }
     }
-    const std::byte* const scales = data + view.at[0] + sizeof(header) + tile * form.tile_bytes(0) +
-                                    kNestedRows * kNestedBlock * form.groups[0] / 8;
-    const float scale = scale_of(form, header, scales + lane * form.scale_bytes());
-    const auto pair = static_cast<unsigned>(scales[kNestedRows * form.scale_bytes() + lane % 8]);
-    const int offset = static_cast<int>(lane < 8 ? pair & 15 : pair >> 4) - 8;
-    for (std::size_t column = 0; column < kNestedBlock; ++column) {
+    const std::byte* const turned =
+        data + view.at[0] + sizeof(header) + tile * form.tile_bytes(0) + form.code_bytes(0);
+    const Scales scales(form, header, turned, lane);
+    int offset = 0;
+    if (form.unit != 0) {
+      const auto pair = static_cast<unsigned>(turned[kNestedRows * form.scale_bytes + lane % 8]);
+      offset = static_cast<int>(lane < 8 ? pair & 15 : pair >> 4) - 8;
+    }
+    for (std::size_t column = 0; column < form.block; ++column) {
       const int twice = twice_nested_stand(form, header, view.width, prefixes[column]) +
                         2 * nested_unit(form) * offset;
-      out[block * kNestedBlock + column] =
-          0.5f / static_cast<float>(form.steps) * scale * static_cast<float>(twice);
+      const std::size_t group = column / format.group;
+      const float product = 0.5f * step * scales.of_group[group] * static_cast<float>(twice);
+      // Adding a minimum of zero would turn -0 into +0.
+      out[block * form.block + column] = format.has_min ? product + scales.minimum[group] : product;
     }
   }
 }

@@ -11,6 +11,19 @@ namespace sluice {
 /// Steps of the unit of offsets.
 inline int nested_unit(const NestedForm& form) { return form.unit * form.steps; }
 
+/// What a code is, in codes.
+inline int nested_number(const NestedForm& form, unsigned code) {
+  return form.book != nullptr ? form.book[code] : form.first + static_cast<int>(code);
+}
+
+/// Twice the middle of the numbers whose codes share a prefix, in steps.
+inline int twice_nested_middle(const NestedForm& form, unsigned width, unsigned prefix) {
+  const unsigned shared = 1u << (form.bits - width);
+  const int first = nested_number(form, prefix * shared);
+  const int last = nested_number(form, (prefix + 1) * shared - 1);
+  return (first + last + (form.fitted ? 1 : 0)) * form.steps;
+}
+
 /// Twice what a prefix stands for at a width of the form's, in steps.
 inline int twice_nested_stand(const NestedForm& form, const NestedHeader& header, unsigned width,
                               unsigned prefix) {
@@ -19,9 +32,7 @@ inline int twice_nested_stand(const NestedForm& form, const NestedHeader& header
                 : width == 3 ? header.three[prefix]
                              : header.four[prefix]);
   }
-  const int shared = 1 << (form.bits - width);  // codes with this prefix
-  const int first = static_cast<int>(prefix) * shared - (1 << (form.bits - 1));
-  return (2 * first + shared - (form.fitted ? 0 : 1)) * form.steps;
+  return twice_nested_middle(form, width, prefix);
 }
 
 /// The scale that a byte means. REQUIRES: exponent_base <= 223.

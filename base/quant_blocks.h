@@ -27,6 +27,9 @@ inline constexpr std::int8_t kIq4Values[16] = {-127, -104, -83, -65, -49, -35, -
 /// Twice the values of e2m1: OCP Microscaling's FP4 times two is a small integer.
 inline constexpr std::int8_t kFp4TwiceValues[16] = {0, 1,  2,  3,  4,  6,  8,  12,
                                                     0, -1, -2, -3, -4, -6, -8, -12};
+/// The same in their order, the zero with a sign before the one without.
+inline constexpr std::int8_t kFp4RankedValues[16] = {-12, -8, -6, -4, -3, -2, -1, 0,
+                                                     0,   1,  2,  3,  4,  6,  8,  12};
 
 // Blocks of 32: one scale, and in the "_1" formats one minimum, for all. Nibbles: element i < 16 is
 // the low half of byte i, element i + 16 its high half. Fifth bits: bit i of the little-endian

@@ -133,7 +133,7 @@ void register_planes(const auto& add) {
     for (std::size_t groups = 1; groups <= form.group_count; ++groups) {
       for (const unsigned threads : {1u, 2u}) {
         const auto shape = [&](std::size_t rows, std::size_t columns, std::size_t activations) {
-          return Shape{&kNestedFormat, rows,  columns,           activations,
+          return Shape{&form.format(), rows,  columns,           activations,
                        threads,        &form, form.width(groups)};
         };
         add("decode", shape(768, 2048, 1), true, true, false);

@@ -8,17 +8,17 @@ namespace {
 
 StripPlace nested_strip(const DotTile& tile, std::size_t row, std::size_t column) {
   const NestedForm& form = *tile.nested.form;
-  const std::size_t at = row / kStripRows * (tile.columns / kNestedBlock) + column / kNestedBlock;
+  const std::size_t at = row / kStripRows * (tile.columns / form.block) + column / form.block;
   StripPlace place;
   place.header = reinterpret_cast<const NestedHeader*>(tile.weight);
   std::size_t width = form.groups[0];
-  const std::size_t scales = form.scale == NestedScale::kHalf ? 2 : 1;
+  const std::size_t offsets = form.unit == 0 ? 0 : kStripRows / 2;
   place.block = tile.weight + sizeof(NestedHeader) +
-                at * (kStripRows * (kNestedBlock / 4 + scales) + kStripRows / 2);
+                at * (kStripRows * (form.block / 4u + form.scale_bytes) + offsets);
   for (std::size_t group = 1; width < tile.nested.width; ++group) {
     const std::size_t bits = form.groups[group];
     place.finer[group - 1] =
-        tile.weight + tile.nested.at[group] + at * (kStripRows * kNestedBlock * bits / 8);
+        tile.weight + tile.nested.at[group] + at * (kStripRows * form.block * bits / 8);
     width += bits;
   }
   return place;

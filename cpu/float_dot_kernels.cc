@@ -85,12 +85,11 @@ void scale_f8(const DotTile& tile, std::size_t row, const std::byte* codes, std:
   }
 }
 
-/// Row `row` of a panel → float32, as TensorFormat::decode: scale * code is exact, so fma rounds as
-/// it does. Of planes scale and integer are exact, too.
+/// Row `row` of a panel → float32, as TensorFormat::decode: where there is a minimum scale * code
+/// is exact, so that fma rounds as it does. Of planes with offsets their integer is exact, too.
 void decode(const DotTile& tile, const StripFormat& strip, const Panel& panel, std::size_t row,
             std::size_t elements, float* out) {
   const TensorFormat& format = *tile.format;
-  const bool planes = tile.layout == WeightLayout::kPlanes;
   for (std::size_t i = 0; i < elements; i += 16) {
     std::uint8_t codes[16];
     for (std::size_t j = 0; j < 16; j += 4) {
@@ -99,7 +98,7 @@ void decode(const DotTile& tile, const StripFormat& strip, const Panel& panel, s
     for (std::uint8_t& code : codes) code = static_cast<std::uint8_t>(code - strip.offset);
     const std::size_t group = i / format.group;
     Lanes values = lanes_load_codes(reinterpret_cast<const std::byte*>(codes));
-    if (planes) {
+    if (strip.code_factor != 0) {
       const int rest = panel.row_terms[group][row] + strip.code_factor * strip.offset;
       values = lanes_fma(values, lanes_set(static_cast<float>(strip.code_factor)),
                          lanes_set(static_cast<float>(rest)));

@@ -26,6 +26,25 @@ inline void for_each_group(StripPlace& strip, std::size_t elements, const Use& u
   }
 }
 
+/// The codes of one group of a block of ordinary formats, as NestedStrip::Group has those of
+/// planes.
+template <typename Block, std::size_t G>
+struct GroupOfBlock {
+  template <std::size_t W>
+  Words codes() const {
+    return block.template codes<G, W>();
+  }
+  const Block& block;
+};
+template <std::size_t G, typename Block>
+inline auto group_of(const Block& block) {
+  if constexpr (requires { block.template group<G>(); }) {
+    return block.template group<G>();
+  } else {
+    return GroupOfBlock<Block, G>{block};
+  }
+}
+
 /// sum += the terms of a group under one activation row; rule 2's w * a for the scale and the
 /// minimum.
 template <std::size_t kGroup, bool kMin>
@@ -69,9 +88,10 @@ void multiply_rows(StripPlace strip, std::size_t elements, const ActivationSegme
       constexpr std::size_t kIndex = decltype(index)::kValue;
       Ints dots[kRows];
       for (std::size_t r = 0; r < kRows; ++r) dots[r] = first_dot<Block>(x[r], group);
+      const auto codes_of_group = group_of<kIndex>(block);
       unroll<Block::kGroup / 4>([&](auto word) {
         constexpr std::size_t kWord = decltype(word)::kValue;
-        const Words codes = block.template codes<kIndex, kWord>();
+        const Words codes = codes_of_group.template codes<kWord>();
         for (std::size_t r = 0; r < kRows; ++r) {
           dots[r] =
               dot_4<Block::kWide>(dots[r], codes, x[r].codes + group * Block::kGroup + 4 * kWord);
@@ -114,10 +134,11 @@ void unpack(const StripPlace& strip, std::size_t elements, Panel& panel) {
   StripPlace at = strip;
   for_each_group<Block>(at, elements, [&](std::size_t group, const Block& block, auto index) {
     constexpr std::size_t kIndex = decltype(index)::kValue;
+    const auto codes_of_group = group_of<kIndex>(block);
     unroll<Block::kGroup / 4>([&](auto word) {
       constexpr std::size_t kWord = decltype(word)::kValue;
       words_store(panel.codes[group * (Block::kGroup / 4) + kWord],
-                  block.template codes<kIndex, kWord>());
+                  codes_of_group.template codes<kWord>());
     });
     lanes_store(panel.scales[group], block.template scale<kIndex>());
     if (Block::kMin) lanes_store(panel.mins[group], min_of<Block, kIndex>(block));
@@ -237,7 +258,7 @@ constexpr StripFormat kStripFormat = {
                               Block::kRowTerms ? Block::kFactor : 0>>,
     Block::kOffset,
     Block::kRowTerms ? 1 : -Block::kOffset,
-    Block::kFactor,
+    Block::kRowTerms ? Block::kFactor : 0,
     Block::kFewRowsOfBlock};
 
 constexpr StripFormat kNone = {};
@@ -309,9 +330,11 @@ namespace {
 
 template <typename Form>
 const StripFormat& strip_format_of(unsigned width) {
-  if constexpr (Form::kBits == 8) {
+  if constexpr (Form::kBits > 4) {
     if (width == 5) return kStripFormat<NestedStrip<Form, 5>>;
     if (width == 6) return kStripFormat<NestedStrip<Form, 6>>;
+  }
+  if constexpr (Form::kBits == 8) {
     if (width == 8) return kStripFormat<NestedStrip<Form, 8>>;
   }
   if (width == 2) return kStripFormat<NestedStrip<Form, 2>>;
@@ -327,6 +350,8 @@ const StripFormat& strip_format(const NestedView& nested) {
       return strip_format_of<Q8_0Form>(nested.width);
     case TensorType::kQ4_0:
       return strip_format_of<Q4_0Form>(nested.width);
+    case TensorType::kMXFP4:
+      return strip_format_of<MXFP4Form>(nested.width);
     default:
       return strip_format_of<FittedForm>(nested.width);
   }

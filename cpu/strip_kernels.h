@@ -35,7 +35,7 @@ struct Panel {
   alignas(64) std::uint8_t codes[kSegment / 4][64];  // [columns / 4][16 rows][4]
   alignas(64) float scales[kMaxGroups][16];
   alignas(64) float mins[kMaxGroups][16];
-  alignas(64) std::int32_t row_terms[kMaxGroups][16];  // of planes
+  alignas(64) std::int32_t row_terms[kMaxGroups][16];  // of planes with offsets
 };
 
 struct StripFormat {
@@ -49,9 +49,9 @@ struct StripFormat {
   void (*multiply_panels)(const Panel* panels, std::size_t n_panels, std::size_t elements,
                           const ActivationSegment* x, std::size_t n_rows,
                           float (*const* totals)[16]);
-  int offset;            // of the codes in a panel; of planes row_terms make it good
-  int sum_factor;        // what a group's sums of activation codes are multiplied by, first of all
-  int code_factor;       // of planes: what a group's codes are multiplied by before row_terms
+  int offset;       // of the codes in a panel; of planes with offsets row_terms make it good
+  int sum_factor;   // what a group's sums of activation codes are multiplied by, first of all
+  int code_factor;  // what a group's codes are multiplied by before row_terms; 0: there are none
   std::size_t few_rows;  // more activation rows than so many meet a panel
 };
 

@@ -242,7 +242,7 @@ Status use_planes(const ExpertTensors& tensors, std::span<const std::uint8_t> wi
     const unsigned own = std::min<unsigned>(widths.back(), form.bits);
     layer.views[i] = {};
     layer.views[i].matrix = {
-        .format = &kNestedFormat,
+        .format = &form.format(),
         .rows = tensors[i]->shape[1],
         .columns = tensors[i]->shape[2],
         .layout = WeightLayout::kPlanes,

@@ -95,7 +95,7 @@ Status check_nested(const TensorInfo& tensor) {
   const bool of_its_type =
       form.fitted ? tensor_format(tensor.type).is_float() : tensor.type == form.source;
   if (!layer_of_experts(tensor.name) || !of_its_type || tensor.shape.size() != 3 ||
-      tensor.shape[2] % kNestedBlock != 0) {
+      tensor.shape[2] % form.block != 0) {
     return corrupt("planes of the form " + std::string(form.name) +
                    " are of stacked experts of the form's numbers, with rows of whole blocks");
   }

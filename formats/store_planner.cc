@@ -10,6 +10,7 @@
 #include "formats/store_codec.h"
 #include "formats/store_format.h"
 #include "formats/store_header.h"
+#include "formats/stored_layout.h"
 
 namespace sluice {
 namespace {
@@ -174,9 +175,9 @@ class Planner {
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       const TensorInfo& tensor = *tensors[i];
       const NestedForm* const form = nested_form_of(tensor.type);
-      // Integers that do not lie there as such would have to be laid out first.
-      if (form == nullptr || tensor.shape.back() % kNestedBlock != 0 ||
-          (tensor.stored && !form->fitted)) {
+      // Integers that lie there otherwise must be such as can be laid out first.
+      if (form == nullptr || tensor.shape.back() % form->block != 0 ||
+          (tensor.stored && !form->fitted && !check_relay(tensor).ok())) {
         return false;
       }
       layer.tensors[i] = tensor;

@@ -64,7 +64,7 @@ void set_shape(const NestedForm& form, std::size_t rows, std::size_t columns, Ne
   const std::size_t blocks = rows * columns / kNestedBlock;
   out.codes.resize(rows * columns);
   out.scales.resize(form.fitted ? blocks : 0);
-  out.offsets.resize(blocks);
+  out.offsets.resize(form.unit == 0 ? 0 : blocks);
 }
 
 /// `block(cost, index, moments)` writes the codes of a block that cost least, and adds it to the
@@ -204,10 +204,10 @@ class FloatSearch {
   float per_lowest_[kNestedOffsets];   // codes reach at the offsets, from the highest one down
 };
 
-/// Searches the offset of blocks that have codes.
+/// Searches the offset of blocks that have codes, where their form has offsets.
 class CodeSearch {
  public:
-  CodeSearch(const std::int8_t* codes, std::span<const float> scales,
+  CodeSearch(const std::uint8_t* codes, std::span<const float> scales,
              const std::vector<float>& column_weights, NestedMatrix& out)
       : codes_(codes), scales_(scales), column_weights_(column_weights.data()), out_(out) {
     for (const float scale : scales) {
@@ -216,40 +216,52 @@ class CodeSearch {
   }
 
   void operator()(const NestedCost& cost, std::size_t block, NestedMoments& moments) const {
+    const NestedForm& form = *out_.form;
     const float* const importance = column_weights_ + block * kNestedBlock % out_.columns;
-    const std::int8_t* const codes = codes_ + block * kNestedBlock;
-    const int unit = nested_unit(*out_.form);        // steps of an offset,
-    const int step = out_.form->bits == 4 ? 16 : 1;  // and of a code
+    const std::uint8_t* const codes = codes_ + block * kNestedBlock;
+    const int unit = nested_unit(form), step = form.steps;
     const auto [low, high] = std::minmax_element(codes, codes + kNestedBlock);
     float values[kNestedBlock], costs[kNestedOffsets];
-    for (std::size_t i = 0; i < kNestedBlock; ++i) values[i] = static_cast<float>(codes[i] * step);
+    for (std::size_t i = 0; i < kNestedBlock; ++i) values[i] = value(codes[i], 0);
     cost.at_offsets(values, importance, costs);
     int best = 0;
     float least = HUGE_VALF;
     for (int offset = kNestedMostOffset; offset >= kNestedLeastOffset; --offset) {
       // Every code has to be one at this offset, so that nothing is lost.
-      const int lowest = *low * step + 128 - unit * offset;
-      const int highest = *high * step + 128 - unit * offset;
+      const int lowest = *low * step - unit * offset;
+      const int highest = *high * step - unit * offset;
       const float here = costs[kNestedMostOffset - offset];
       if (lowest >= 0 && highest <= 255 && here < least) {
         best = offset;
         least = here;
       }
     }
-    const float square = scale_square(scales_[block]);
-    float counts[kNestedBlock];
+    out_.offsets[block] = static_cast<std::int8_t>(best);
+    keep(block, best, moments);
+  }
+
+  /// The block's codes at an offset.
+  void keep(std::size_t block, int offset, NestedMoments& moments) const {
+    const NestedForm& form = *out_.form;
+    const std::size_t group = form.format().group;
+    const float* const importance = column_weights_ + block * kNestedBlock % out_.columns;
+    float values[kNestedBlock], counts[kNestedBlock];
     std::uint8_t* const out = out_.codes.data() + block * kNestedBlock;
     for (std::size_t i = 0; i < kNestedBlock; ++i) {
-      const int position = codes[i] * step + 128 - unit * best;
-      out[i] = static_cast<std::uint8_t>(position / step);
-      values[i] = static_cast<float>(position - 128);
-      counts[i] = importance[i] * square;
+      const std::size_t at = block * kNestedBlock + i;
+      values[i] = value(codes_[at], offset);
+      out[i] = static_cast<std::uint8_t>(codes_[at] - form.unit * offset);
+      counts[i] = importance[i] * scale_square(scales_[at / group]);
     }
-    out_.offsets[block] = static_cast<std::int8_t>(best);
     moments.add(values, counts, out);
   }
 
  private:
+  /// In steps, less the offset.
+  float value(std::uint8_t code, int offset) const {
+    const NestedForm& form = *out_.form;
+    return static_cast<float>(nested_number(form, code) * form.steps - nested_unit(form) * offset);
+  }
   /// Relative to the largest; a scale that is no number counts nothing.
   float scale_square(float scale) const {
     if (!std::isfinite(scale) || largest_scale_ == 0) return 0;
@@ -257,7 +269,7 @@ class CodeSearch {
     return ratio * ratio;
   }
 
-  const std::int8_t* codes_;
+  const std::uint8_t* codes_;
   std::span<const float> scales_;
   const float* column_weights_;
   NestedMatrix& out_;
@@ -292,12 +304,22 @@ Status fit_nested(std::span<const float> weights, std::size_t rows, std::size_t 
   return {};
 }
 
-Status nest_codes(const NestedForm& form, std::span<const std::int8_t> codes,
+Status nest_codes(const NestedForm& form, std::span<const std::uint8_t> codes,
                   std::span<const float> scales, std::size_t rows, std::size_t columns,
                   std::span<const float> importance, NestedMatrix& out) {
   SLUICE_ASSIGN(const std::vector<float> counts, column_weights(importance, columns));
   set_shape(form, rows, columns, out);
-  fit_rounds(out, CodeSearch(codes.data(), scales, counts, out));
+  const CodeSearch search(codes.data(), scales, counts, out);
+  if (form.unit != 0) {
+    fit_rounds(out, search);
+    return {};
+  }
+  // Without offsets there is nothing to search: the codes are what they are.
+  NestedMoments moments(form);
+  for (std::size_t block = 0; block < codes.size() / kNestedBlock; ++block) {
+    search.keep(block, 0, moments);
+  }
+  out.header = moments.tables();
   return {};
 }
 

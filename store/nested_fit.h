@@ -22,12 +22,13 @@ namespace sluice {
 Status fit_nested(std::span<const float> weights, std::size_t rows, std::size_t columns,
                   std::span<const float> importance, NestedMatrix& out);
 
-/// A source's own signed codes [rows, columns], with the scale of each block
-/// [rows, columns / kNestedBlock] → the form of their source: chooses offsets and tables. At full
-/// width the codes are the source's again, whatever scales there are: they only say how much a
-/// block counts. REQUIRES: as above; form is not fitted; codes of four bits are in -8 … 7.
-/// kInvalidArgument: an importance that is negative or not finite.
-Status nest_codes(const NestedForm& form, std::span<const std::int8_t> codes,
+/// A source's own codes [rows, columns] as the form counts them, without offsets, and the scale of
+/// each group [rows, columns / form.format().group] → the form of their source: chooses tables, and
+/// offsets where it has them. At full width the numbers are the source's again, whatever scales
+/// there are: they only say how much a group counts. REQUIRES: columns is a multiple of form.block;
+/// form is not fitted; codes are below 2^form.bits. kInvalidArgument: an importance that is
+/// negative or not finite.
+Status nest_codes(const NestedForm& form, std::span<const std::uint8_t> codes,
                   std::span<const float> scales, std::size_t rows, std::size_t columns,
                   std::span<const float> importance, NestedMatrix& out);
 

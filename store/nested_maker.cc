@@ -6,15 +6,13 @@
 #include <system_error>
 #include <thread>
 
+#include "base/quant_blocks.h"
 #include "formats/stored_layout.h"
 #include "io/read_range.h"
 #include "store/nested_fit.h"
 
 namespace sluice {
 namespace {
-
-/// What a source has beside each block of its integers.
-constexpr std::size_t kHalfBytes = 2;
 
 std::vector<float> floats_of(const TensorInfo& tensor, std::span<const std::byte> source,
                              std::span<const std::byte> scales, Status& status) {
@@ -27,24 +25,46 @@ std::vector<float> floats_of(const TensorInfo& tensor, std::span<const std::byte
   return floats;
 }
 
-/// An integer source's blocks apart: codes, and their scales as they lie there.
+/// MXFP4's sixteen codes in the order of their numbers: they are a sign and a magnitude.
+std::uint8_t rank_of_fp4(unsigned code) {
+  return static_cast<std::uint8_t>(code < 8 ? 8 + code : 15 - code);
+}
+
+/// An integer source's blocks apart: codes as the form counts them, the scales of their groups, and
+/// the bytes that these are made of.
 struct SourceCodes {
-  SourceCodes(const TensorInfo& tensor, std::span<const std::byte> source) {
-    const TensorFormat& format = tensor_format(tensor.type);
+  SourceCodes(const NestedForm& form, std::span<const std::byte> source) {
+    const TensorFormat& format = tensor_format(form.source);
     const std::size_t blocks = source.size() / format.block_bytes;
-    codes.resize(blocks * kNestedBlock);
-    scales.resize(blocks);
-    halves.resize(blocks * kHalfBytes);
+    const std::size_t groups = form.block / format.group;
+    codes.resize(blocks * form.block);
+    scales.resize(blocks * groups);
+    scale_bytes.resize(blocks * form.scale_bytes);
+    std::vector<std::int8_t> numbers(form.block);
+    std::vector<float> mins(groups);
     for (std::size_t i = 0; i < blocks; ++i) {
       const std::byte* const block = source.data() + i * format.block_bytes;
-      float min = 0;
-      format.unpack(block, codes.data() + i * kNestedBlock, &scales[i], &min);
-      std::memcpy(halves.data() + i * kHalfBytes, block, kHalfBytes);
+      format.unpack(block, numbers.data(), scales.data() + i * groups, mins.data());
+      std::uint8_t* const out = codes.data() + i * form.block;
+      for (std::size_t k = 0; k < form.block; ++k) {
+        out[k] = static_cast<std::uint8_t>(numbers[k] - form.first);
+      }
+      // Numbers do not tell the zero with a sign from the one without.
+      if (form.source == TensorType::kMXFP4) rank(block, out);
+      std::memcpy(scale_bytes.data() + i * form.scale_bytes, block + form.scales_at,
+                  form.scale_bytes);
     }
   }
-  std::vector<std::int8_t> codes;
+  static void rank(const std::byte* from, std::uint8_t* out) {
+    const auto& block = *reinterpret_cast<const MXFP4Block*>(from);
+    for (std::size_t k = 0; k < 16; ++k) {
+      out[k] = rank_of_fp4(block.nibbles[k] & 15);
+      out[k + 16] = rank_of_fp4(block.nibbles[k] >> 4);
+    }
+  }
+  std::vector<std::uint8_t> codes;
   std::vector<float> scales;
-  std::vector<std::byte> halves;
+  std::vector<std::byte> scale_bytes;
 };
 
 }  // namespace
@@ -60,17 +80,24 @@ Status NestedMaker::make_planes(const Work& work) const {
   }
   NestedMatrix made;
   NestedParts parts{.form = &form, .rows = rows, .columns = columns};
-  std::vector<std::byte> halves;
+  std::vector<std::byte> scale_bytes;
   Status status;
   if (form.fitted) {
     const std::vector<float> floats = floats_of(tensor, work.source, work.scales, status);
     if (status.ok()) status = fit_nested(floats, rows, columns, importance, made);
     parts.scales = reinterpret_cast<const std::byte*>(made.scales.data());
   } else {
-    SourceCodes source(tensor, work.source);
-    status = nest_codes(form, source.codes, source.scales, rows, columns, importance, made);
-    halves = std::move(source.halves);
-    parts.scales = halves.data();
+    std::vector<std::byte> laid_out;
+    if (tensor.stored) {
+      laid_out.resize(relaid_bytes(tensor));
+      status = relay_range(tensor, work.source, work.scales, laid_out);
+    }
+    SourceCodes source(form, tensor.stored ? laid_out : work.source);
+    if (status.ok()) {
+      status = nest_codes(form, source.codes, source.scales, rows, columns, importance, made);
+    }
+    scale_bytes = std::move(source.scale_bytes);
+    parts.scales = scale_bytes.data();
   }
   if (!status.ok()) {
     return status.with_context("tensor " + tensor.name + ", expert " +

@@ -17,7 +17,7 @@ struct NestedMatrix {
   NestedHeader header = {};
   std::vector<std::uint8_t> codes;   // [rows, columns]
   std::vector<std::uint8_t> scales;  // [rows, columns / kNestedBlock] of a fitted form, else empty
-  std::vector<std::int8_t> offsets;  // [rows, columns / kNestedBlock]
+  std::vector<std::int8_t> offsets;  // [rows, columns / kNestedBlock], where there are any
 };
 
 }  // namespace sluice

@@ -20,9 +20,7 @@ std::span<std::int8_t> stands(NestedHeader& tables, unsigned width) {
 
 /// The middle of the numbers that codes with a prefix are, in steps.
 double middle(const NestedForm& form, unsigned width, unsigned prefix) {
-  const double steps = 256.0 / (1u << width);  // that the prefix covers
-  const double between = form.fitted ? 0 : 256.0 / (1u << form.bits);
-  return prefix * steps - 128 + (steps - between) / 2;
+  return 0.5 * twice_nested_middle(form, width, prefix);
 }
 
 std::int8_t rounded(double stand) {

@@ -122,7 +122,8 @@ TEST(NestedDot, IsCanonicalAtEveryWidthAndShape) {
   for (const NestedForm& form : nested_forms()) {
     SCOPED_TRACE(form.name);
     for (const unsigned width : widths_of(form)) {
-      for (const std::size_t columns : {32, 96, 544, 768}) {
+      for (const std::size_t blocks : {1, 3, 17, 24}) {
+        const std::size_t columns = form.block == 32 ? blocks * 32 : (blocks / 8 + 1) * form.block;
         for (const std::size_t rows : {1, 16, 37, 100}) {
           const NestedMatrix matrix = random_nested(form, rows, columns, random);
           const std::size_t n_rows = std::vector<std::size_t>{1, 2, 5, 33}[random() % 4];
@@ -163,7 +164,7 @@ TEST(NestedDot, DecodesRows) {
   std::mt19937 random(4);
   for (const NestedForm& form : nested_forms()) {
     for (const unsigned width : widths_of(form)) {
-      const NestedMatrix matrix = random_nested(form, 21, 96, random);
+      const NestedMatrix matrix = random_nested(form, 21, 3 * form.block, random);
       const CutNested stored = cut(matrix, width);
       std::vector<float> row(matrix.columns);
       for (std::size_t r = 0; r < matrix.rows; ++r) {
@@ -177,52 +178,86 @@ TEST(NestedDot, DecodesRows) {
   }
 }
 
-/// Q8_0's and Q4_0's own blocks of the numbers that all bits give.
-template <typename Block, typename Store>
-void expect_source(const NestedForm& form, const Store& store) {
-  std::mt19937 random(5);
-  for (const std::size_t n_rows : {1, 3, 20}) {
-    NestedMatrix matrix = random_nested(form, 35, 544, random);
-    OwnedMatrix source =
-        random_matrix(tensor_format(form.source), matrix.rows, matrix.columns, random);
+/// Where a source's block has what its scales are made of.
+std::size_t scales_at(TensorType source) { return source == TensorType::kQ6_K ? 192 : 0; }
+
+/// Nested codes and offsets of a source's numbers.
+NestedMatrix nested_of(const NestedForm& form, const OwnedMatrix& source, std::mt19937& random) {
+  const TensorFormat& format = tensor_format(form.source);
+  NestedMatrix matrix = random_nested(form, source.matrix.rows, source.matrix.columns, random);
+  const std::size_t blocks = source.bytes.size() / format.block_bytes;
+  for (std::size_t at = 0; at < blocks; ++at) {
+    const std::byte* const block = source.bytes.data() + at * format.block_bytes;
+    std::memcpy(matrix.scales.data() + at * form.scale_bytes, block + scales_at(form.source),
+                form.scale_bytes);
+    std::int8_t numbers[256];
+    float scales[16], mins[16];
+    format.unpack(block, numbers, scales, mins);
+    const auto [low, high] = std::minmax_element(numbers, numbers + form.block);
     const int half = 1 << (form.bits - 1);
-    for (std::size_t at = 0; at < matrix.offsets.size(); ++at) {
-      auto* const block = reinterpret_cast<Block*>(source.bytes.data()) + at;
-      std::memcpy(&block->scale, matrix.scales.data() + 2 * at, 2);
-      // Both the source's codes and the nested ones have so many bits.
-      const int moved = form.unit * matrix.offsets[at];
-      std::uniform_int_distribution<int> draw(std::max(0, moved) - half,
-                                              std::min(0, moved) + half - 1);
-      for (std::size_t i = 0; i < 32; ++i) {
-        const int code = draw(random);
-        matrix.codes[at * 32 + i] = static_cast<std::uint8_t>(code + half - moved);
-        store(*block, i, code);
+    int moved = 0;  // any offset at which every number has a code
+    if (form.unit != 0) {
+      std::vector<int> offsets;
+      for (int offset = -8; offset <= 7; ++offset) {
+        const int by = form.unit * offset;
+        if (*low - by >= -half && *high - by < half) offsets.push_back(offset);
       }
+      matrix.offsets[at] = static_cast<std::int8_t>(offsets[random() % offsets.size()]);
+      moved = form.unit * matrix.offsets[at];
     }
-    for (const bool with_codes : {true, false}) {
-      const OwnedActivations x = random_activations(n_rows, matrix.columns, with_codes, random);
-      const CutNested stored = cut(matrix, form.bits);
-      for (const TestedKernels& tested : tested_kernels()) {
-        const std::vector<float> want = multiply(*tested.kernels, source.matrix, x.view, n_rows, 0);
-        const std::vector<float> got = multiply(*tested.kernels, stored.weight, x.view, n_rows, 0);
-        ASSERT_EQ(std::memcmp(got.data(), want.data(), want.size() * sizeof(float)), 0)
-            << form.name << ", " << tested.name << ", " << n_rows << " rows";
+    for (std::size_t i = 0; i < form.block; ++i) {
+      int code = numbers[i] - moved + half;
+      if (form.source == TensorType::kMXFP4) {
+        code = static_cast<int>(std::find(kFp4Numbers, kFp4Numbers + 16, numbers[i]) - kFp4Numbers);
       }
+      matrix.codes[at * form.block + i] = static_cast<std::uint8_t>(code);
+    }
+  }
+  return matrix;
+}
+
+/// Codes that leave offsets room.
+void narrow_codes(TensorType type, OwnedMatrix& source, std::mt19937& random) {
+  const std::size_t bytes = tensor_format(type).block_bytes;
+  for (std::size_t at = 0; at < source.bytes.size(); at += bytes) {
+    if (random() % 2 != 0) continue;
+    for (std::size_t i = 2; i < bytes; ++i) {
+      std::byte& byte = source.bytes[at + i];
+      if (type == TensorType::kQ8_0) byte = static_cast<std::byte>(static_cast<int>(byte) % 100);
+      if (type == TensorType::kQ4_0) byte = (byte & std::byte{0x77}) | std::byte{0x11};
     }
   }
 }
 
 TEST(NestedDot, GivesTheBitsOfIntegerSourcesAtFullWidth) {
-  expect_source<Q8_0Block>(*nested_form_of(TensorType::kQ8_0),
-                           [](Q8_0Block& block, std::size_t i, int code) {
-                             block.codes[i] = static_cast<std::int8_t>(code);
-                           });
-  expect_source<Q4_0Block>(
-      *nested_form_of(TensorType::kQ4_0), [](Q4_0Block& block, std::size_t i, int code) {
-        std::uint8_t& byte = block.nibbles[i % 16];
-        const int shift = i < 16 ? 0 : 4;
-        byte = static_cast<std::uint8_t>((byte & (0xf0 >> shift)) | ((code + 8) << shift));
-      });
+  std::mt19937 random(5);
+  for (const NestedForm& form : nested_forms()) {
+    if (form.fitted) continue;
+    for (const std::size_t n_rows : {1, 3, 20}) {
+      const std::size_t columns = form.block == 32 ? 544 : 5 * form.block;
+      OwnedMatrix source = random_matrix(tensor_format(form.source), 35, columns, random);
+      narrow_codes(form.source, source, random);
+      const CutNested stored = cut(nested_of(form, source, random), form.bits);
+      for (const bool with_codes : {true, false}) {
+        const OwnedActivations x = random_activations(n_rows, columns, with_codes, random);
+        for (const TestedKernels& tested : tested_kernels()) {
+          const std::vector<float> want =
+              multiply(*tested.kernels, source.matrix, x.view, n_rows, 0);
+          const std::vector<float> got =
+              multiply(*tested.kernels, stored.weight, x.view, n_rows, 0);
+          ASSERT_EQ(std::memcmp(got.data(), want.data(), want.size() * sizeof(float)), 0)
+              << form.name << ", " << tested.name << ", " << n_rows << " rows";
+        }
+      }
+      std::vector<float> want(columns), got(columns);
+      for (std::size_t row = 0; row < source.matrix.rows; ++row) {
+        decode_row(source.matrix, row, want.data());
+        decode_row(stored.weight, row, got.data());
+        ASSERT_EQ(std::memcmp(got.data(), want.data(), columns * sizeof(float)), 0)
+            << form.name << ", row " << row;
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -14,6 +14,9 @@
 
 namespace sluice::testing {
 
+/// MXFP4's numbers, twice as large, in their order.
+inline constexpr int kFp4Numbers[16] = {-12, -8, -6, -4, -3, -2, -1, 0, 0, 1, 2, 3, 4, 6, 8, 12};
+
 struct NestedMatrix {
   const NestedForm* form = nullptr;
   std::size_t rows = 0, columns = 0;
@@ -22,28 +25,42 @@ struct NestedMatrix {
   std::vector<std::byte> scales;
   std::vector<std::int8_t> offsets;
 
+  /// What the scales of a weight's block are made of.
+  const std::byte* scales_of(std::size_t row, std::size_t column) const {
+    const std::size_t at = row * (columns / form->block) + column / form->block;
+    return scales.data() + at * form->scale_bytes;
+  }
+  static double half(const std::byte* from) {
+    std::uint16_t bits = 0;
+    std::memcpy(&bits, from, 2);
+    return double{half_to_float(bits)};
+  }
   double scale(std::size_t row, std::size_t column) const {
-    const std::size_t at = row * (columns / 32) + column / 32;
-    if (form->scale == NestedScale::kHalf) {
-      std::uint16_t half = 0;
-      std::memcpy(&half, scales.data() + 2 * at, 2);
-      return double{half_to_float(half)};
+    const std::byte* const from = scales_of(row, column);
+    const auto byte = static_cast<int>(*from);
+    switch (form->source) {
+      case TensorType::kF32:
+        return std::ldexp(1.0 + (byte % 8) / 8.0, byte / 8 + header.exponent_base - 127);
+      case TensorType::kMXFP4:
+        return std::ldexp(1.0, byte - 128);
+      default:
+        return half(from);
     }
-    const auto byte = static_cast<int>(scales[at]);
-    return std::ldexp(1.0 + (byte % 8) / 8.0, byte / 8 + header.exponent_base - 127);
   }
   /// The number that the scale is multiplied by.
   double number(std::size_t row, std::size_t column, unsigned width) const {
     const int code = codes[row * columns + column];
     const int prefix = code >> (form->bits - width);
-    const double step = form->bits == 4 ? 1.0 / 16 : 1.0;
+    const double step = steps();
     double stand = 0;
     if (width == 2) {
       stand = header.two[prefix] * step;
     } else if (width == 3) {
       stand = header.three[prefix] * step;
-    } else if (width == 4 && form->bits == 8) {
-      stand = header.four[prefix];
+    } else if (width == 4 && form->bits > 4) {
+      stand = header.four[prefix] * step;
+    } else if (form->source == TensorType::kMXFP4) {
+      stand = kFp4Numbers[code];
     } else {
       // The middle of the first and the last code with this prefix; a fitted code is half a unit
       // further.
@@ -51,12 +68,41 @@ struct NestedMatrix {
       const int last = first + (1 << (form->bits - width)) - 1;
       stand = (first + last) / 2.0 - (1 << (form->bits - 1)) + (form->fitted ? 0.5 : 0.0);
     }
-    return stand + form->unit * offsets[row * (columns / 32) + column / 32];
+    return form->unit == 0 ? stand
+                           : stand + form->unit * offsets[row * (columns / 32) + column / 32];
+  }
+  /// Of a table's numbers, in codes.
+  double steps() const {
+    switch (form->source) {
+      case TensorType::kQ4_0:
+        return 1.0 / 16;
+      case TensorType::kMXFP4:
+        return 1.0 / 8;
+      default:
+        return 1;
+    }
   }
   double value(std::size_t row, std::size_t column, unsigned width) const {
     return scale(row, column) * number(row, column, width);
   }
 };
+
+/// Scales as models have them: small numbers.
+inline void draw_scales(TensorType source, std::byte* block, std::mt19937& random) {
+  const auto half = [&](std::byte* at) {
+    store_half(at, std::uniform_real_distribution<float>(-0.1f, 0.1f)(random));
+  };
+  switch (source) {
+    case TensorType::kF32:
+      *block = static_cast<std::byte>(random() & 0xff);
+      break;
+    case TensorType::kMXFP4:
+      *block = static_cast<std::byte>(100 + random() % 30);
+      break;
+    default:
+      half(block);
+  }
+}
 
 /// `extreme`: codes, tables and offsets at their ends only.
 inline NestedMatrix random_nested(const NestedForm& form, std::size_t rows, std::size_t columns,
@@ -74,17 +120,12 @@ inline NestedMatrix random_nested(const NestedForm& form, std::size_t rows, std:
   for (std::uint8_t& code : matrix.codes) {
     code = static_cast<std::uint8_t>(draw(0, (1 << form.bits) - 1));
   }
-  const std::size_t blocks = rows * columns / 32;
-  matrix.offsets.resize(blocks);
+  const std::size_t blocks = rows * columns / form.block;
+  if (form.unit != 0) matrix.offsets.resize(blocks);
   for (std::int8_t& offset : matrix.offsets) offset = static_cast<std::int8_t>(draw(-8, 7));
-  matrix.scales.resize(blocks * form.scale_bytes());
+  matrix.scales.resize(blocks * form.scale_bytes);
   for (std::size_t i = 0; i < blocks; ++i) {
-    if (form.scale == NestedScale::kHalf) {
-      store_half(matrix.scales.data() + 2 * i,
-                 std::uniform_real_distribution<float>(-0.1f, 0.1f)(random));
-    } else {
-      matrix.scales[i] = static_cast<std::byte>(random() & 0xff);
-    }
+    draw_scales(form.source, matrix.scales.data() + i * form.scale_bytes, random);
   }
   return matrix;
 }
@@ -101,7 +142,7 @@ inline CutNested cut(const NestedMatrix& matrix, unsigned width) {
   const NestedParts parts{matrix.form,          matrix.rows,         matrix.columns,
                           matrix.header,        matrix.codes.data(), matrix.scales.data(),
                           matrix.offsets.data()};
-  out.weight.format = &kNestedFormat;
+  out.weight.format = &matrix.form->format();
   out.weight.rows = matrix.rows;
   out.weight.columns = matrix.columns;
   out.weight.layout = WeightLayout::kPlanes;

@@ -86,6 +86,32 @@ inline std::vector<std::byte> as_q4_0(const std::vector<float>& numbers) {
   return bytes;
 }
 
+/// The largest magnitude is 6 times a power of two, or up to twice as little of it.
+inline std::vector<std::byte> as_mxfp4(const std::vector<float>& numbers) {
+  constexpr float kMagnitudes[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+  std::vector<std::byte> bytes;
+  for (std::size_t at = 0; at < numbers.size(); at += 32) {
+    float largest = 0x1p-100f;
+    for (std::size_t i = at; i < at + 32; ++i) largest = std::fmax(largest, std::fabs(numbers[i]));
+    const int exponent = std::ilogb(largest / 6) + 1;
+    MXFP4Block block = {};
+    block.exponent = static_cast<std::uint8_t>(exponent + 127);
+    for (std::size_t i = 0; i < 32; ++i) {
+      const float wanted = std::ldexp(std::fabs(numbers[at + i]), -exponent);
+      unsigned best = 0;
+      for (unsigned k = 1; k < 8; ++k) {
+        if (std::fabs(kMagnitudes[k] - wanted) < std::fabs(kMagnitudes[best] - wanted)) best = k;
+      }
+      if (std::signbit(numbers[at + i])) best |= 8;
+      block.nibbles[i % 16] =
+          static_cast<std::uint8_t>(block.nibbles[i % 16] | best << (i < 16 ? 0 : 4));
+    }
+    const auto* const from = reinterpret_cast<const std::byte*>(&block);
+    bytes.insert(bytes.end(), from, from + sizeof(block));
+  }
+  return bytes;
+}
+
 inline Checkpoint opened(const std::string& path) {
   auto checkpoint = open_checkpoint(path);
   if (!checkpoint.ok()) throw std::runtime_error(checkpoint.status().message());
@@ -133,6 +159,7 @@ class NestedModel : public ::testing::TestWithParam<NestedSource> {
 inline std::vector<NestedSource> nested_sources() {
   return {{"q8_0", TensorType::kQ8_0, {}},
           {"q4_0", TensorType::kQ4_0, as_q4_0},
+          {"mxfp4", TensorType::kMXFP4, as_mxfp4},
           {"bf16", TensorType::kBF16, as_bf16}};
 }
 

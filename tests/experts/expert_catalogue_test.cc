@@ -187,7 +187,7 @@ TEST_F(PlanesCatalogue, IsExactWhereTheFileHasItExactly) {
   const auto exact = ExpertCatalogue::build(store_);
   ASSERT_TRUE(exact.ok());
   EXPECT_TRUE(exact->exact());
-  EXPECT_EQ(exact->layers_in_planes(), 2u);  // of integers nothing else is there
+  EXPECT_EQ(exact->layers_in_planes(), 3u);  // of integers nothing else is there
   for (std::size_t matrix = 0; matrix < 3; ++matrix) {
     tensor(0, matrix).ranges.clear();
     tensor(3, matrix).ranges.clear();
@@ -195,7 +195,7 @@ TEST_F(PlanesCatalogue, IsExactWhereTheFileHasItExactly) {
   const auto dropped = ExpertCatalogue::build(store_);
   ASSERT_TRUE(dropped.ok());
   EXPECT_TRUE(dropped->exact());
-  EXPECT_EQ(dropped->layers_in_planes(), 4u);
+  EXPECT_EQ(dropped->layers_in_planes(), 5u);
   EXPECT_TRUE(ExpertCatalogue::build(store_, 8)->exact());
   EXPECT_FALSE(ExpertCatalogue::build(store_, 6)->exact());
 }
@@ -205,7 +205,7 @@ TEST_F(PlanesCatalogue, ALayerThatIsNotWhollyInPlanesIsReadAsItIs) {
   const auto built = ExpertCatalogue::build(store_, 2);
   ASSERT_TRUE(built.ok()) << built.status().message();
   EXPECT_FALSE(built->find(0)->planes());
-  EXPECT_EQ(built->layers_in_planes(), 3u);
+  EXPECT_EQ(built->layers_in_planes(), test::NestedSource::kLayers - 1);
 }
 
 TEST_F(PlanesCatalogue, NamesPlanesThatDoNotFit) {

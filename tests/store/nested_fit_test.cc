@@ -212,7 +212,7 @@ TEST(FitNestedTest, DependsOnItsArgumentsAlone) {
   const Matrix matrix = normal_matrix();
   const NestedMatrix nested = fitted(matrix);
   NestedMatrix used;
-  const std::vector<std::int8_t> codes(64 * 512, 3);
+  const std::vector<std::uint8_t> codes(64 * 512, 3);
   const std::vector<float> scales(64 * 512 / 32, 1.0f);
   ASSERT_TRUE(nest_codes(eight_bits(), codes, scales, 64, 512, {}, used).ok());
   ASSERT_TRUE(
@@ -307,7 +307,7 @@ TEST(FitNestedTest, NamesTheImportanceThatIsNone) {
     const Status status = fit_nested(matrix.weights, 6, 64, matrix.importance, out);
     EXPECT_EQ(status.code(), ErrorCode::kInvalidArgument);
     EXPECT_THAT(status.message(), HasSubstr("column 17"));
-    const std::vector<std::int8_t> codes(6 * 64);
+    const std::vector<std::uint8_t> codes(6 * 64);
     const std::vector<float> scales(6 * 2, 1.0f);
     EXPECT_FALSE(nest_codes(eight_bits(), codes, scales, 6, 64, matrix.importance, out).ok());
   }
@@ -316,7 +316,8 @@ TEST(FitNestedTest, NamesTheImportanceThatIsNone) {
 /// A source of 40 rows of three blocks, whose codes keep within limits that are each block's own.
 struct Source {
   static constexpr std::size_t kRows = 40, kColumns = 96;
-  std::vector<std::int8_t> codes;
+  std::vector<std::int8_t> numbers;
+  std::vector<std::uint8_t> codes;
   std::vector<float> scales;
 
   Source(const NestedForm& form, unsigned seed) {
@@ -328,12 +329,13 @@ struct Source {
       const int high = random() % 2 == 0 ? most - 1 : static_cast<int>(random() % most);
       for (int i = 0; i < 32; ++i) {
         const int drawn = std::clamp(static_cast<int>(std::lround(code(random))), low, high);
-        codes.push_back(static_cast<std::int8_t>(drawn));
+        numbers.push_back(static_cast<std::int8_t>(drawn));
       }
       scales.push_back(static_cast<float>(random() % 100 + 20) / (random() % 2 ? -900 : 900));
     }
-    codes[0] = static_cast<std::int8_t>(-most);
-    codes[1] = static_cast<std::int8_t>(most - 1);
+    numbers[0] = static_cast<std::int8_t>(-most);
+    numbers[1] = static_cast<std::int8_t>(most - 1);
+    for (const int number : numbers) codes.push_back(static_cast<std::uint8_t>(number + most));
   }
 };
 
@@ -357,12 +359,13 @@ TEST(NestCodesTest, FullWidthIsTheSourceAgain) {
       for (std::size_t i = 0; i < source.codes.size(); ++i) {
         const int offset = nested.offsets[i / 32];
         ASSERT_TRUE(offset >= -8 && offset <= 7);
-        ASSERT_EQ(nested.codes[i] - (small ? 8 : 128) + (small ? 1 : 8) * offset, source.codes[i]);
+        ASSERT_EQ(nested.codes[i] - (small ? 8 : 128) + (small ? 1 : 8) * offset,
+                  source.numbers[i]);
         ASSERT_LT(nested.codes[i], small ? 16 : 256);
       }
       const std::vector<float> values = decoded(nested, source.scales, small ? 4 : 8);
       for (std::size_t i = 0; i < values.size(); ++i) {
-        const float expected = source.scales[i / 32] * source.codes[i];
+        const float expected = source.scales[i / 32] * source.numbers[i];
         ASSERT_TRUE(values[i] == expected || std::isnan(expected)) << i;
       }
     }
@@ -375,10 +378,10 @@ TEST(NestCodesTest, ErrsAsLittleAsAnExhaustiveSearch) {
     const Source source(form, 99);
     Matrix matrix = normal_matrix(Source::kRows, Source::kColumns);
     for (std::size_t i = 0; i < matrix.weights.size(); ++i) {
-      matrix.weights[i] = source.scales[i / 32] * source.codes[i];
+      matrix.weights[i] = source.scales[i / 32] * source.numbers[i];
     }
     const ExhaustiveFit oracle(
-        test::code_source(form, source.codes, source.scales, matrix.columns, matrix.importance));
+        test::code_source(form, source.numbers, source.scales, matrix.columns, matrix.importance));
     NestedMatrix nested;
     ASSERT_TRUE(nest_codes(form, source.codes, source.scales, matrix.rows, matrix.columns,
                            matrix.importance, nested)
@@ -388,6 +391,53 @@ TEST(NestCodesTest, ErrsAsLittleAsAnExhaustiveSearch) {
       errors.push_back(relative_error(matrix, decoded(nested, source.scales, width)));
     }
     expect_as_good(matrix, errors, oracle, form.bits == 8 ? "8 bits" : "4 bits");
+  }
+}
+
+// Of forms without offsets: nothing is searched, and tables are the means of what they stand for.
+TEST(NestCodesTest, StandsAreMeansWhereThereAreNoOffsets) {
+  for (const NestedForm& form : nested_forms()) {
+    if (form.unit != 0) continue;
+    constexpr std::size_t kRows = 24;
+    const std::size_t columns = 3 * form.block, group = form.format().group;
+    std::mt19937 random(form.bits);
+    std::vector<std::uint8_t> codes(kRows * columns);
+    const int last = (1 << form.bits) - 1;
+    std::normal_distribution<double> code(last * 0.55, last * 0.25);
+    for (std::uint8_t& drawn : codes) {
+      drawn = static_cast<std::uint8_t>(
+          std::clamp(static_cast<int>(std::lround(code(random))), 0, last));
+    }
+    std::vector<float> scales(codes.size() / group);
+    for (float& scale : scales) scale = static_cast<float>(random() % 100 + 20) / 900;
+    scales[1] = std::numeric_limits<float>::infinity();  // what a damaged file may hold
+    scales[2] = std::numeric_limits<float>::quiet_NaN();
+    const Matrix matrix = normal_matrix(kRows, columns);  // its importance
+    NestedMatrix nested;
+    ASSERT_TRUE(nest_codes(form, codes, scales, kRows, columns, matrix.importance, nested).ok());
+    EXPECT_EQ(nested.codes, codes) << form.name;
+    EXPECT_TRUE(nested.offsets.empty());
+    const auto number = [&](unsigned of) {
+      return form.book != nullptr ? form.book[of] : form.first + static_cast<int>(of);
+    };
+    const std::array<const std::int8_t*, 3> tables = {nested.header.two, nested.header.three,
+                                                      nested.header.four};
+    for (unsigned width = 2; width <= 4 && width < form.bits; ++width) {
+      std::vector<double> whole(16), first(16);
+      for (std::size_t i = 0; i < codes.size(); ++i) {
+        const double scale = scales[i / group];
+        if (!std::isfinite(scale)) continue;
+        const double counts = matrix.importance[i % columns] * scale * scale;
+        whole[codes[i] >> (form.bits - width)] += counts;
+        first[codes[i] >> (form.bits - width)] += counts * number(codes[i]);
+      }
+      for (unsigned prefix = 0; prefix < 1u << width; ++prefix) {
+        // A mean, to the nearest step.
+        const double stand = tables[width - 2][prefix] / static_cast<double>(form.steps);
+        EXPECT_NEAR(stand, first[prefix] / whole[prefix], 0.5001 / form.steps)
+            << form.name << ", width " << width << ", prefix " << prefix;
+      }
+    }
   }
 }
 

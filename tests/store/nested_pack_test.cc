@@ -204,62 +204,6 @@ TEST_F(NestedPack, AWeightThatIsNoNumberIsNamed) {
   }
 }
 
-/// The number of a weight of integers, with all its bits: the layout that docs/store.md defines,
-/// written out once more.
-float number_at(const Checkpoint& store, const TensorInfo& tensor, std::size_t expert,
-                std::size_t row, std::size_t column) {
-  const bool is_q8 = tensor.type == TensorType::kQ8_0;
-  const std::vector<int> bits = is_q8 ? std::vector{2, 1, 1, 1, 1, 2} : std::vector{2, 1, 1};
-  const std::size_t tile = row / 16 * (tensor.shape[2] / 32) + column / 32;
-  const std::size_t lane = row % 16, in_tile = column % 32;
-  int code = 0, offset = 0;
-  float scale = 0;
-  for (std::size_t group = 0; group < bits.size(); ++group) {
-    const std::vector<std::byte> bytes =
-        test::bytes_of(store, tensor.nested->groups[expert * bits.size() + group]);
-    const std::size_t codes = bits[group] == 2 ? 128 : 64;
-    const std::byte* const at =
-        bytes.data() + (group == 0 ? 64 + tile * (codes + 32 + 8) : tile * codes);
-    if (bits[group] == 2) {
-      const auto byte = static_cast<int>(at[in_tile / 16 * 64 + lane * 4 + in_tile % 4]);
-      code = code << 2 | (byte >> (in_tile % 16 / 4 * 2) & 3);
-    } else {
-      const auto byte = static_cast<int>(at[lane * 4 + in_tile % 4]);
-      code = code << 1 | (byte >> (in_tile % 16 / 4 * 2 + in_tile / 16) & 1);
-    }
-    if (group != 0) continue;
-    std::uint16_t half = 0;
-    std::memcpy(&half, at + codes + 2 * lane, sizeof(half));
-    scale = half_to_float(half);
-    const auto pair = static_cast<int>(at[codes + 32 + lane % 8]);
-    offset = (lane < 8 ? pair & 15 : pair >> 4) - 8;
-  }
-  return scale * static_cast<float>(is_q8 ? code - 128 + 8 * offset : code - 8 + offset);
-}
-
-TEST_F(NestedPack, IntegersKeepTheirNumbers) {
-  const std::string path = folder.path("a.slc");
-  test::pack_store(source.checkpoint, path, test::nest_all());
-  const auto store = open_checkpoint(path);
-  ASSERT_TRUE(store.ok()) << store.status().message();
-  std::size_t matrices = 0;
-  for (const auto& [name, tensor] : store->tensors) {
-    if (!tensor.nested || tensor.nested->form->fitted) continue;
-    for (std::size_t expert = 0; expert < tensor.shape[0]; ++expert) {
-      const std::vector<float> right =
-          test::plain_numbers(source.checkpoint, source.checkpoint.tensors.at(name), expert);
-      EXPECT_EQ(test::nested_numbers(*store, tensor, expert, 8), right) << name << " " << expert;
-      for (std::size_t i = 0; i < right.size(); i += 7) {
-        const std::size_t row = i / tensor.shape[2], column = i % tensor.shape[2];
-        ASSERT_EQ(number_at(*store, tensor, expert, row, column), right[i])
-            << name << " " << expert << " " << row << " " << column;
-      }
-      ++matrices;
-    }
-  }
-  EXPECT_EQ(matrices, 7 * NestedSource::kExperts);
-}
-
 /// The sum of what each column's errors count for.
 double error_of(const Checkpoint& store, const Checkpoint& source, const std::string& name,
                 std::size_t expert, unsigned width,

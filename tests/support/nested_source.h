@@ -1,6 +1,6 @@
 #pragma once
-// A small checkpoint of each kind of numbers that become planes: floats, codes of 8 and of 4 bits,
-// and a layer of two kinds.
+// A small checkpoint of each kind of numbers that become planes: floats, codes of 8 and of 4 bits
+// and of a code book, and a layer of two kinds.
 
 #include <array>
 #include <cstddef>
@@ -21,7 +21,7 @@ namespace sluice::test {
 class NestedSource {
  public:
   static constexpr std::size_t kExperts = 3, kHidden = 64, kFfn = 32;
-  static constexpr std::uint32_t kLayers = 4;
+  static constexpr std::uint32_t kLayers = 5;
 
   explicit NestedSource(std::string file) : file_(std::move(file)) {
     checkpoint.files = {file_};
@@ -32,7 +32,8 @@ class NestedSource {
         {{TensorType::kBF16, TensorType::kBF16, TensorType::kBF16},
          {TensorType::kQ8_0, TensorType::kQ8_0, TensorType::kQ8_0},
          {TensorType::kQ4_0, TensorType::kQ4_0, TensorType::kQ4_0},
-         {TensorType::kF16, TensorType::kF32, TensorType::kQ8_0}}};
+         {TensorType::kF16, TensorType::kF32, TensorType::kQ8_0},
+         {TensorType::kMXFP4, TensorType::kMXFP4, TensorType::kMXFP4}}};
     for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
       for (std::size_t i = 0; i < 3; ++i) {
         add(expert_tensor_name(layer, kExpertMatrices[i]), kTypes[layer][i],
@@ -75,6 +76,10 @@ class NestedSource {
       const std::uint16_t half =
           type == TensorType::kBF16 ? float_to_bf16(number) : float_to_half(number);
       for (std::size_t i = 0; i < block; ++i) out[at + i] = static_cast<char>(random() >> 7);
+      if (type == TensorType::kMXFP4) {
+        out[at] = static_cast<char>(118 + random() % 6);
+        continue;
+      }
       std::memcpy(out + at, type == TensorType::kF32 ? static_cast<const void*>(&number) : &half,
                   type == TensorType::kF32 ? sizeof(number) : sizeof(half));
     }
