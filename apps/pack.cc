@@ -35,6 +35,17 @@ bool fits(const std::string& pattern, const std::string& tensor) {
   return ::fnmatch(pattern.c_str(), tensor.c_str(), 0) == 0;
 }
 
+/// The types of integers that can be nested: "Q8_0, Q4_0 and MXFP4".
+std::string integer_sources(std::string_view last) {
+  std::string names;
+  for (const NestedForm& form : nested_forms()) {
+    if (form.fitted) continue;
+    if (!names.empty()) names += &form == &nested_forms().back() ? last : ", ";
+    names += tensor_format(form.source).name;
+  }
+  return names;
+}
+
 /// --nested, --keep and --drop-floats.
 StoreChoice choice_of(const PackVerbOptions& options) {
   StoreChoice choice;
@@ -120,9 +131,9 @@ Status pack(const PackVerbOptions& options) {
   if (options.nested && plan.nested.empty()) {
     return Status(ErrorCode::kInvalidArgument,
                   fmt::format("{}: --nested: no layer's experts can be nested: that takes floats, "
-                              "Q8_0, Q4_0 or MXFP4 (not K-quants yet) in rows of a multiple of "
-                              "{}, in layers that --keep does not leave as they are",
-                              options.common.model, kNestedBlock));
+                              "{} in rows of whole blocks, in layers that --keep does not leave "
+                              "as they are",
+                              options.common.model, integer_sources(" or ")));
   }
   std::optional<ImportanceMatrix> importance;
   if (!options.imatrix.empty()) {
@@ -178,8 +189,8 @@ Verb add_pack(CLI::App& root) {
       ->required();
   CLI::Option* const nested = app->add_flag(
       "--nested", options->nested,
-      "Cut experts into groups of bit planes, so that --width can read them narrower: of floats, "
-      "Q8_0, Q4_0 and MXFP4. Integers keep their numbers; floats are kept, too");
+      "Cut experts into groups of bit planes, so that --width can read them narrower: of floats, " +
+          integer_sources(" and ") + ". Integers keep their numbers; floats are kept, too");
   app->add_flag("--drop-floats", options->drop_floats,
                 "Do not keep floats that are nested: the store's 8 bits are then all there is")
       ->needs(nested);

@@ -62,6 +62,32 @@ constexpr NestedForm kForms[] = {
      .fitted = false,
      .group_count = 3,
      .groups = {2, 1, 1}},
+    {.name = "nested_q4_k",
+     .source = TensorType::kQ4_K,
+     .bits = 4,
+     .first = 0,
+     .book = nullptr,
+     .unit = 0,
+     .steps = 8,
+     .block = 256,
+     .scale_bytes = 16,
+     .scales_at = offsetof(Q4_KBlock, scale),
+     .fitted = false,
+     .group_count = 3,
+     .groups = {2, 1, 1}},
+    {.name = "nested_q6_k",
+     .source = TensorType::kQ6_K,
+     .bits = 6,
+     .first = -32,
+     .book = nullptr,
+     .unit = 0,
+     .steps = 4,
+     .block = 256,
+     .scale_bytes = 18,
+     .scales_at = offsetof(Q6_KBlock, group_scales),
+     .fitted = false,
+     .group_count = 5,
+     .groups = {2, 1, 1, 1, 1}},
 };
 
 constexpr std::size_t kOffsetBytes = kNestedRows / 2;
@@ -78,6 +104,8 @@ constexpr TensorFormat nested_format(std::uint32_t group, bool has_min) {
           .unpack = nullptr};
 }
 constexpr TensorFormat kOf32 = nested_format(32, false);
+constexpr TensorFormat kOf32WithMin = nested_format(32, true);
+constexpr TensorFormat kOf16 = nested_format(16, false);
 
 std::size_t divide_up(std::size_t n, std::size_t by) { return (n + by - 1) / by; }
 
@@ -125,7 +153,16 @@ struct Scales {
 
 }  // namespace
 
-const TensorFormat& NestedForm::format() const { return kOf32; }
+const TensorFormat& NestedForm::format() const {
+  switch (source) {
+    case TensorType::kQ4_K:
+      return kOf32WithMin;
+    case TensorType::kQ6_K:
+      return kOf16;
+    default:
+      return kOf32;
+  }
+}
 
 unsigned NestedForm::width(std::size_t count) const {
   unsigned bits_of_groups = 0;

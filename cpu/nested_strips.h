@@ -15,6 +15,7 @@
 #include "base/nested_planes.h"
 #include "base/quant_blocks.h"
 #include "cpu/code_lanes.h"
+#include "cpu/strip_blocks.h"
 #include "cpu/strip_kernels.h"
 #include "cpu/unroll.h"
 
@@ -75,6 +76,37 @@ struct MXFP4Form {
   static constexpr std::size_t kBlock = 32, kGroup = 32, kScaleBytes = 1;
   static constexpr int kGroups[] = {2, 1, 1};
   using Scales = BlockScales<lanes_load_powers>;
+};
+
+struct Q4_KForm {
+  static constexpr int kBits = 4, kFirst = 0, kUnit = 0, kSteps = 8;
+  static constexpr bool kBook = false, kFitted = false, kMin = true;
+  static constexpr std::size_t kBlock = 256, kGroup = 32, kScaleBytes = 16;
+  static constexpr int kGroups[] = {2, 1, 1};
+  /// The source's header as it lies in a strip of its own.
+  struct Scales : PackedScalesBlock<Q4_KBlock> {
+    Scales(const std::byte* at, const NestedHeader*) : PackedScalesBlock({.block = at}) {}
+  };
+};
+
+struct Q6_KForm {
+  static constexpr int kBits = 6, kFirst = -32, kUnit = 0, kSteps = 4;
+  static constexpr bool kBook = false, kFitted = false, kMin = false;
+  static constexpr std::size_t kBlock = 256, kGroup = 16, kScaleBytes = 18;
+  static constexpr int kGroups[] = {2, 1, 1, 1, 1};
+  class Scales {
+   public:
+    Scales(const std::byte* at, const NestedHeader*)
+        : at_(at), scale_(lanes_load_half(at + 64 * 4)) {}
+    template <std::size_t G>
+    Lanes scale() const {
+      return scale_ * to_lanes(signed_byte<G % 4>(words_load(at_ + 64 * (G / 4))));
+    }
+
+   private:
+    const std::byte* at_;
+    Lanes scale_;
+  };
 };
 
 constexpr int log_2(int power) { return power == 1 ? 0 : 1 + log_2(power / 2); }

@@ -352,6 +352,10 @@ const StripFormat& strip_format(const NestedView& nested) {
       return strip_format_of<Q4_0Form>(nested.width);
     case TensorType::kMXFP4:
       return strip_format_of<MXFP4Form>(nested.width);
+    case TensorType::kQ4_K:
+      return strip_format_of<Q4_KForm>(nested.width);
+    case TensorType::kQ6_K:
+      return strip_format_of<Q6_KForm>(nested.width);
     default:
       return strip_format_of<FittedForm>(nested.width);
   }

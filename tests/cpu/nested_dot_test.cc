@@ -28,15 +28,17 @@ PlainDot plain_quantised(const NestedMatrix& matrix, unsigned width, std::size_t
                          const Activations& x, std::size_t x_row) {
   PlainDot result;
   float acc = 0;
-  for (std::size_t k = 0; k < matrix.columns; k += 32) {
+  const std::size_t group = matrix.form->source == TensorType::kQ6_K ? 16 : 32;
+  for (std::size_t k = 0; k < matrix.columns; k += group) {
     if (k % kSegment == 0) {
       if (k > 0) result.canonical += acc;
       acc = 0;
     }
-    int sixteen_times = 0;
-    for (std::size_t i = 0; i < 32; ++i) {
-      sixteen_times += static_cast<int>(16 * matrix.number(row, k + i, width)) *
-                       x.codes[x_row * matrix.columns + k + i];
+    int sixteen_times = 0, sum = 0;
+    for (std::size_t i = 0; i < group; ++i) {
+      const int code = x.codes[x_row * matrix.columns + k + i];
+      sixteen_times += static_cast<int>(16 * matrix.number(row, k + i, width)) * code;
+      sum += code;
     }
     const float a = x.scales[(x_row * matrix.columns + k) / 32];
     const auto part = static_cast<float>(matrix.scale(row, k) / 16);
@@ -44,9 +46,15 @@ PlainDot plain_quantised(const NestedMatrix& matrix, unsigned width, std::size_t
     const double term = double{part} * double{a} * sixteen_times;
     result.exact += term;
     result.magnitude += std::fabs(term);
+    if (matrix.form->source == TensorType::kQ4_K) {
+      const auto minimum = static_cast<float>(matrix.minimum(row, k));
+      acc = std::fma(minimum * a, static_cast<float>(sum), acc);
+      result.exact += double{minimum} * double{a} * sum;
+      result.magnitude += std::fabs(double{minimum} * double{a} * sum);
+    }
   }
   result.canonical += acc;
-  result.roundings = 1 + kSegment / 32 + matrix.columns / kSegment + 1;
+  result.roundings = 1 + 2 * kSegment / 32 + matrix.columns / kSegment + 1;
   return result;
 }
 
@@ -206,7 +214,7 @@ NestedMatrix nested_of(const NestedForm& form, const OwnedMatrix& source, std::m
       moved = form.unit * matrix.offsets[at];
     }
     for (std::size_t i = 0; i < form.block; ++i) {
-      int code = numbers[i] - moved + half;
+      int code = numbers[i] - moved + (form.source == TensorType::kQ4_K ? 0 : half);
       if (form.source == TensorType::kMXFP4) {
         code = static_cast<int>(std::find(kFp4Numbers, kFp4Numbers + 16, numbers[i]) - kFp4Numbers);
       }

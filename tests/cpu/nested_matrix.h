@@ -43,6 +43,10 @@ struct NestedMatrix {
         return std::ldexp(1.0 + (byte % 8) / 8.0, byte / 8 + header.exponent_base - 127);
       case TensorType::kMXFP4:
         return std::ldexp(1.0, byte - 128);
+      case TensorType::kQ4_K:
+        return half(from) * six_bits(row, column, 0);
+      case TensorType::kQ6_K:
+        return half(from + 16) * static_cast<std::int8_t>(from[column % 256 / 16]);
       default:
         return half(from);
     }
@@ -61,6 +65,8 @@ struct NestedMatrix {
       stand = header.four[prefix] * step;
     } else if (form->source == TensorType::kMXFP4) {
       stand = kFp4Numbers[code];
+    } else if (form->source == TensorType::kQ4_K) {
+      stand = code;
     } else {
       // The middle of the first and the last code with this prefix; a fitted code is half a unit
       // further.
@@ -77,13 +83,32 @@ struct NestedMatrix {
       case TensorType::kQ4_0:
         return 1.0 / 16;
       case TensorType::kMXFP4:
+      case TensorType::kQ4_K:
         return 1.0 / 8;
+      case TensorType::kQ6_K:
+        return 1.0 / 4;
       default:
         return 1;
     }
   }
+  /// What is added to it, scaled.
+  double minimum(std::size_t row, std::size_t column) const {
+    if (form->source != TensorType::kQ4_K) return 0;
+    return -half(scales_of(row, column) + 2) * six_bits(row, column, 4);
+  }
   double value(std::size_t row, std::size_t column, unsigned width) const {
-    return scale(row, column) * number(row, column, width);
+    return scale(row, column) * number(row, column, width) + minimum(row, column);
+  }
+
+ private:
+  /// A group's scale of Q4_K (`from` 0) or its minimum (4), as base/quant_blocks.h packs them.
+  int six_bits(std::size_t row, std::size_t column, std::size_t from) const {
+    const std::byte* const packed = scales_of(row, column) + 4;
+    const auto byte = [&](std::size_t i) { return static_cast<int>(packed[i]); };
+    const std::size_t group = column % 256 / 32;
+    if (group < 4) return byte(from + group) % 64;
+    const int pair = byte(8 + group - 4);
+    return (from == 0 ? pair % 16 : pair / 16) + byte(from + group - 4) / 64 * 16;
   }
 };
 
@@ -98,6 +123,15 @@ inline void draw_scales(TensorType source, std::byte* block, std::mt19937& rando
       break;
     case TensorType::kMXFP4:
       *block = static_cast<std::byte>(100 + random() % 30);
+      break;
+    case TensorType::kQ4_K:
+      half(block);
+      half(block + 2);
+      for (int i = 4; i < 16; ++i) block[i] = static_cast<std::byte>(random() & 0xff);
+      break;
+    case TensorType::kQ6_K:
+      for (int i = 0; i < 16; ++i) block[i] = static_cast<std::byte>(random() & 0xff);
+      half(block + 16);
       break;
     default:
       half(block);

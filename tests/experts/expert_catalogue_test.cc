@@ -187,7 +187,7 @@ TEST_F(PlanesCatalogue, IsExactWhereTheFileHasItExactly) {
   const auto exact = ExpertCatalogue::build(store_);
   ASSERT_TRUE(exact.ok());
   EXPECT_TRUE(exact->exact());
-  EXPECT_EQ(exact->layers_in_planes(), 3u);  // of integers nothing else is there
+  EXPECT_EQ(exact->layers_in_planes(), 4u);  // of integers nothing else is there
   for (std::size_t matrix = 0; matrix < 3; ++matrix) {
     tensor(0, matrix).ranges.clear();
     tensor(3, matrix).ranges.clear();
@@ -195,7 +195,7 @@ TEST_F(PlanesCatalogue, IsExactWhereTheFileHasItExactly) {
   const auto dropped = ExpertCatalogue::build(store_);
   ASSERT_TRUE(dropped.ok());
   EXPECT_TRUE(dropped->exact());
-  EXPECT_EQ(dropped->layers_in_planes(), 5u);
+  EXPECT_EQ(dropped->layers_in_planes(), 6u);
   EXPECT_TRUE(ExpertCatalogue::build(store_, 8)->exact());
   EXPECT_FALSE(ExpertCatalogue::build(store_, 6)->exact());
 }

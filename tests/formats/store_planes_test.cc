@@ -133,6 +133,19 @@ TEST_F(HostilePlanes, what_the_index_says_is_checked) {
       {[&](json& i) { nested(i)["form"] = "nested_9"; }, "'nested_9' is no form of planes that"},
       {[&](json& i) { nested(i)["form"] = "nested_8"; }, kNotOfIt},
       {[&](json& i) { nested(i)["form"] = "nested_q4_0"; }, kNotOfIt},
+      {[&](json& i) { nested(i)["form"] = "nested_q6_k"; }, kNotOfIt},
+      {[&](json& i) {
+         tensor(i)["type"] = "Q6_K";
+         tensor(i)["shape"] = {3, 2, 256};
+         nested(i)["form"] = "nested_q4_k";
+       },
+       kNotOfIt},
+      {[&](json& i) {
+         tensor(i)["type"] = "Q6_K";
+         tensor(i)["shape"] = {3, 2, 256};
+         nested(i)["form"] = "nested_q6_k";
+       },
+       "18 groups of planes for 3 experts"},
       {[&](json& i) { tensor(i)["type"] = "F32"; }, kNotOfIt},
       {[&](json& i) {
          tensor(i)["shape"] = {6, 32};

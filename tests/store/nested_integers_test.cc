@@ -2,11 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <cstring>
 #include <fstream>
+#include <stdexcept>
 
-#include "base/half.h"
 #include "tests/formats/temporary_folder.h"
 #include "tests/support/expert_numbers.h"
 #include "tests/support/nested_source.h"
@@ -30,47 +28,77 @@ class NestedIntegers : public testing::Test {
   NestedSource source{folder.path("source.bin")};
 };
 
-/// The number of a weight of integers, with all its bits: the layout that docs/store.md defines,
-/// written out once more.
-float number_at(const Checkpoint& store, const TensorInfo& tensor, std::size_t expert,
-                std::size_t row, std::size_t column) {
-  const bool is_q8 = tensor.type == TensorType::kQ8_0, is_fp4 = tensor.type == TensorType::kMXFP4;
-  const std::vector<int> bits = is_q8 ? std::vector{2, 1, 1, 1, 1, 2} : std::vector{2, 1, 1};
-  const std::size_t scale_bytes = is_fp4 ? 1 : 2, offset_bytes = is_fp4 ? 0 : 8;
-  const std::size_t tile = row / 16 * (tensor.shape[2] / 32) + column / 32;
-  const std::size_t lane = row % 16, in_tile = column % 32;
+/// What docs/store.md says of a source's form.
+struct Layout {
+  std::vector<int> bits;                      // of groups
+  std::size_t block, scale_bytes, scales_at;  // scales_at: in the source's block
+  int first, unit;
+};
+Layout layout_of(TensorType type) {
+  const std::vector<int> eight = {2, 1, 1, 1, 1, 2}, six = {2, 1, 1, 1, 1}, four = {2, 1, 1};
+  switch (type) {
+    case TensorType::kQ8_0:
+      return {eight, 32, 2, 0, -128, 8};
+    case TensorType::kQ4_0:
+      return {four, 32, 2, 0, -8, 1};
+    case TensorType::kMXFP4:
+      return {four, 32, 1, 0, 0, 0};
+    case TensorType::kQ4_K:
+      return {four, 256, 16, 0, 0, 0};
+    case TensorType::kQ6_K:
+      return {six, 256, 18, 192, -32, 0};
+    default:
+      throw std::runtime_error("no form of integers");
+  }
+}
+
+/// What a store's planes have of a weight: its number, and what its block's scales are made of.
+struct Weight {
+  int number = 0;
+  std::vector<std::byte> scales;
+};
+Weight weight_at(const Checkpoint& store, const TensorInfo& tensor, std::size_t expert,
+                 std::size_t row, std::size_t column) {
+  const Layout form = layout_of(tensor.type);
+  const std::size_t tile = row / 16 * (tensor.shape[2] / form.block) + column / form.block;
+  const std::size_t lane = row % 16, in_tile = column % 32, part = column % form.block / 32;
+  const std::size_t offset_bytes = form.unit == 0 ? 0 : 8;
+  Weight weight;
   int code = 0, offset = 0;
-  float scale = 0;
-  for (std::size_t group = 0; group < bits.size(); ++group) {
+  for (std::size_t group = 0; group < form.bits.size(); ++group) {
     const std::vector<std::byte> bytes =
-        test::bytes_of(store, tensor.nested->groups[expert * bits.size() + group]);
-    const std::size_t codes = bits[group] == 2 ? 128 : 64;
+        test::bytes_of(store, tensor.nested->groups[expert * form.bits.size() + group]);
+    const bool two = form.bits[group] == 2;
+    const std::size_t codes = (two ? 4 : 2) * form.block;
     const std::byte* const at =
         bytes.data() +
-        (group == 0 ? 64 + tile * (codes + 16 * scale_bytes + offset_bytes) : tile * codes);
-    if (bits[group] == 2) {
-      const auto byte = static_cast<int>(at[in_tile / 16 * 64 + lane * 4 + in_tile % 4]);
+        (group == 0 ? 64 + tile * (codes + 16 * form.scale_bytes + offset_bytes) : tile * codes);
+    const std::byte* const words = at + part * (two ? 128 : 64);
+    if (two) {
+      const auto byte = static_cast<int>(words[in_tile / 16 * 64 + lane * 4 + in_tile % 4]);
       code = code << 2 | (byte >> (in_tile % 16 / 4 * 2) & 3);
     } else {
-      const auto byte = static_cast<int>(at[lane * 4 + in_tile % 4]);
+      const auto byte = static_cast<int>(words[lane * 4 + in_tile % 4]);
       code = code << 1 | (byte >> (in_tile % 16 / 4 * 2 + in_tile / 16) & 1);
     }
     if (group != 0) continue;
-    if (is_fp4) {
-      scale = std::ldexp(1.0f, static_cast<int>(at[codes + lane]) - 128);
-      continue;
+    // Words of sixteen rows side by side, then what is left of each.
+    const std::byte* const scales = at + codes;
+    const std::size_t whole = form.scale_bytes / 4 * 4, rest = form.scale_bytes - whole;
+    for (std::size_t i = 0; i < whole; ++i) {
+      weight.scales.push_back(scales[i / 4 * 64 + lane * 4 + i % 4]);
     }
-    std::uint16_t half = 0;
-    std::memcpy(&half, at + codes + 2 * lane, sizeof(half));
-    scale = half_to_float(half);
-    const auto pair = static_cast<int>(at[codes + 32 + lane % 8]);
+    for (std::size_t i = 0; i < rest; ++i) {
+      weight.scales.push_back(scales[whole * 16 + lane * rest + i]);
+    }
+    if (form.unit == 0) continue;
+    const auto pair = static_cast<int>(scales[16 * form.scale_bytes + lane % 8]);
     offset = (lane < 8 ? pair & 15 : pair >> 4) - 8;
   }
-  if (is_fp4) {
-    constexpr float kTwice[] = {-12, -8, -6, -4, -3, -2, -1, 0, 0, 1, 2, 3, 4, 6, 8, 12};
-    return scale * kTwice[code];
-  }
-  return scale * static_cast<float>(is_q8 ? code - 128 + 8 * offset : code - 8 + offset);
+  constexpr int kFp4[] = {-12, -8, -6, -4, -3, -2, -1, 0, 0, 1, 2, 3, 4, 6, 8, 12};
+  weight.number =
+      tensor.type == TensorType::kMXFP4 ? kFp4[code] : form.first + code + form.unit * offset;
+  return weight;
 }
 
 TEST_F(NestedIntegers, KeepTheirNumbers) {
@@ -78,19 +106,28 @@ TEST_F(NestedIntegers, KeepTheirNumbers) {
   std::size_t matrices = 0;
   for (const auto& [name, tensor] : store.tensors) {
     if (!tensor.nested || tensor.nested->form->fitted) continue;
+    const TensorInfo& from = source.checkpoint.tensors.at(name);
+    const TensorFormat& format = tensor_format(tensor.type);
+    const Layout form = layout_of(tensor.type);
     for (std::size_t expert = 0; expert < tensor.shape[0]; ++expert) {
-      const std::vector<float> right =
-          test::plain_numbers(source.checkpoint, source.checkpoint.tensors.at(name), expert);
+      const std::vector<float> right = test::plain_numbers(source.checkpoint, from, expert);
       EXPECT_EQ(test::nested_numbers(store, tensor, expert, 8), right) << name << " " << expert;
-      for (std::size_t i = 0; i < right.size(); i += 7) {
-        const std::size_t row = i / tensor.shape[2], column = i % tensor.shape[2];
-        ASSERT_EQ(number_at(store, tensor, expert, row, column), right[i])
-            << name << " " << expert << " " << row << " " << column;
+      const std::vector<std::byte> blocks = test::bytes_of(source.checkpoint, from.slice(expert));
+      for (std::size_t i = 0; i < right.size(); i += 37) {
+        const Weight weight =
+            weight_at(store, tensor, expert, i / tensor.shape[2], i % tensor.shape[2]);
+        const std::byte* const block = blocks.data() + i / form.block * format.block_bytes;
+        std::int8_t numbers[256];
+        float scales[16], mins[16];
+        format.unpack(block, numbers, scales, mins);
+        ASSERT_EQ(weight.number, numbers[i % form.block]) << name << " " << expert << " " << i;
+        const std::byte* const own = block + form.scales_at;
+        ASSERT_EQ(weight.scales, std::vector(own, own + form.scale_bytes)) << name << " " << i;
       }
       ++matrices;
     }
   }
-  EXPECT_EQ(matrices, 10 * NestedSource::kExperts);
+  EXPECT_EQ(matrices, 13 * NestedSource::kExperts);
 }
 
 TEST_F(NestedIntegers, ZerosKeepTheirSigns) {

@@ -1,6 +1,6 @@
 #pragma once
 // A small checkpoint of each kind of numbers that become planes: floats, codes of 8 and of 4 bits
-// and of a code book, and a layer of two kinds.
+// and of a code book, a layer of two kinds, and one with blocks of 256.
 
 #include <array>
 #include <cstddef>
@@ -20,8 +20,8 @@ namespace sluice::test {
 
 class NestedSource {
  public:
-  static constexpr std::size_t kExperts = 3, kHidden = 64, kFfn = 32;
-  static constexpr std::uint32_t kLayers = 5;
+  static constexpr std::size_t kExperts = 3, kHidden = 64, kWide = 256, kFfn = 32;
+  static constexpr std::uint32_t kLayers = 6;
 
   explicit NestedSource(std::string file) : file_(std::move(file)) {
     checkpoint.files = {file_};
@@ -33,11 +33,13 @@ class NestedSource {
          {TensorType::kQ8_0, TensorType::kQ8_0, TensorType::kQ8_0},
          {TensorType::kQ4_0, TensorType::kQ4_0, TensorType::kQ4_0},
          {TensorType::kF16, TensorType::kF32, TensorType::kQ8_0},
-         {TensorType::kMXFP4, TensorType::kMXFP4, TensorType::kMXFP4}}};
+         {TensorType::kMXFP4, TensorType::kMXFP4, TensorType::kMXFP4},
+         {TensorType::kQ4_K, TensorType::kQ6_K, TensorType::kMXFP4}}};
     for (std::uint32_t layer = 0; layer < kLayers; ++layer) {
+      const std::size_t hidden = layer == 5 ? kWide : kHidden;
       for (std::size_t i = 0; i < 3; ++i) {
         add(expert_tensor_name(layer, kExpertMatrices[i]), kTypes[layer][i],
-            {kExperts, i == 2 ? kHidden : kFfn, i == 2 ? kFfn : kHidden}, random);
+            {kExperts, i == 2 ? hidden : kFfn, i == 2 ? kFfn : hidden}, random);
       }
     }
     write();
@@ -80,7 +82,9 @@ class NestedSource {
         out[at] = static_cast<char>(118 + random() % 6);
         continue;
       }
-      std::memcpy(out + at, type == TensorType::kF32 ? static_cast<const void*>(&number) : &half,
+      if (type == TensorType::kQ4_K) std::memcpy(out + at + 2, &half, sizeof(half));
+      std::memcpy(out + at + (type == TensorType::kQ6_K ? 208 : 0),
+                  type == TensorType::kF32 ? static_cast<const void*>(&number) : &half,
                   type == TensorType::kF32 ? sizeof(number) : sizeof(half));
     }
   }
