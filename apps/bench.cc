@@ -108,6 +108,12 @@ class Bench {
   std::mt19937_64 random_;
 };
 
+/// How often all rounds of a phase go over the rows of the trace that they follow, at most.
+double repeats_of(const TraceScript& script, const BenchOptions& options) {
+  const std::uint64_t rounds = options.repetitions + std::uint64_t{1};
+  return script.repeats(rounds * options.prompt, rounds * options.decode);
+}
+
 /// Null without --routing.
 Result<std::unique_ptr<TraceScript>> read_script(const BenchOptions& options,
                                                  const ModelOutline& outline) {
@@ -129,6 +135,20 @@ Result<std::unique_ptr<TraceScript>> read_script(const BenchOptions& options,
     spdlog::warn("{}: wants the first {} experts of a layer only; the model has {}",
                  options.routing, script->recorded_experts(), experts);
   }
+  if (script->top_k() < outline.description.router.top_k) {
+    spdlog::warn(
+        "{}: its tokens take {} experts of a layer, and so they do here: the model's own "
+        "would take {}",
+        options.routing, script->top_k(), outline.description.router.top_k);
+  }
+  const double repeats = repeats_of(*script, options);
+  if (repeats > 1) {
+    spdlog::warn(
+        "{}: its {} tokens ({} of answers) are followed up to {:.1f} times over: what was "
+        "read once is wanted again, and hit rates are too good",
+        options.routing, script->prompt_rows() + script->answer_rows(), script->answer_rows(),
+        repeats);
+  }
   return script;
 }
 
@@ -138,7 +158,8 @@ nlohmann::json routing_json(const TraceScript& script, const BenchOptions& optio
           {"layers", script.recorded_layers()},
           {"top_k", script.top_k()},
           {"prompt_rows", script.prompt_rows()},
-          {"decode_rows", script.answer_rows()}};
+          {"decode_rows", script.answer_rows()},
+          {"repeats", repeats_of(script, options)}};
 }
 
 void print_as_json(const Bench& measured, const Ceilings& ceilings, const TraceScript* script,
@@ -265,12 +286,14 @@ Verb add_bench(CLI::App& root) {
       ->check(CLI::Range(1u, 1000u))
       ->capture_default_str();
   app->add_option("--seed", options->seed, "Of the random tokens")->capture_default_str();
-  app->add_option("--routing", options->routing,
-                  "Let tokens take the experts of a recorded routing, as 'simulate' reads it")
-      // A recorded routing stands: it has no scores of the experts that were not chosen.
-      ->excludes("--skip", "--prefer-resident");
+  CLI::Option* const routing =
+      app->add_option("--routing", options->routing,
+                      "Let tokens take the experts of a recorded routing, as 'simulate' reads it")
+          // A recorded routing stands: it has no scores of the experts that were not chosen.
+          ->excludes("--skip", "--prefer-resident");
   app->add_option("--guess-recall", options->guess_recall,
                   "With --routing: how many of the next layer's experts are guessed rightly")
+      ->needs(routing)
       ->check(CLI::Range(0.0, 1.0) & kFinite)
       ->capture_default_str();
   app->add_option("--alternate", options->alternate,

@@ -100,6 +100,20 @@ inline const auto kFinite = CLI::Validator(
                                                                : text + " is not a finite number";
     },
     "", "finite");
+/// For CLI11: the file that an option asks for has a name.
+inline const auto kNamesAFile = CLI::Validator(
+    [](const std::string& path) {
+      return path.empty() ? std::string("an empty name names no file") : std::string();
+    },
+    "");
+/// For CLI11, of an option with a delimiter and before its other checks: of a value of delimiters
+/// alone nothing is left, and the parser takes the option that follows for it.
+inline const auto kListed = CLI::Validator(
+    [](const std::string& text) {
+      return text.starts_with("--") ? "it names nothing: what follows it is " + text
+                                    : std::string();
+    },
+    "");
 /// For CLI11: what a conversion refuses without saying what it would take.
 inline const CLI::Range kUnsigned32(std::uint32_t{0}, std::numeric_limits<std::uint32_t>::max());
 /// Warns of a context beyond the model's own.

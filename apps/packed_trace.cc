@@ -30,7 +30,9 @@ Result<std::vector<std::uint8_t>> read_file(const std::filesystem::path& path) {
   if (error || !file) {
     const int reason = error ? error.value() : errno;
     return Status(reason == ENOENT ? ErrorCode::kNotFound : ErrorCode::kIo,
-                  path.string() + ": " + std::strerror(reason));
+                  fmt::format("{}: {}: a folder is read as a packed trace, of {}, {} and mostly {}",
+                              path.string(), std::strerror(reason), kPackedIndex, kPackedExperts,
+                              kPackedProbabilities));
   }
   if (size > kLargestFile) {
     return Status(ErrorCode::kUnsupported, fmt::format("{}: {} bytes; at most {} are read",
@@ -155,7 +157,8 @@ Result<TraceFacts> read_packed_trace(const std::string& folder, TraceSink& sink)
   }
   SLUICE_TRY(sink.begin({.experts = std::vector<std::uint32_t>(layers, experts),
                          .expert_bytes = std::vector<std::uint64_t>(layers, 1),
-                         .slot_bytes = {}}));
+                         .slot_bytes = {}})
+                 .with_context(folder));
   std::vector<RoutedExpert> chosen(top_k);
   const std::uint32_t end = static_cast<std::uint32_t>(top_k);
   for (std::size_t row = 0; row < count; row += top_k) {
@@ -168,7 +171,8 @@ Result<TraceFacts> read_packed_trace(const std::string& folder, TraceSink& sink)
     SLUICE_TRY(sink.visit({.layer = static_cast<std::uint32_t>(row / top_k % layers),
                            .decode = true,
                            .chosen = chosen,
-                           .row_ends = {&end, 1}}));
+                           .row_ends = {&end, 1}})
+                   .with_context(folder));
   }
   return TraceFacts{.knows_bytes = false, .knows_experts = index.experts != 0, .warning = {}};
 }

@@ -35,7 +35,7 @@ class Reader {
       return Status(ErrorCode::kIo, path_ + ": " + std::strerror(error ? error.value() : errno));
     }
     SLUICE_TRY(read_header());
-    SLUICE_TRY(sink_.begin(shape_));
+    SLUICE_TRY(sink_.begin(shape_).with_context(path_));
     while (!whole_ && at_ < size_) {
       const std::uint64_t begin = at_;
       SLUICE_TRY(read_record());
@@ -44,8 +44,10 @@ class Reader {
       break;
     }
     if (passes_ == 0) {
-      return wrong(whole_ ? "there is no pass in it"
-                          : "there is no pass in it, as in that of a run that was killed early");
+      return wrong(fmt::format(
+          "there is no pass in it{}: record a run that computes something, such as 'sluice run "
+          "MODEL -p TEXT -n 100 --trace-routing FILE'",
+          whole_ ? "" : ", as in that of a run that was killed early"));
     }
     if (whole_) return TraceFacts{};
     return TraceFacts{
@@ -193,8 +195,9 @@ class Reader {
       }
       chosen_[i] = {expert, share_of(shares_[i])};
     }
-    return sink_.visit(
-        {.layer = layer, .decode = decode_, .chosen = chosen_, .row_ends = row_ends_});
+    return sink_
+        .visit({.layer = layer, .decode = decode_, .chosen = chosen_, .row_ends = row_ends_})
+        .with_context(path_);
   }
 
   Status read_end() {

@@ -1,28 +1,27 @@
 #include <fmt/format.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <charconv>
 #include <cmath>
-#include <cstring>
-#include <memory>
 #include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "apps/gzip_lines.h"
 #include "apps/routing_trace_file.h"
 
 namespace sluice::apps {
 namespace {
 
-constexpr std::size_t kLongestLine = 4096;
 constexpr std::uint32_t kMostLayers = 4096, kMostExperts = 65536;
 constexpr std::uint32_t kMostKeys = 1u << 22;
 constexpr std::uint64_t kLargestExpert = std::uint64_t{1} << 40;
 constexpr std::size_t kMostOfPass = std::size_t{1} << 26;  // choices
+constexpr std::uint32_t kMostIdleLines = 1u << 16;
+constexpr std::string_view kColumns =
+    "turn,phase,step,layer,slot,expert,weight,residency,expert_bytes";
 
 template <typename Number>
 bool parse(std::string_view text, Number& value) {
@@ -55,9 +54,20 @@ class RouteCsv {
   explicit RouteCsv(TraceSink& sink) : sink_(sink) {}
 
   Status line(std::string_view line) {
-    if (line.starts_with('#')) return header(line);
-    if (line.starts_with("turn,")) return {};
-    return row(line);
+    const char first = line.empty() ? '#' : line.front();
+    const bool names = first >= 'a' && first <= 'z';
+    if (first != '#' && !names) {
+      idle_ = 0;
+      return row(line);
+    }
+    if (++idle_ > kMostIdleLines) {
+      return wrong(fmt::format("{} lines without a row of routing", kMostIdleLines));
+    }
+    if (names && line != kColumns) {
+      return wrong(
+          fmt::format("the columns are '{}'; those of a .route.csv are '{}'", line, kColumns));
+    }
+    return names || line.empty() ? Status() : header(line);
   }
 
   Status finish() {
@@ -148,6 +158,7 @@ class RouteCsv {
     if (!numbers || row.phase > 1 || !std::isfinite(row.weight)) {
       return wrong("a field is not the number that stands there");
     }
+    if (row.weight < 0) return wrong(fmt::format("a weight of {}: no router gives any", fields[6]));
     return row;
   }
 
@@ -193,6 +204,7 @@ class RouteCsv {
 
   TraceSink& sink_;
   bool begun_ = false;
+  std::uint32_t idle_ = 0;                   // lines since the last row
   std::vector<std::uint64_t> expert_bytes_;  // [layers of experts]
   std::uint32_t experts_ = 0;
   std::vector<std::uint32_t> numbers_;  // [the model's layers] turn in the cycle, or kDense
@@ -201,55 +213,36 @@ class RouteCsv {
   Pass current_;
 };
 
-struct CloseGzip {
-  void operator()(gzFile file) const { gzclose(file); }
-};
-
 }  // namespace
 
 Result<TraceFacts> read_route_csv(const std::string& path, TraceSink& sink) {
-  errno = 0;
-  const std::unique_ptr<gzFile_s, CloseGzip> file(gzopen(path.c_str(), "rb"));
-  if (file == nullptr) {
-    return Status(ErrorCode::kIo,
-                  path + ": " + (errno == 0 ? "no memory to read it" : std::strerror(errno)));
-  }
+  SLUICE_ASSIGN(GzipLines lines, GzipLines::open(path));
   RouteCsv csv(sink);
-  std::vector<char> buffer(kLongestLine);
   for (std::size_t number = 1;; ++number) {
-    const auto at_line = fmt::format("{}:{}", path, number);
-    const bool got = gzgets(file.get(), buffer.data(), static_cast<int>(buffer.size())) != nullptr;
-    int error = Z_OK;
-    const char* const reason = gzerror(file.get(), &error);
-    if (error != Z_OK && error != Z_STREAM_END) {
-      return Status(
-          ErrorCode::kCorrupt,
-          fmt::format("{}: {} (at byte {})", at_line,
-                      error == Z_ERRNO ? std::strerror(errno) : reason, gzoffset(file.get())));
-    }
-    if (!got) {
-      const Status status = csv.finish();
-      if (!status.ok()) return status.with_context(at_line);
-      return TraceFacts{};
-    }
-    std::string_view line(buffer.data());
-    if (number == 1 && !line.starts_with("# route_trace")) {
+    const auto at_line = [&] { return fmt::format("{}:{}", path, number); };
+    const auto line = lines.next();
+    if (!line.ok()) return line.status().with_context(at_line());
+    if (number == 1 && !line->text.starts_with("# route_trace")) {
       return Status(ErrorCode::kUnsupported,
                     path +
                         ": not a routing trace: --trace-routing did not write it, a .route.csv "
                         "begins with \"# route_trace\", and a packed trace is given as its "
                         "folder");
     }
-    if (!line.ends_with('\n')) {
-      return Status(ErrorCode::kCorrupt,
-                    at_line + (line.size() + 1 == kLongestLine ? ": the line is too long"
-                                                               : ": the file ends within a line"));
+    if (!line->more) {
+      const Status status = csv.finish();
+      if (!status.ok()) return status.with_context(at_line());
+      return TraceFacts{};
     }
-    line.remove_suffix(1);
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    if (line.empty()) continue;
-    const Status status = csv.line(line);
-    if (!status.ok()) return status.with_context(at_line);
+    if (!line->whole) {
+      return Status(ErrorCode::kCorrupt, at_line() + (line->text.size() == GzipLines::kLongest
+                                                          ? ": the line is too long"
+                                                          : ": the file ends within a line"));
+    }
+    std::string_view text = line->text;
+    if (text.ends_with('\r')) text.remove_suffix(1);
+    const Status status = csv.line(text);
+    if (!status.ok()) return status.with_context(at_line());
   }
 }
 

@@ -28,7 +28,7 @@ struct RecordedVisit {
   std::span<const std::uint32_t> row_ends;  // [rows]: where a row ends in `chosen`; rising
 };
 
-/// Takes a trace as it is read; an error ends the reading.
+/// Takes a trace as it is read; an error ends the reading and gets the file's name there.
 class TraceSink {
  public:
   virtual ~TraceSink() = default;

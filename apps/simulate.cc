@@ -295,11 +295,13 @@ Verb add_simulate(CLI::App& root) {
   names.push_back("belady");
   app->add_option("--policy", options->policies, "Policies, such as lru,auto; belady is the bound")
       ->delimiter(',')
+      ->check(kListed)
       ->check(CLI::IsMember(names))
       ->capture_default_str();
   app->add_option("--capacity", options->capacities,
                   "What the cache holds: shares of all experts or sizes, such as 10%,4000MiB")
       ->delimiter(',')
+      ->check(kListed)
       ->check(CLI::Validator(check_capacity, ""))
       ->capture_default_str();
   app->add_option("--expert-bytes", options->expert_bytes,
@@ -323,9 +325,7 @@ Verb add_simulate(CLI::App& root) {
   app->add_flag("--json", options->json, "Write one JSON array to standard output");
   CLI::Option* const html =
       app->add_option("--html", options->html, "Draw the curves into this file")
-          ->check([](const std::string& path) {
-            return path.empty() ? std::string("an empty name names no file") : std::string();
-          });
+          ->check(kNamesAFile);
   CLI::Option* const disk = add_time_options(*app, options->time);
   for (CLI::Option* const option : {extents, count_from, html}) disk->excludes(option);
   app->parse_complete_callback([options] {

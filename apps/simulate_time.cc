@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "apps/cancel.h"
+#include "apps/options.h"
 #include "apps/report.h"
 #include "apps/side_by_side.h"
 #include "base/cancellation.h"
@@ -191,6 +192,7 @@ CLI::Option* add_time_options(CLI::App& app, TimeOptions& options) {
                      "In virtual time, on disks of so many bytes a second, with a latency (100us) "
                      "and spikes of so long in one of so many reads if said: 2.3G,100M+2ms+30ms/50")
           ->delimiter(',')
+          ->check(kListed)
           ->check(check(parse_disk, "BYTES+TIME+TIME/N"));
   app.add_option("--computer", options.computer,
                  "What computing a layer without its experts takes, and an expert")
@@ -202,6 +204,7 @@ CLI::Option* add_time_options(CLI::App& app, TimeOptions& options) {
                  "each of its experts with this probability")
       ->needs(disk)
       ->delimiter(',')
+      ->check(kListed)
       ->check(check(parse_guess, "GUESS"))
       ->capture_default_str();
   app.add_option("--ahead", options.ahead, "Guesses about a visit that are read at most")

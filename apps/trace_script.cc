@@ -161,14 +161,14 @@ Result<std::unique_ptr<TraceScript>> TraceScript::read(const std::string& path,
                                                        const ModelOutline& model,
                                                        const Options& options) {
   Builder builder(model.catalogue, model.description.router.top_k, options);
-  const auto facts = read_routing(path, builder);
-  // What is wrong with the file names it already.
-  if (facts.status().code() == ErrorCode::kInvalidArgument) {
-    return facts.status().with_context(path);
-  }
-  SLUICE_TRY(facts);
+  SLUICE_TRY(read_routing(path, builder));
   auto script = builder.finish(options);
   return script.ok() ? std::move(script) : script.status().with_context(path);
+}
+
+double TraceScript::repeats(std::uint64_t prefill, std::uint64_t decode) const {
+  return std::max(static_cast<double>(prefill) / static_cast<double>(prefill_.count),
+                  static_cast<double>(decode) / static_cast<double>(decode_.count));
 }
 
 void TraceScript::begin(std::size_t rows) {

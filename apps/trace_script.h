@@ -41,6 +41,9 @@ class TraceScript final : public RoutingScript {
 
   std::size_t prompt_rows() const { return prompt_rows_; }
   std::size_t answer_rows() const { return rows_ - prompt_rows_; }
+  /// How often so many rows of prefill, or so many of decode, go over those that they take,
+  /// whichever is more; above 1 rows come again.
+  double repeats(std::uint64_t prefill, std::uint64_t decode) const;
   /// Of the trace; the model may have fewer.
   std::uint32_t recorded_layers() const { return recorded_layers_; }
   std::uint32_t recorded_experts() const { return recorded_experts_; }

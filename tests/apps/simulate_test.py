@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -235,18 +236,25 @@ class Simulate(Folder):
             self.assertEqual((done.returncode, done.stdout), (2, b""))
             self.assertIn(f"{arguments[-2]}: {arguments[-1].split(',')[0]} is there twice", done.stderr.decode())
 
+    def test_a_value_of_commas_does_not_take_the_next_option(self):
+        path = self.csv(route_csv([], draw_steps(3)))
+        for option in ("--policy", "--capacity", "--disk", "--guess"):
+            done = sluice("simulate", path, option, ",", "--json")
+            self.assertEqual((done.returncode, done.stdout), (2, b""))
+            self.assertIn(f"{option}: it names nothing", done.stderr.decode())
+
     def test_what_is_no_trace(self):
         self.refuse(self.folder / "none", "none")
         self.refuse(self.csv('{"expert_popularity": []}'), "not a routing trace")
         self.refuse(self.csv(""), "is empty")
-        self.refuse(self.folder, "index.jsonl")
+        self.refuse(self.folder, "index.jsonl", "packed trace", "experts.u8")
         self.refuse(self.csv(b"\x1f\x8b\x08\0" + os.urandom(100)), "x.route.csv:1")
 
     def test_a_damaged_route_file_is_named_with_its_line(self):
         lines = route_csv(draw_steps(2), draw_steps(4)).splitlines(keepends=True)
         header = lines.index("turn,phase,step,layer,slot,expert,weight,residency,expert_bytes\n")
         row = lines[header + 1].split(",")
-        for field, value in ((0, "x"), (1, "2"), (3, "3"), (3, "-1"), (5, "8"), (5, "99999999999999999999"), (6, "nan"), (6, ""), (8, "1 "), (8, "1"), (8, "1001"),
+        for field, value in ((0, "x"), (6, "-0.5"), (1, "2"), (3, "3"), (3, "-1"), (5, "8"), (5, "99999999999999999999"), (6, "nan"), (6, ""), (8, "1 "), (8, "1"), (8, "1001"),
                              (8, "18446744073709551615"), (8, "18446744073709551616")):
             damaged = ",".join([*row[:field], value, *row[field + 1:]]).rstrip("\n") + "\n"
             self.refuse(self.csv("".join([*lines[:header + 1], damaged, *lines[header + 2:]])), f"x.route.csv:{header + 2}:")
@@ -260,10 +268,34 @@ class Simulate(Folder):
                       "# layer=1 expert_bytes=x"):
             self.refuse(self.csv("".join([lines[0], wrong + "\n", *lines[1:]])), "x.route.csv:2:")
 
+    def test_columns_are_those_of_the_format(self):
+        text = route_csv(draw_steps(2), draw_steps(4))
+        line = text.splitlines().index("turn,phase,step,layer,slot,expert,weight,residency,expert_bytes") + 1
+        for old, new in (("slot,expert,", "expert,slot,"), ("turn,phase,", "phase,turn,"), ("weight", "score"), (",residency", "")):
+            self.refuse(self.csv(text.replace(old, new, 1)), f"x.route.csv:{line}:", "'turn,phase,step,layer,slot,expert,weight,residency,expert_bytes'")
+        self.assertEqual(sluice("simulate", self.csv("".join(text.splitlines(keepends=True)[:line - 1] + text.splitlines(keepends=True)[line:]))).returncode, 0)
+
+    def test_lines_without_a_row_come_to_an_end(self):
+        begin = route_csv([], []).encode()
+        for idle in (b"\n", b"# layer\n"):
+            said = self.refuse(self.csv(gzip.compress(begin + idle * 10_000_000, 1), "x.route.csv.gz"), "without a row of routing")
+            self.assertLess(int(re.search(r"x\.route\.csv\.gz:(\d+):", said)[1]), 100_000)
+
+    def test_members_of_a_gzip_are_one_text_and_nothing_follows_them(self):
+        text = route_csv(draw_steps(3), draw_steps(30)).encode()
+        arguments = ["--policy", "lru,auto", "--capacity", "25%,50%"]
+        plain = sluice_json("simulate", self.csv(text), *arguments)
+        parts = b"".join(gzip.compress(text[at:at + 1000]) for at in range(0, len(text), 1000))
+        path = self.csv(parts, "x.route.csv.gz")
+        self.assertEqual(sluice_json("simulate", path, *arguments), plain)
+        for more in (b"x", b"\0" * 100, b"# remark\n", os.urandom(200_000)):
+            said = self.refuse(self.csv(parts + more, "x.route.csv.gz"), "x.route.csv.gz:", "gzip data")
+            self.assertEqual(said.count("x.route.csv.gz"), 1)
+
     def test_a_damaged_gzip_is_an_error_wherever_it_is_cut_or_changed(self):
         whole = gzip.compress(route_csv(draw_steps(3), draw_steps(30)).encode())
         for length in (5, 30, len(whole) // 2, len(whole) - 9, len(whole) - 4):
-            self.refuse(self.csv(whole[:length], "x.route.csv.gz"), "x.route.csv.gz:")
+            self.assertEqual(self.refuse(self.csv(whole[:length], "x.route.csv.gz"), "x.route.csv.gz:").count("x.route.csv.gz"), 1)
         pick = random.Random(4)
         text = zlib.decompress(whole, 31)
         for _ in range(40):

@@ -211,7 +211,7 @@ class Recording(Case):
         for path, words in ((self.folder / "none" / "x", b"No such file"), (copy, b"is the model itself"), ("/dev/full", b"/dev/full")):
             done = sluice("run", copy, "-p", PROMPT, "-n", 3, "--trace-routing", path)
             self.assertEqual(done.returncode, 1)
-            self.assertIn(words, done.stderr)
+            self.assertEqual(done.stderr.count(words), 1, done.stderr)
         self.assertEqual(copy.read_bytes(), pathlib.Path(MODEL).read_bytes())
 
 
@@ -268,7 +268,7 @@ class Simulating(Case):
 
         self.refuse(whole[:20], "within its header")
         self.refuse(whole[:trace.header - 1], "within its header")
-        self.refuse(whole[:trace.header], "no pass")
+        self.refuse(whole[:trace.header], "no pass", "--trace-routing")
         self.refuse(changed(8, "I", 1), "version 1")
         for at, layout, value in ((12, "I", 0), (12, "I", 5000), (16, "I", 0), (16, "I", 33), (20, "I", 3), (28, "I", 0), (28, "I", 1 << 17),
                                   (32, "Q", 0), (32, "Q", 1 << 50), (40, "Q", 0)):
@@ -317,7 +317,8 @@ class Following(Case):
         followed = Trace(self.folder / "y")
         prompt, answer = source.rows(False), source.rows(True)
         self.assertEqual(result["routing"], {"trace": str(self.path), "guess_recall": 0.85, "layers": LAYERS, "top_k": TOP_K,
-                                             "prompt_rows": len(prompt), "decode_rows": len(answer)})
+                                             "prompt_rows": len(prompt), "decode_rows": len(answer),
+                                             "repeats": max(2 * 20 / (len(prompt) + len(answer)), 2 * 30 / len(answer))})
 
         def experts(rows):
             return [[ids for ids, _ in row] for row in rows]
@@ -364,6 +365,9 @@ class Following(Case):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn(b"the first of 9", done.stderr)
         self.assertIn(b"3 experts a token", done.stdout)
+        self.assertEqual(done.stderr.count(b"its tokens take 3 experts of a layer"), 1)
+        # Two rounds of 12 on 20 rows.
+        self.assertEqual(done.stderr.count(b"its 20 tokens (20 of answers) are followed up to 1.2 times over"), 1)
         self.assertNotIn(b"ceilings", done.stdout)  # none were measured
         trace = Trace(self.path)
         self.assertEqual(trace.top_k, 3)
@@ -377,10 +381,13 @@ class Following(Case):
             done = sluice("bench", MODEL, "-n", 2, "-p", 2, "--no-ceilings", "--routing", self.folder)
             self.assertEqual(done.returncode, 1)
             self.assertIn(words, done.stderr.decode())
+            self.assertEqual(done.stderr.decode().count(str(self.folder)), 1)
         self.packed(9, 8, 3)
         done = sluice("bench", MODEL, "-r", 1, "-n", 2, "-p", 2, "--no-ceilings", "--routing", self.folder)
         self.assertEqual(done.returncode, 0)
         self.assertIn(b"the first 8 experts", done.stderr)
+        self.assertNotIn(b"times over", done.stderr)
+        self.assertEqual(sluice("bench", MODEL, "--guess-recall", "0.5").returncode, 2)
         self.assertEqual(sluice("bench", MODEL, "--routing", self.folder, "--guess-recall", "1.1").returncode, 2)
         self.assertEqual(sluice("bench", MODEL, "--no-ceilings", "--routing", self.folder / "none").returncode, 1)
 
