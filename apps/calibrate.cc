@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <set>
 
 #include "apps/cancel.h"
 #include "apps/options.h"
@@ -30,7 +31,8 @@ namespace sluice::apps {
 namespace {
 
 constexpr std::uint32_t kDefaultWindow = 512;
-constexpr std::uint32_t kFarthest = 2;  // layers ahead that are tested
+constexpr std::size_t kFewestDifferent = 16;  // tokens of a text
+constexpr std::uint32_t kFarthest = 2;        // layers ahead that are tested
 constexpr GateInput kInputs[] = {GateInput::kRouterInput, GateInput::kLayerInput};
 
 struct CalibrateOptions {
@@ -79,7 +81,23 @@ class Calibration {
                                 "what the model will read and write the better",
                                 path, tokens_.size()));
     }
+    if (const std::size_t different = std::set(tokens_.begin(), tokens_.end()).size();
+        different < kFewestDifferent) {
+      return Status(ErrorCode::kInvalidArgument,
+                    fmt::format("{}: {} different tokens, over and over, say too little: give a "
+                                "text of the kind that the model will read and write",
+                                path, different));
+    }
     split_ = tokens_.size() - std::min(to_test, tokens_.size() / 4);
+    // As many unknowns as each expert's correction has: on tales corrected routers were worse than
+    // uncorrected ones up to 1.5 times as many tokens, and most so at as many.
+    const std::size_t enough = std::size_t{2} * model_.description().hidden;
+    if (options_.corrects() && split_ < enough) {
+      spdlog::warn(
+          "{}: {} tokens to fit to: corrections of fewer than {} may foretell worse than none, for "
+          "they fit chance; give a longer text (--text) or more of it (--fit)",
+          path, split_, enough);
+    }
     return {};
   }
 
@@ -337,7 +355,7 @@ Status calibrate(CalibrateOptions& options) {
                   "--out \"\" leaves nothing to write: name a file with --imatrix");
   }
   if (options.common.context == 0) options.common.context = kDefaultWindow;
-  SLUICE_ASSIGN(TextSource text, TextSource::open(options.text, IllFormed::kRefused));
+  SLUICE_ASSIGN(TextSource text, TextSource::open(options.text, "--text", IllFormed::kRefused));
   options.common.files.add(options.text, "what --text names");
   SLUICE_ASSIGN(const std::unique_ptr<Runtime> runtime, options.common.create_runtime());
   if (options.common.width == kAutoWidth) {

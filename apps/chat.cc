@@ -42,7 +42,7 @@ Result<ChatFormat> chat_format(const ChatOptions& options, const TokenizerData& 
                                const ChatTemplateLimits& limits) {
   std::string source = tokenizer.chat_template, from = options.answer.common.model;
   if (!options.template_file.empty()) {
-    SLUICE_ASSIGN(TextSource file, TextSource::open(options.template_file));
+    SLUICE_ASSIGN(TextSource file, TextSource::open(options.template_file, "--template"));
     SLUICE_ASSIGN(source, file.rest(kLargestTemplate));
     from = options.template_file;
   }
@@ -57,11 +57,12 @@ Result<ChatFormat> chat_format(const ChatOptions& options, const TokenizerData& 
   return format.ok() ? std::move(format) : Result<ChatFormat>(format.status().with_context(from));
 }
 
-/// `file`: empty for a new one.
-Result<Conversation> begin_conversation(const ChatOptions& options, const std::string& file) {
+/// `file`: what `option` gave, or empty for a new one.
+Result<Conversation> begin_conversation(const ChatOptions& options, const std::string& file,
+                                        std::string_view option) {
   Conversation conversation;
   if (!file.empty()) {
-    SLUICE_ASSIGN(conversation, Conversation::read(file));
+    SLUICE_ASSIGN(conversation, Conversation::read(file, option));
   }
   if (options.system_given->count() != 0) conversation.set_system(options.system);
   if (!options.variables.empty()) {
@@ -76,7 +77,8 @@ Status render(const ChatOptions& options) {
   SLUICE_ASSIGN(Checkpoint checkpoint,
                 open_checkpoint(options.answer.common.model, CheckpointParts::kTokenizerOnly));
   SLUICE_ASSIGN(const ChatFormat format, chat_format(options, checkpoint.tokenizer, {}));
-  SLUICE_ASSIGN(const Conversation conversation, begin_conversation(options, options.render_file));
+  SLUICE_ASSIGN(const Conversation conversation,
+                begin_conversation(options, options.render_file, "--render"));
   SLUICE_ASSIGN(const std::string prompt, format.render(conversation.variables(), local_time()));
   if (!options.answer.common.json) {
     write_text(prompt);
@@ -93,7 +95,7 @@ Status render(const ChatOptions& options) {
 Status answer_once(ChatSession& chat, const ChatOptions& options) {
   std::string text = options.prompt;
   if (!options.prompt_file.empty()) {
-    SLUICE_ASSIGN(TextSource file, TextSource::open(options.prompt_file));
+    SLUICE_ASSIGN(TextSource file, TextSource::open(options.prompt_file, "--file"));
     SLUICE_ASSIGN(text, file.rest(chat.longest_message()));
   }
   chat.conversation().add_user(text);
@@ -110,7 +112,8 @@ Status chat(ChatOptions& options) {
   common.files.add(options.prompt_file, "what --file names");
   if (!once) common.files.add("-", "standard input");
   // What can be wrong in small files is said before a large one is read.
-  SLUICE_ASSIGN(Conversation conversation, begin_conversation(options, options.load_file));
+  SLUICE_ASSIGN(Conversation conversation,
+                begin_conversation(options, options.load_file, "--load"));
   std::optional<ChatFormat> format;
   const OutlineCheck find_format = [&](const ModelOutline& outline) -> Status {
     SLUICE_ASSIGN(format, chat_format(options, outline.tokenizer->data(), limits(common.context)));

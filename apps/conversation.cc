@@ -104,8 +104,8 @@ Result<Json> Conversation::parse(const std::string& text) {
   }
 }
 
-Result<Conversation> Conversation::read(const std::string& path) {
-  SLUICE_ASSIGN(TextSource source, TextSource::open(path));
+Result<Conversation> Conversation::read(const std::string& path, std::string_view option) {
+  SLUICE_ASSIGN(TextSource source, TextSource::open(path, option));
   SLUICE_ASSIGN(const std::string text, source.rest(kLargestFile));
   auto parsed = parse(text);
   if (!parsed.ok()) return parsed.status().with_context(source.path());

@@ -19,8 +19,8 @@ class Conversation {
 
   /// From a file, or standard input for "-": an object with "messages" and variables (an object
   /// "variables" stands for what is in it), or a list of messages alone. kCorrupt names the file
-  /// and the place.
-  static Result<Conversation> read(const std::string& path);
+  /// and the place; kNotFound the file and the option that gave it.
+  static Result<Conversation> read(const std::string& path, std::string_view option);
   /// JSON that means here what it means in Python: kCorrupt also for integers beyond 64 bits.
   static Result<Json> parse(const std::string& text);
   /// What `read` reads. kIo names the path.

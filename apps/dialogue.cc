@@ -30,7 +30,7 @@ Dialogue::Dialogue(ChatSession& chat, const RunFiles& files)
     : chat_(chat), files_(files), typed_(isatty(STDIN_FILENO) != 0) {}
 
 Status Dialogue::run() {
-  SLUICE_ASSIGN(TextSource input, TextSource::open("-"));
+  SLUICE_ASSIGN(TextSource input, TextSource::open("-", ""));
   LineSource lines(std::move(input), chat_.longest_message());
   if (typed_) spdlog::info("/help lists what can be done besides talking");
   if (chat_.conversation().awaits_answer()) SLUICE_TRY(answer());

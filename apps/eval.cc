@@ -111,7 +111,7 @@ Result<std::optional<Score>> score_exactly(Session& session, const EvalOptions& 
                                            std::size_t tokens) {
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(options.file, ignored)) return std::optional<Score>();
-  SLUICE_ASSIGN(TextSource text, TextSource::open(options.file, IllFormed::kRefused));
+  SLUICE_ASSIGN(TextSource text, TextSource::open(options.file, "--text", IllFormed::kRefused));
   Evaluation evaluation(session, std::move(text), options.half, /*exact=*/true);
   const Status status = evaluation.run();
   if (!status.ok() && status.code() != ErrorCode::kCancelled) return status;
@@ -153,7 +153,7 @@ Status eval(EvalOptions& options) {
         fmt::format("--ctx {} leaves nothing to predict in a window{}: it takes at least {}",
                     options.common.context, options.half ? " with --half" : "", least));
   }
-  SLUICE_ASSIGN(TextSource text, TextSource::open(options.file, IllFormed::kRefused));
+  SLUICE_ASSIGN(TextSource text, TextSource::open(options.file, "--text", IllFormed::kRefused));
   options.common.files.add(options.file, "what --text names");
   SLUICE_ASSIGN(OpenedModel opened, open_model(options.common));
   Model& model = *opened.model;

@@ -31,7 +31,8 @@ Result<Prompt> read_prompt(const RunOptions& options, const Tokenizer& tokenizer
                            std::size_t context, const TextSink& echo) {
   auto text = options.prompt_given->count() != 0
                   ? Result<TextSource>(TextSource::of(options.prompt))
-                  : TextSource::open(options.file.empty() ? "-" : options.file, IllFormed::kWarned);
+                  : TextSource::open(options.file.empty() ? "-" : options.file, "--file",
+                                     IllFormed::kWarned);
   if (!text.ok()) return text.status();
   TokenSource source(std::move(*text), tokenizer, {});
   Prompt prompt;

@@ -20,7 +20,8 @@ constexpr std::size_t kPart = 64 << 10;
 
 }  // namespace
 
-Result<TextSource> TextSource::open(const std::string& path, IllFormed ill_formed) {
+Result<TextSource> TextSource::open(const std::string& path, std::string_view option,
+                                    IllFormed ill_formed) {
   TextSource source;
   source.ill_formed_ = ill_formed;
   source.path_ = path == "-" ? "standard input" : path;
@@ -32,7 +33,9 @@ Result<TextSource> TextSource::open(const std::string& path, IllFormed ill_forme
   source.descriptor_ = path == "-" ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
                                    : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (source.descriptor_ < 0)
-    return Status(ErrorCode::kNotFound, fmt::format("{}: {}", source.path_, std::strerror(errno)));
+    return Status(ErrorCode::kNotFound,
+                  fmt::format("{} {}: {}: name a file that can be read, or - for standard input",
+                              option, source.path_, std::strerror(errno)));
   struct stat about = {};
   if (fstat(source.descriptor_, &about) == 0 && S_ISREG(about.st_mode)) {
     source.size_ = static_cast<std::size_t>(about.st_size);

@@ -20,8 +20,9 @@ enum class IllFormed { kTaken, kWarned, kRefused };
 
 class TextSource {
  public:
-  /// A file, or standard input for "-". kNotFound names the path.
-  static Result<TextSource> open(const std::string& path, IllFormed ill_formed = IllFormed::kTaken);
+  /// A file, or standard input for "-". kNotFound names the path and the option that gave it.
+  static Result<TextSource> open(const std::string& path, std::string_view option,
+                                 IllFormed ill_formed = IllFormed::kTaken);
   /// A text that is there. Borrowed.
   static TextSource of(std::string_view text);
   ~TextSource();

@@ -62,7 +62,7 @@ Status tokenize(const TokenizeOptions& options) {
   }
   auto text = options.text_given->count() != 0
                   ? Result<TextSource>(TextSource::of(options.text))
-                  : TextSource::open(options.file.empty() ? "-" : options.file);
+                  : TextSource::open(options.file.empty() ? "-" : options.file, "--file");
   if (!text.ok()) return text.status();
   return print_ids(
       {std::move(*text), *tokenizer, {.add_special = options.bos, .parse_special = !options.plain}},

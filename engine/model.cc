@@ -6,10 +6,11 @@
 
 #include <algorithm>
 #include <charconv>
-#include <filesystem>
 
 #include "base/cancellation.h"
 #include "engine/skip_sensitivity.h"
+#include "formats/header_reader.h"
+#include "formats/safetensors.h"
 
 namespace sluice {
 namespace {
@@ -28,6 +29,23 @@ std::uint64_t estimate_tokenizer_bytes(const TokenizerData& data) {
     }
   }
   return bytes;
+}
+
+/// The bytes of a calibration, read later when there are weights to hold it against: what is none
+/// is refused as such before its size counts. kNotFound: nothing is there.
+Result<std::uint64_t> calibration_bytes(const std::string& path, const ModelDescription& model) {
+  Status status = read_safetensors(path, 0, [](const SafetensorsTensor&) { return Status(); });
+  std::uint64_t bytes = 0;
+  if (status.ok()) {
+    const auto file = open_whole_file(path, GateCorrections::most_bytes(model));
+    if (file.ok()) bytes = file->file_size();
+    status = file.status();
+  }
+  if (status.ok()) return bytes;
+  const bool missing = status.code() == ErrorCode::kNotFound;
+  return Status(status.code(),
+                fmt::format("{}: {}: 'sluice calibrate' makes one", status.message(),
+                            missing ? "there is no calibration" : "that is no calibration"));
 }
 
 /// Scratch is sized by the settings and kernels go by the tensors: both must say the same.
@@ -240,13 +258,21 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
 Status Model::make_plan(const ModelOptions& options) {
   const std::string path =
       options.calibration.value_or(GateCorrections::default_path(checkpoint()));
-  std::error_code missing;
-  const std::uint64_t size = std::filesystem::file_size(path, missing);
   const bool decides = options.tolerance.skip != 0 || outline_.catalogue.most_parts() > 1;
-  const bool of_use = options.predict != "off" || decides;
-  if (of_use && !path.empty() && (!missing || options.calibration)) {
+  std::uint64_t size = 0;
+  if (!path.empty() && (options.predict != "off" || decides)) {
+    const auto bytes = calibration_bytes(path, description());
+    if (bytes.ok()) {
+      size = *bytes;
+    } else if (options.calibration) {
+      return bytes.status();
+    } else if (bytes.status().code() != ErrorCode::kNotFound) {
+      unused_calibration_ = bytes.status().message();
+    }
+  }
+  if (size != 0) {
     ModelOptions more = options;
-    more.reserved += missing ? 0 : size;
+    more.reserved += size;
     auto plan = outline_.plan(runtime_.ram(), runtime_, more);
     if (plan.ok() || options.calibration) {
       SLUICE_ASSIGN(plan_, std::move(plan));

@@ -167,6 +167,22 @@ class Calibrate(Folder):
         done = self.run_model("--calibration", self.folder / "nowhere")
         self.assertEqual((done.returncode, done.stdout), (1, b""))
         self.assertIn(b"nowhere", done.stderr)
+        self.assertIn(b"there is no calibration", done.stderr)
+
+    def test_what_is_no_calibration_is_said_before_its_size_counts(self):
+        done = self.run_model("--calibration", self.model)
+        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertIn(b"copy.gguf: ", done.stderr)
+        self.assertIn(b"that is no calibration", done.stderr)
+        self.assertNotIn(b"budget", done.stderr)
+
+    def test_what_is_no_file_beside_the_model_is_passed_over_aloud(self):
+        plain = self.run_model()
+        for make in (self.beside.mkdir, lambda: os.mkfifo(self.beside), lambda: self.beside.symlink_to("/dev/zero"),
+                     lambda: self.beside.symlink_to(self.beside)):
+            make()
+            self.refused_and_passed_over(plain)
+            self.beside.rmdir() if self.beside.is_dir() else self.beside.unlink()
 
     # Its mistakes.
 
@@ -181,6 +197,18 @@ class Calibrate(Folder):
         done = sluice("calibrate", self.model)
         self.assertNotEqual(done.returncode, 0)
         self.assertIn(b"--text", done.stderr)
+
+    def test_a_text_that_says_too_little_is_refused_or_warned_of(self):
+        text = self.folder / "text"
+        text.write_text("one " * 2000)
+        done = sluice("calibrate", self.model, "--text", text)
+        self.assertEqual((done.returncode, done.stdout), (1, b""), done.stderr)
+        self.assertRegex(done.stderr.decode(), r"text: \d+ different tokens")
+        # There are 256 inputs of a router.
+        for fit, warned in ((511, True), (512, False)):
+            done = sluice("calibrate", self.model, "--text", STORY, "--fit", fit, "--test", 16, "--sensitivity", 0)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(b"corrections of fewer than 512" in done.stderr, warned, done.stderr)
 
     def test_a_place_that_cannot_be_written_to_is_told_before_the_work(self):
         began = time.monotonic()

@@ -76,6 +76,11 @@ class Remedies(unittest.TestCase):
         for part in ("model.safetensors", "config.json"):
             self.expect(2, [part, f"give the folder, {folder}"], "info", folder / part)
 
+    def test_a_file_that_is_not_there_is_named_with_its_option(self):
+        for verb, option in (("run", "--file"), ("tokenize", "--file"), ("eval", "--text"), ("calibrate", "--text"), ("chat", "--file"),
+                             ("chat", "--template"), ("chat", "--load"), ("chat", "--render")):
+            self.expect(1, [f"{option} nowhere/text: No such file", "name a file"], verb, MODEL, option, "nowhere/text")
+
     def test_a_context_beyond_the_models_own_is_warned_of(self):
         own = sluice_json("info", MODEL)["description"]["context_length"]
         for verb in (["run", "-p", "Once", "-n", 1], ["bench", "-p", 1, "-n", 1, "-r", 1, "--no-ceilings"]):
