@@ -6,7 +6,9 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <string_view>
 
+#include "apps/options.h"
 #include "apps/report.h"
 #include "experts/hot_set.h"
 
@@ -14,6 +16,9 @@ namespace sluice::apps {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::string_view kNotKept =
+    "is not kept for the next run: --warm FILE names another place, --warm off none";
 
 /// Empty where the user has none.
 fs::path cache_folder() {
@@ -45,6 +50,7 @@ void WarmFile::add_to(CLI::App& app, std::string& option) {
   app.add_option("--warm", option,
                  "What was in memory is kept in this file for the next run to begin with; auto: "
                  "beside the model or in the cache folder; off: nowhere")
+      ->check(kNamesAFile)
       ->envname("SLUICE_WARM")
       ->capture_default_str();
 }
@@ -52,7 +58,8 @@ void WarmFile::add_to(CLI::App& app, std::string& option) {
 WarmFile::WarmFile(const std::string& option, const std::string& model,
                    const Checkpoint& checkpoint)
     : fingerprint_(sluice::fingerprint(checkpoint)) {
-  if (option == "off") return;
+  off_ = option == "off";
+  if (off_) return;
   chosen_ = option != "auto";
   path_ = chosen_ ? option : usual_path(model, fingerprint_);
 }
@@ -71,9 +78,16 @@ void WarmFile::read_into(Model& model) {
 }
 
 void WarmFile::write(const Model& model, bool stats) const {
-  if (path_.empty()) return;
+  if (off_) return;
   const HotSet hot = model.hot_set();
   if (hot.experts.empty()) return;
+  if (path_.empty()) {
+    spdlog::info(
+        "the folder of the model cannot be written to and there is no cache folder: what is in "
+        "memory {}",
+        kNotKept);
+    return;
+  }
   if (!chosen_) {
     std::error_code ignored;
     fs::create_directories(fs::path(path_).parent_path(), ignored);
@@ -85,7 +99,9 @@ void WarmFile::write(const Model& model, bool stats) const {
         model.expert_statistics().warmed, earlier_,
         status.ok() ? fmt::format("{} kept in {}", hot.experts.size(), path_) : status.message()));
   } else if (!status.ok() && chosen_) {
-    spdlog::warn("{}: what is in memory is not kept for the next run", status.message());
+    spdlog::warn("{}: what is in memory {}", status.message(), kNotKept);
+  } else if (!status.ok()) {
+    spdlog::info("{}: what is in memory {}", status.message(), kNotKept);
   } else if (status.ok() && !chosen_ && first_) {
     spdlog::info("{}: tells the next run which experts to read first (--warm off: no such file)",
                  path_);

@@ -26,6 +26,7 @@ class WarmFile {
   void write(const Model& model, bool stats) const;
 
  private:
+  bool off_ = false;
   bool chosen_ = false;  // the path was given
   std::string path_;
   std::uint64_t fingerprint_ = 0;

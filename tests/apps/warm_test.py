@@ -102,6 +102,9 @@ class Warm(Folder):
         self.run_it("--warm", mine)
         self.assertEqual(self.names(), ["mine", "tales.gguf"])
         self.assertGreater(self.run_it(SLUICE_WARM=str(mine))["experts"]["warmed"], 0)
+        done = sluice("run", self.model, *RUN, "--warm", "", env=self.environment)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"--warm: an empty name", done.stderr)
 
     def test_a_wrong_file_is_named_and_changes_nothing(self):
         text = self.run_it()["text"]
@@ -152,8 +155,10 @@ class Warm(Folder):
         again = subprocess.run([*command, "--json"], user=NOBODY, group=NOBODY, cwd="/", capture_output=True, timeout=300, env=environment)
         self.assertGreater(json.loads(again.stdout)["experts"]["warmed"], 0)
         homeless = {name: value for name, value in environment.items() if name not in ("HOME", "XDG_CACHE_HOME")}
-        done = subprocess.run(command, user=NOBODY, group=NOBODY, cwd="/", capture_output=True, timeout=300, env=homeless)
-        self.assertEqual(done.returncode, 0, done.stderr)
+        for nowhere in (homeless, {**environment, "XDG_CACHE_HOME": "/dev/null"}):
+            done = subprocess.run(command, user=NOBODY, group=NOBODY, cwd="/", capture_output=True, timeout=300, env=nowhere)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(done.stderr.count(b"is not kept for the next run"), 1, done.stderr)
         self.assertEqual(self.names(), ["cache", "tales.gguf"])
 
 
