@@ -56,7 +56,7 @@ Status RoutingRecorder::attach(Model& model, std::uint32_t top_k) {
     turns_[layer.layer] = static_cast<std::uint16_t>(turn);
     put(layer.layer);
     put(layer.experts);
-    put(std::uint64_t{layer.expert_bytes()});
+    put(layer.total_bytes() / layer.experts);
     for (std::uint32_t expert = 0; expert < layer.experts; ++expert) {
       put(std::uint64_t{model.slot_bytes({layer.layer, expert})});
     }

@@ -89,9 +89,9 @@ class PieceCutter {
     const TensorInfo& tensor = *weight.tensor;
     Piece piece{.weight = weight_, .parts = {}, .numbers = 0};
     if (only_planes(tensor)) {
-      const std::size_t count = tensor.nested->form->group_count;
-      const auto groups = std::span(tensor.nested->groups).subspan(weight.expert * count, count);
-      piece.parts.assign(groups.begin(), groups.end());
+      for (std::size_t i = 0; i < tensor.nested->group_count(weight.expert); ++i) {
+        piece.parts.push_back(tensor.nested->group(weight.expert, i));
+      }
       piece.numbers = columns_of(tensor);
       return piece;
     }
@@ -258,7 +258,9 @@ class Batch {
   static void look_at_planes(const TensorInfo& tensor, Placed& placed, std::span<float> row) {
     const NestedForm& form = *tensor.nested->form;
     const std::byte* const first = placed.parts[0].data();
-    NestedView view{.form = &form, .width = form.bits, .at = {}};
+    NestedView view{.form = &form,
+                    .width = static_cast<std::uint8_t>(form.width(placed.parts.size())),
+                    .at = {}};
     for (std::size_t i = 0; i < placed.parts.size(); ++i) {
       view.at[i] = static_cast<std::uint64_t>(placed.parts[i].data() - first);
     }

@@ -181,6 +181,12 @@ std::size_t NestedForm::code_bytes(std::size_t group) const {
   return kNestedRows * block * groups[group] / 8;
 }
 
+std::size_t NestedForm::groups_within(unsigned most) const {
+  std::size_t count = 0;
+  while (count < group_count && width(count + 1) <= most) ++count;
+  return count;
+}
+
 std::size_t NestedForm::tile_bytes(std::size_t group) const {
   const std::size_t codes = code_bytes(group);
   if (group != 0) return codes;

@@ -69,6 +69,8 @@ struct NestedForm {
   unsigned width(std::size_t count) const;
   /// How many groups make this width; 0: it is none of the form's.
   std::size_t groups_of(unsigned width) const;
+  /// How many groups make the widest of the form's widths that is at most this.
+  std::size_t groups_within(unsigned width) const;
   /// Whether a width's numbers are in a table.
   bool has_table(unsigned at) const { return at <= 4 && at < bits; }
   /// Of a group of one tile: its codes; and all of it.

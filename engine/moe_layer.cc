@@ -147,8 +147,9 @@ void MoeLayer::choose_levels(std::uint32_t layer, std::size_t rows) {
   if (widths_ == nullptr) return;
   for (std::size_t row = 0; row < rows; ++row) {
     for (std::size_t rank = 0; rank < taken(row); ++rank) {
-      levels_[row * top_k_ + rank] =
-          static_cast<std::uint8_t>(widths_->level(layer, share(row, rank)));
+      const std::size_t pair = row * top_k_ + rank;
+      levels_[pair] = static_cast<std::uint8_t>(
+          widths_->level(layer, scratch_.expert_ids[pair], share(row, rank)));
     }
   }
 }

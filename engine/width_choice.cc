@@ -28,6 +28,10 @@ WidthChoice::WidthChoice(const ExpertCatalogue& catalogue, std::vector<float> na
   for (const ExpertLayer& layer : catalogue.layers()) {
     widths_.resize(layer.layer + std::size_t{1});
     cost_.resize(widths_.size());
+    most_.resize(widths_.size());
+    for (std::size_t expert = 0; expert < layer.experts; ++expert) {
+      most_.back().push_back(static_cast<std::uint8_t>(layer.parts_there(expert) - 1));
+    }
     widths_.back() = layer.widths;
     if (layer.widths.empty()) widths_.back() = {static_cast<std::uint8_t>(kExactWidth)};
     for (std::size_t parts = 1; parts <= layer.parts(); ++parts) {
@@ -37,11 +41,12 @@ WidthChoice::WidthChoice(const ExpertCatalogue& catalogue, std::vector<float> na
   for (const auto& widths : widths_) rows_.emplace_back(widths.size());
 }
 
-std::size_t WidthChoice::level(std::uint32_t layer, float share) const {
+std::size_t WidthChoice::level(std::uint32_t layer, std::uint32_t expert, float share) const {
   const std::vector<std::uint8_t>& widths = widths_[layer];
+  const std::size_t most = most_[layer][expert];
   std::size_t level = 0;
   float limit = narrow_[layer];
-  for (unsigned bits = widths.front(); share > limit && level + 1 < widths.size(); ++bits) {
+  for (unsigned bits = widths.front(); share > limit && level < most; ++bits) {
     limit *= 2;
     if (bits + 1 > widths[level]) level += 1;
   }

@@ -35,8 +35,8 @@ class WidthChoice {
   WidthChoice(const ExpertCatalogue& catalogue, std::vector<float> narrow);
 
   /// Which of a layer's widths, the narrowest being 0, an expert has that has this share of a row's
-  /// weights.
-  std::size_t level(std::uint32_t layer, float share) const;
+  /// weights: none wider than the one at which it rests.
+  std::size_t level(std::uint32_t layer, std::uint32_t expert, float share) const;
   /// kExactWidth: there is no choice.
   std::uint8_t bits(std::uint32_t layer, std::size_t level) const { return widths_[layer][level]; }
 
@@ -54,6 +54,7 @@ class WidthChoice {
  private:
   const std::vector<float> narrow_;
   std::vector<std::vector<std::uint8_t>> widths_;  // [layers of the model, levels]
+  std::vector<std::vector<std::uint8_t>> most_;    // [layers of the model, experts]: levels
   std::vector<std::vector<double>> cost_;          // the same: bits a weight, all included
   std::vector<std::vector<std::uint64_t>> rows_;   // the same: that took it
 };

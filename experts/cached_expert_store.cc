@@ -120,7 +120,8 @@ Status CachedExpertStore::open_visit(std::uint32_t layer, std::span<const std::u
                                                     : ": wanted twice in one visit"));
       break;
     }
-    want(key, bits.empty() ? where->parts() : where->parts_of(bits[i]));
+    const std::size_t there = where->parts_there(expert);
+    want(key, bits.empty() ? there : std::min(there, where->parts_of(bits[i])));
     if (!scores.empty()) scores_.resize(visit_.wants.size(), scores[i]);
   }
   if (!status.ok()) {

@@ -152,7 +152,7 @@ void note_blocks(const Checkpoint& checkpoint, ExpertLayer& layer) {
   if (checkpoint.blocks.empty()) return;
   for (const ExpertRanges& ranges : layer.ranges) {
     layer.blocks.push_back(blocks_of(checkpoint, ranges));
-    if (layer.blocks.back().empty()) {
+    if (layer.blocks.back().empty() && ranges[0].bytes > 0) {
       layer.blocks.clear();
       return;
     }
@@ -177,20 +177,50 @@ bool have_planes(const ExpertTensors& tensors) {
                              [](const TensorInfo* tensor) { return tensor->nested.has_value(); });
 }
 
-/// Whether so many bits are all that the file has of these experts.
-bool is_all(const ExpertTensors& tensors, unsigned width) {
+/// Of each expert, how many bits its widest matrix has. All three rest at the same width, or with
+/// all bits that their form has.
+Result<std::vector<std::uint8_t>> rests_of(const ExpertTensors& tensors) {
+  std::vector<std::uint8_t> rests(tensors[0]->shape[0]);
+  for (std::uint64_t expert = 0; expert < rests.size(); ++expert) {
+    unsigned rest = 0;
+    for (const TensorInfo* tensor : tensors) rest = std::max(rest, tensor->nested->width(expert));
+    for (const TensorInfo* tensor : tensors) {
+      const NestedRanges& nested = *tensor->nested;
+      if (nested.group_count(expert) == nested.form->groups_within(rest)) continue;
+      return corrupt(tensor->name, "expert " + std::to_string(expert) + " has planes for " +
+                                       std::to_string(nested.width(expert)) +
+                                       " bits where its other matrices have " +
+                                       std::to_string(rest));
+    }
+    rests[expert] = static_cast<std::uint8_t>(rest);
+  }
+  return rests;
+}
+
+unsigned most_bits(const ExpertTensors& tensors) {
+  unsigned most = 0;
+  for (const TensorInfo* tensor : tensors) {
+    most = std::max<unsigned>(most, tensor->nested->form->bits);
+  }
+  return most;
+}
+
+/// Whether so many bits are all that the file has of these experts, the widest of which rests at
+/// `rest`.
+bool is_all(const ExpertTensors& tensors, unsigned width, unsigned rest) {
   return std::ranges::all_of(tensors, [&](const TensorInfo* tensor) {
     const NestedForm& form = *tensor->nested->form;
-    return width >= form.bits && (!form.fitted || tensor->ranges.empty());
+    return width >= std::min<unsigned>(form.bits, rest) && (!form.fitted || tensor->ranges.empty());
   });
 }
 
-/// Widths at which a part of experts in parts ends: those of the matrices.
-std::vector<std::uint8_t> widths_of(const ExpertTensors& tensors) {
+/// Widths at which a part of experts in parts ends: those of the matrices, up to the widest
+/// expert's.
+std::vector<std::uint8_t> widths_of(const ExpertTensors& tensors, unsigned rest) {
   std::set<std::uint8_t> widths;
   for (const TensorInfo* tensor : tensors) {
     const NestedForm& form = *tensor->nested->form;
-    for (std::size_t groups = 1; groups <= form.group_count; ++groups) {
+    for (std::size_t groups = 1; groups <= form.groups_within(rest); ++groups) {
       widths.insert(static_cast<std::uint8_t>(form.width(groups)));
     }
   }
@@ -211,20 +241,22 @@ class PartOfExperts {
       const NestedForm& form = *nested.form;
       for (std::size_t group = 0; group < form.group_count; ++group) {
         const unsigned bits = form.width(group + 1);
-        if (bits <= narrower_ || bits > width_) continue;
-        use(matrix, group, nested.groups[expert * form.group_count + group]);
+        const FileRange& range = nested.group(expert, group);
+        if (bits <= narrower_ || bits > width_ || range.bytes == 0) continue;
+        use(matrix, group, range);
       }
     }
   }
-  /// They must lie together: {.bytes = 0}, they do not.
-  FileRange range(std::uint32_t expert) const {
+  /// They must lie together: {.bytes = 0}, they do not. Nothing where the expert has none.
+  std::optional<FileRange> range(std::uint32_t expert) const {
     std::uint64_t begin = ~std::uint64_t{0}, end = 0, sum = 0;
     each_group(expert, [&](std::size_t, std::size_t, const FileRange& range) {
       begin = std::min(begin, range.offset);
       end = std::max(end, range.offset + range.bytes);
       sum += range.bytes + kStoreRangeAlignment;
     });
-    return {0, begin, end - begin <= sum ? end - begin : 0};
+    if (sum == 0) return std::nullopt;
+    return FileRange{0, begin, end - begin <= sum ? end - begin : 0};
   }
 
  private:
@@ -233,13 +265,13 @@ class PartOfExperts {
 };
 
 /// An expert's groups, from the first to the last that each of `widths` asks for beyond the one
-/// before, are a range, the same for all its matrices. REQUIRES: have_planes, and the widths are
-/// some of theirs.
-Status use_planes(const ExpertTensors& tensors, std::span<const std::uint8_t> widths,
+/// before, are a range, the same for all its matrices; where the expert has none of them, there is
+/// no range. REQUIRES: have_planes, and the widths are some of theirs; `rest`: the widest expert's.
+Status use_planes(const ExpertTensors& tensors, std::span<const std::uint8_t> widths, unsigned rest,
                   ExpertLayer& layer) {
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const NestedForm& form = *tensors[i]->nested->form;
-    const unsigned own = std::min<unsigned>(widths.back(), form.bits);
+    const unsigned own = form.width(form.groups_within(std::min<unsigned>(widths.back(), rest)));
     layer.views[i] = {};
     layer.views[i].matrix = {
         .format = &form.format(),
@@ -249,26 +281,30 @@ Status use_planes(const ExpertTensors& tensors, std::span<const std::uint8_t> wi
         .nested = {.form = &form, .width = static_cast<std::uint8_t>(own), .at = {}}};
   }
   layer.ranges.assign(layer.experts * widths.size(), {});
+  std::array<std::array<bool, kMostNestedGroups>, 3> known{};  // where the group lies
   for (std::size_t part = 0; part < widths.size(); ++part) {
     const PartOfExperts groups(tensors, part == 0 ? 0 : widths[part - 1], widths[part]);
     for (std::uint32_t expert = 0; expert < layer.experts; ++expert) {
-      const FileRange range = groups.range(expert);
-      bool alike = range.bytes > 0;
+      const std::optional<FileRange> range = groups.range(expert);
+      if (!range) continue;
+      bool alike = range->bytes > 0;
       groups.each_group(expert, [&](std::size_t matrix, std::size_t group, const FileRange& from) {
         WeightView& view = layer.views[matrix];
-        const auto at = static_cast<std::int64_t>(from.offset - range.offset);
+        const auto at = static_cast<std::int64_t>(from.offset - range->offset);
         std::int64_t& place = view.matrix.nested.at[group];
         if (expert == 0 && group == 0) view.offset = static_cast<std::uint64_t>(at);
         // In the first part a matrix begins with its group 0.
         const std::int64_t within = part == 0 ? at - static_cast<std::int64_t>(view.offset) : at;
-        if (expert == 0) place = within;
+        if (!known[matrix][group]) place = within;
+        known[matrix][group] = true;
         alike = alike && place == within && within >= 0;
       });
       if (!alike) {
-        return corrupt(tensors[0]->name, "the planes of expert " + std::to_string(expert) +
-                                             " do not lie as those of expert 0 do, together");
+        return corrupt(tensors[0]->name,
+                       "the planes of expert " + std::to_string(expert) +
+                           " do not lie as those of the experts before it do, together");
       }
-      std::fill_n(layer.ranges[expert * widths.size() + part].begin(), 3, range);
+      std::fill_n(layer.ranges[expert * widths.size() + part].begin(), 3, *range);
     }
   }
   layer.stored = {};
@@ -309,6 +345,27 @@ std::vector<unsigned> expert_widths() {
   return widths;
 }
 
+std::uint8_t ExpertLayer::width_there(std::size_t expert, std::size_t matrix) const {
+  const NestedView& view = views[matrix].matrix.nested;
+  if (rests.empty()) return view.width;
+  const NestedForm& form = *view.form;
+  const unsigned rest = form.width(form.groups_within(rests[expert]));
+  return static_cast<std::uint8_t>(std::min<unsigned>(view.width, rest));
+}
+
+std::uint64_t ExpertLayer::total_bytes() const {
+  if (rests.empty()) return expert_bytes() * experts;
+  std::uint64_t total = 0;
+  for (std::size_t expert = 0; expert < experts; ++expert) {
+    for (std::size_t i = 0; i < views.size(); ++i) {
+      WeightMatrix matrix = views[i].matrix;
+      matrix.nested.width = width_there(expert, i);
+      total += matrix.bytes();
+    }
+  }
+  return total;
+}
+
 std::size_t ExpertLayer::parts_of(unsigned bits) const {
   const auto end = std::ranges::lower_bound(widths, bits);
   const auto parts = static_cast<std::size_t>(end - widths.begin()) + 1;
@@ -340,14 +397,16 @@ Result<ExpertCatalogue> ExpertCatalogue::build(const Checkpoint& checkpoint, uns
     if (only_planes && !have_planes(tensors)) {
       return corrupt(tensors[0]->name, "a matrix of its layer has neither bytes nor planes");
     }
-    if (width == kAutoWidth && have_planes(tensors)) {
-      layer.widths = widths_of(tensors);
-      SLUICE_TRY(use_planes(tensors, layer.widths, layer));
-      catalogue.exact_ = false;
-    } else if (only_planes || (width != kExactWidth && have_planes(tensors))) {
-      const auto bits = static_cast<std::uint8_t>(width == kExactWidth ? kMostWidth : width);
-      SLUICE_TRY(use_planes(tensors, {&bits, 1}, layer));
-      catalogue.exact_ = catalogue.exact_ && is_all(tensors, bits);
+    if (have_planes(tensors) && (only_planes || width != kExactWidth)) {
+      SLUICE_ASSIGN(layer.rests, rests_of(tensors));
+      const unsigned rest = std::ranges::max(layer.rests);
+      std::vector<std::uint8_t> widths = {
+          static_cast<std::uint8_t>(width == kExactWidth ? kMostWidth : width)};
+      if (width == kAutoWidth) widths = layer.widths = widths_of(tensors, rest);
+      SLUICE_TRY(use_planes(tensors, widths, rest, layer));
+      if (std::ranges::min(layer.rests) == most_bits(tensors)) layer.rests.clear();
+      catalogue.exact_ =
+          catalogue.exact_ && width != kAutoWidth && is_all(tensors, widths.back(), rest);
     } else {
       SLUICE_TRY(use_in_place(layer));
     }
@@ -365,7 +424,7 @@ const ExpertLayer* ExpertCatalogue::find(std::uint32_t layer) const {
 
 std::uint64_t ExpertCatalogue::total_bytes() const {
   std::uint64_t total = 0;
-  for (const ExpertLayer& layer : layers_) total += layer.expert_bytes() * layer.experts;
+  for (const ExpertLayer& layer : layers_) total += layer.total_bytes();
   return total;
 }
 
@@ -385,6 +444,20 @@ double ExpertCatalogue::mean_bits() const {
 
 std::size_t ExpertCatalogue::layers_in_planes() const {
   return static_cast<std::size_t>(std::ranges::count_if(layers_, &ExpertLayer::planes));
+}
+
+std::map<unsigned, std::uint64_t> ExpertCatalogue::resting_widths() const {
+  std::map<unsigned, std::uint64_t> counts;
+  for (const ExpertLayer& layer : layers_) {
+    for (const std::uint8_t rest : layer.rests) ++counts[rest];
+    if (!layer.rests.empty() || !layer.planes()) continue;
+    unsigned most = 0;
+    for (const WeightView& view : layer.views) {
+      most = std::max<unsigned>(most, view.matrix.nested.form->bits);
+    }
+    counts[most] += layer.experts;
+  }
+  return counts;
 }
 
 std::size_t ExpertCatalogue::most_parts() const {

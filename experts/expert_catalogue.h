@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <vector>
 
@@ -23,24 +24,36 @@ struct ExpertLayer {
   /// Of experts that are read in parts (kAutoWidth): the width that each part makes together with
   /// those before it. Empty: an expert is read as a whole, its one part.
   std::vector<std::uint8_t> widths;
-  std::vector<ExpertRanges> ranges;  // [experts, parts]
+  /// [experts], of planes: at how many bits each rests, which is all that the file has of it.
+  /// Empty: the file has all of all.
+  std::vector<std::uint8_t> rests;
+  /// [experts, parts]; empty ranges in the place of parts beyond an expert's resting width.
+  std::vector<ExpertRanges> ranges;
   /// [experts, parts]: the blocks that a part's ranges fill, where its file keeps checksums; else
   /// empty. Gaps between ranges and blocks are less than a cache line, so that one read brings all.
   std::vector<std::vector<CheckedBlock>> blocks;
   /// Gate, up and down: where each lies in its range; or, of experts that are relaid, behind one
   /// another in that order. Of experts in parts: where group 0 lies in the first part, and in
-  /// `nested.at` where every other group lies in its own.
+  /// `nested.at` where every other group lies in its own. Of planes as wide as the widest expert's.
   std::array<WeightView, 3> views{};
   /// Of relaid experts, each matrix whose range is not the matrix. Such experts are turned once,
   /// when they arrive: no kernel multiplies what the file has.
   std::array<std::optional<TensorInfo>, 3> stored{};
 
-  /// Of an expert's three matrices, without scales beside them.
+  /// Of the widest expert's three matrices, without scales beside them.
   std::uint64_t expert_bytes() const { return matrix_bytes(0) + matrix_bytes(1) + matrix_bytes(2); }
   std::uint64_t matrix_bytes(std::size_t matrix) const { return views[matrix].matrix.bytes(); }
+  /// Of all experts.
+  std::uint64_t total_bytes() const;
   std::size_t parts() const { return widths.empty() ? 1 : widths.size(); }
   /// How many parts make an expert of so many bits, or of more where no part ends there.
   std::size_t parts_of(unsigned bits) const;
+  /// How many there are of this expert.
+  std::size_t parts_there(std::size_t expert) const {
+    return rests.empty() ? parts() : parts_of(rests[expert]);
+  }
+  /// Of planes: how many bits a matrix of this expert has, of those that its view has.
+  std::uint8_t width_there(std::size_t expert, std::size_t matrix) const;
   const ExpertRanges& part(std::size_t expert, std::size_t part) const {
     return ranges[expert * parts() + part];
   }
@@ -77,6 +90,8 @@ class ExpertCatalogue {
   double mean_bits() const;
   /// Layers of which planes are used.
   std::size_t layers_in_planes() const;
+  /// How many experts rest at each width, of layers in planes.
+  std::map<unsigned, std::uint64_t> resting_widths() const;
   /// Whether all experts are always read with all the bits that the file has of them.
   bool exact() const { return exact_; }
   /// Parts of the layer that has most.

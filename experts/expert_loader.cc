@@ -112,7 +112,11 @@ ExpertWeights ExpertLoader::weights(CacheKey key, std::span<const std::byte* con
   }
   const auto matrix = [&](std::size_t i) {
     WeightMatrix made = layer.views[i].at(slots[0] + at[i], slots[0] + at[i + 3]);
-    if (!layer.widths.empty()) place_groups(layer, std::span(parts).first(slots.size()), made);
+    if (!layer.widths.empty()) {
+      place_groups(layer, std::span(parts).first(slots.size()), made);
+    } else if (layer.planes()) {
+      made.nested.width = layer.width_there(key.expert, i);
+    }
     return made;
   };
   return {matrix(0), matrix(1), matrix(2)};

@@ -48,6 +48,12 @@ std::uint64_t TensorInfo::bytes() const {
   return sum;
 }
 
+std::size_t NestedRanges::group_count(std::uint64_t expert) const {
+  std::size_t count = 0;
+  while (count < form->group_count && group(expert, count).bytes != 0) ++count;
+  return count;
+}
+
 FileRange TensorInfo::slice(std::uint64_t index) const {
   if (ranges.size() > 1) return ranges[index];
   const FileRange& whole = ranges.front();

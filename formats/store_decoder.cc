@@ -61,14 +61,16 @@ Setting setting_of(const IndexField& field) {
   return integers;
 }
 
-/// Offset and bytes in turn, all within `end`.
-std::vector<FileRange> ranges_of(const IndexField& field, std::uint64_t end) {
+/// Offset and bytes in turn, all within `end`; twice 0 in the place of one that is not there, where
+/// `some` may be missing.
+std::vector<FileRange> ranges_of(const IndexField& field, std::uint64_t end, bool some = false) {
   const std::vector<std::uint64_t> numbers = field.numbers();
   std::vector<FileRange> ranges;
   if (numbers.empty() || numbers.size() % 2 != 0) field.fail("does not hold pairs");
   for (std::size_t i = 0; i + 1 < numbers.size() && !field.failed(); i += 2) {
     const std::uint64_t offset = numbers[i], bytes = numbers[i + 1];
-    if (bytes == 0 || offset > end || bytes > end - offset) {
+    const bool missing = some && bytes == 0 && offset == 0;
+    if ((bytes == 0 && !missing) || offset > end || bytes > end - offset) {
       field.fail(std::to_string(bytes) + " bytes at " + std::to_string(offset) + " of " +
                  std::to_string(end));
     }
@@ -117,9 +119,10 @@ class IndexDecoder {
   }
 
   /// Ranges of a tensor, each within a block.
-  std::vector<FileRange> blocks_ranges(const IndexField& field) const {
-    std::vector<FileRange> ranges = ranges_of(field, block_bytes_);
+  std::vector<FileRange> blocks_ranges(const IndexField& field, bool some = false) const {
+    std::vector<FileRange> ranges = ranges_of(field, block_bytes_, some);
     for (const FileRange& range : ranges) {
+      if (range.bytes == 0) continue;
       const auto after =
           std::ranges::upper_bound(index_.blocks, range.offset, {}, &StoreBlock::offset);
       const bool inside =
@@ -161,7 +164,7 @@ class IndexDecoder {
       field.fail("'" + name + "' is no form of planes that this version knows: update Sluice",
                  ErrorCode::kUnsupported);
     }
-    return {form, blocks_ranges(field["ranges"])};
+    return {form, blocks_ranges(field["ranges"], /*some=*/true)};
   }
 
   StoredLayout read_layout(const IndexField& field) const {

@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -41,20 +42,21 @@ struct StoreCopy {
   std::uint64_t to = 0;
 };
 
-/// A layer whose experts become planes: gate, up and down as the source has them, and where their
-/// groups lie from where an expert's first one does.
+/// A layer whose experts become planes, or are planes: gate, up and down as the source has them,
+/// and where their groups lie from where an expert's first one does.
 struct StoreNestedLayer {
   std::array<TensorInfo, 3> tensors;
   std::array<const NestedForm*, 3> forms{};
   std::array<std::array<std::uint64_t, kMostNestedGroups>, 3> at{};
-  std::uint64_t bytes = 0;  // of all groups, gaps included
 };
 
-/// The groups of planes of one expert.
+/// The groups of planes of one expert, up to its resting width.
 struct StoreNestedExpert {
   std::uint32_t layer = 0;   // index into StorePlan::nested_layers
   std::uint32_t expert = 0;  // of the layer
+  std::uint8_t width = 0;    // bits of a weight
   std::uint64_t to = 0;      // in the store
+  std::uint64_t bytes = 0;   // of all groups, gaps included
 };
 
 struct StorePlan {
@@ -75,13 +77,20 @@ struct StoreChoice {
   /// Whether a layer's experts become planes, where they can: all three matrices are floats or
   /// integers that have a form, in rows of whole blocks. By the name of its gate. Empty: none do.
   std::function<bool(const std::string& tensor)> nest = {};
+  /// The resting width of each expert of a layer that becomes planes, in bits: groups beyond it are
+  /// left out. Layers that are not here have all.
+  std::map<std::uint32_t, std::vector<std::uint8_t>> widths = {};
   bool keep_floats = true;  // those that become planes are there as they were, too
 };
 
-/// Pure, and deterministic: the same source gives the same bytes. kUnsupported where the source has
-/// a tensor that this build cannot read, or planes; kInvalidArgument where it was opened without
-/// tensors.
+/// Pure, and deterministic: the same source gives the same bytes. What is in planes stays in
+/// planes, whether it was to become some or not. kUnsupported where the source has a tensor that
+/// this build cannot read; kInvalidArgument where it was opened without tensors.
 Result<StorePlan> plan_store(const Checkpoint& source, const StoreChoice& choice = {});
+
+/// The checkpoint that the plan's store will be in a file of that name, but for the checksums of
+/// its blocks.
+Result<Checkpoint> planned_checkpoint(const StorePlan& plan, const std::string& path);
 
 /// The bytes at table_offset. `checksums` `[blocks]`: `checksum` of each one's bytes.
 std::vector<std::byte> store_table(std::span<const std::uint64_t> checksums);

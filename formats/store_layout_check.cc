@@ -88,7 +88,8 @@ Status check_code(const TensorInfo& tensor) {
   return corrupt("no such code");
 }
 
-/// Groups that are as large as their form and the tensor's shape make them.
+/// Groups that are as large as their form and the tensor's shape make them: of each expert the
+/// first, and those behind it without a gap.
 Status check_nested(const TensorInfo& tensor) {
   const NestedRanges& nested = *tensor.nested;
   const NestedForm& form = *nested.form;
@@ -103,12 +104,18 @@ Status check_nested(const TensorInfo& tensor) {
     return corrupt(std::to_string(nested.groups.size()) + " groups of planes for " +
                    std::to_string(tensor.shape[0]) + " experts");
   }
-  for (std::size_t i = 0; i < nested.groups.size(); ++i) {
-    const std::uint64_t bytes =
-        form.group_bytes(i % form.group_count, tensor.shape[1], tensor.shape[2]);
-    if (nested.groups[i].bytes != bytes) {
-      return corrupt("a group of planes has " + std::to_string(nested.groups[i].bytes) +
-                     " bytes where form and shape make " + std::to_string(bytes));
+  for (std::uint64_t expert = 0; expert < tensor.shape[0]; ++expert) {
+    const std::size_t there = nested.group_count(expert);
+    for (std::size_t i = 0; i < form.group_count; ++i) {
+      const std::uint64_t bytes = form.group_bytes(i, tensor.shape[1], tensor.shape[2]);
+      const std::uint64_t found = nested.group(expert, i).bytes;
+      const bool fits = found == (i < there ? bytes : 0) && there > 0;
+      if (fits) continue;
+      return corrupt("group " + std::to_string(i) + " of the planes of expert " +
+                     std::to_string(expert) + " has " + std::to_string(found) + " bytes where " +
+                     (found == 0  ? "the first is always there"
+                      : i > there ? "there are none before it"
+                                  : "form and shape make " + std::to_string(bytes)));
     }
   }
   return {};

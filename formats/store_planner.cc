@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <map>
 #include <optional>
 #include <set>
 #include <utility>
@@ -70,28 +71,41 @@ class Planner {
   std::vector<StoreNestedExpert> take_nested() { return std::move(nested_); }
   std::uint64_t end() const { return end_; }
 
-  void place_all() {
+  Status place_all() {
     std::set<std::uint32_t> layers;
     for (const auto& [name, tensor] : index_.checkpoint.tensors) {
       if (const auto layer = layer_of_experts(name)) layers.insert(*layer);
     }
-    std::vector<ExpertTensors> sparse;
+    std::map<std::uint32_t, ExpertTensors> sparse;
     std::set<const TensorInfo*> of_experts;
     for (const std::uint32_t layer : layers) {
       if (const auto tensors = experts_of(layer)) {
-        sparse.push_back(*tensors);
+        sparse.emplace(layer, *tensors);
         of_experts.insert(tensors->begin(), tensors->end());
       }
     }
     std::vector<TensorInfo*> dense;
     for (auto& [name, tensor] : index_.checkpoint.tensors) {
-      if (!of_experts.contains(&tensor)) dense.push_back(&tensor);
+      if (of_experts.contains(&tensor)) continue;
+      if (tensor.nested) return misplaced(tensor);
+      dense.push_back(&tensor);
+    }
+    for (const auto& [layer, tensors] : sparse) {
+      const auto in_planes = std::ranges::count_if(
+          tensors, [](const TensorInfo* tensor) { return tensor->nested.has_value(); });
+      if (in_planes % 3 != 0) return misplaced(*tensors[0]);
     }
     place_dense(dense);
-    for (const ExpertTensors& tensors : sparse) place_experts(tensors);
+    for (const auto& [layer, tensors] : sparse) place_experts(layer, tensors);
+    return {};
   }
 
  private:
+  static Status misplaced(const TensorInfo& tensor) {
+    return {
+        ErrorCode::kCorrupt,
+        "tensor '" + tensor.name + "': planes of a layer whose three matrices do not fit together"};
+  }
   static std::span<FileRange> scales_of(TensorInfo& tensor) {
     return tensor.stored ? std::span(tensor.stored->scales) : std::span<FileRange>();
   }
@@ -110,8 +124,10 @@ class Planner {
       const bool whole =
           tensor.ranges.size() == 1 && !tensor.stored && tensor.ranges.front().bytes % experts == 0;
       const std::size_t scales = scales_of(tensor).size();
-      if (tensor.shape.size() != 3 || tensor.shape.front() != experts ||
-          (tensor.ranges.size() != experts && !whole) || (scales != 0 && scales != experts)) {
+      const bool apart =
+          tensor.ranges.size() == experts || (tensor.nested && tensor.ranges.empty());
+      if (tensor.shape.size() != 3 || tensor.shape.front() != experts || (!apart && !whole) ||
+          (scales != 0 && scales != experts)) {
         return std::nullopt;
       }
     }
@@ -134,14 +150,15 @@ class Planner {
     }
   }
 
-  void place_experts(const ExpertTensors& tensors) {
+  void place_experts(std::uint32_t layer, const ExpertTensors& tensors) {
     const std::uint64_t experts = tensors[0]->shape.front();
     const bool nested = begin_nested(tensors);
     const bool verbatim =
-        !nested || (choice_.keep_floats && std::ranges::any_of(tensors, is_fitted));
+        !nested || (choice_.keep_floats && std::ranges::any_of(tensors, is_fitted) &&
+                    std::ranges::none_of(tensors, has_no_bytes));
     std::array<std::vector<FileRange>, 3> placed;
     for (std::uint64_t expert = 0; expert < experts; ++expert) {
-      if (nested) place_nested(tensors, static_cast<std::uint32_t>(expert));
+      if (nested) place_nested(layer, tensors, static_cast<std::uint32_t>(expert));
       if (!verbatim) continue;
       std::vector<FileRange> all;
       for (TensorInfo* tensor : tensors) {
@@ -167,11 +184,21 @@ class Planner {
   }
 
   static bool is_fitted(const TensorInfo* tensor) { return tensor->nested->form->fitted; }
+  static bool has_no_bytes(const TensorInfo* tensor) { return tensor->ranges.empty(); }
 
-  /// Whether the layer's experts become planes. Then their tensors say so from now on.
+  /// Whether the layer's experts become planes, or are. Then their tensors say so from now on.
   bool begin_nested(const ExpertTensors& tensors) {
-    if (!choice_.nest || !choice_.nest(tensors[0]->name)) return false;
     StoreNestedLayer layer;
+    if (tensors[0]->nested) {
+      for (std::size_t i = 0; i < tensors.size(); ++i) {
+        layer.tensors[i] = *tensors[i];
+        layer.forms[i] = tensors[i]->nested->form;
+        tensors[i]->nested->groups.clear();
+      }
+      nested_layers_.push_back(std::move(layer));
+      return true;
+    }
+    if (!choice_.nest || !choice_.nest(tensors[0]->name)) return false;
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       const TensorInfo& tensor = *tensors[i];
       const NestedForm* const form = nested_form_of(tensor.type);
@@ -190,9 +217,23 @@ class Planner {
     return true;
   }
 
+  /// The most bits of an expert that there are, or are wanted.
+  std::uint8_t width_of(std::uint32_t number, const StoreNestedLayer& layer,
+                        std::uint32_t expert) const {
+    unsigned width = 0;
+    for (std::size_t i = 0; i < layer.forms.size(); ++i) {
+      const std::optional<NestedRanges>& there = layer.tensors[i].nested;
+      width = std::max<unsigned>(width, there ? there->width(expert) : layer.forms[i]->bits);
+    }
+    const auto wanted = choice_.widths.find(number);
+    if (wanted != choice_.widths.end()) width = std::min<unsigned>(width, wanted->second[expert]);
+    return static_cast<std::uint8_t>(width);
+  }
+
   /// Each group of an expert's planes is a block: gate's, up's and down's.
-  void place_nested(const ExpertTensors& tensors, std::uint32_t expert) {
+  void place_nested(std::uint32_t number, const ExpertTensors& tensors, std::uint32_t expert) {
     StoreNestedLayer& layer = nested_layers_.back();
+    const std::uint8_t width = width_of(number, layer, expert);
     std::uint64_t first = 0;
     for (std::size_t group = 0; group < kMostNestedGroups; ++group) {
       begin_block(group == 0 ? kStoreBlockAlignment : kStoreRangeAlignment);
@@ -200,6 +241,10 @@ class Planner {
       for (std::size_t i = 0; i < tensors.size(); ++i) {
         const NestedForm& form = *layer.forms[i];
         if (group >= form.group_count) continue;
+        if (form.width(group + 1) > width) {
+          tensors[i]->nested->groups.emplace_back();
+          continue;
+        }
         const std::vector<std::uint64_t>& shape = tensors[i]->shape;
         const std::uint64_t to = round_up(at_, kStoreRangeAlignment);
         const std::uint64_t bytes = form.group_bytes(group, shape[1], shape[2]);
@@ -209,8 +254,11 @@ class Planner {
       }
       end_block();
     }
-    layer.bytes = end_ - first;
-    nested_.push_back({static_cast<std::uint32_t>(nested_layers_.size() - 1), expert, first});
+    nested_.push_back({.layer = static_cast<std::uint32_t>(nested_layers_.size() - 1),
+                       .expert = expert,
+                       .width = width,
+                       .to = first,
+                       .bytes = end_ - first});
   }
 
   void begin_block(std::uint64_t alignment = kStoreBlockAlignment) {
@@ -256,10 +304,6 @@ Status check_source(const Checkpoint& source) {
     return Status(ErrorCode::kInvalidArgument, path + ": there are no tensors to pack");
   }
   for (const auto& [name, tensor] : source.tensors) {
-    if (tensor.nested) {
-      return Status(ErrorCode::kUnsupported,
-                    path + ": is a store with planes already: pack the model that it was made of");
-    }
     for (const FileRange& range : tensor.ranges) {
       if (range.bytes == 0) {
         return Status(ErrorCode::kCorrupt, path + ": tensor '" + name + "' has an empty part");
@@ -274,7 +318,7 @@ Status check_source(const Checkpoint& source) {
 Result<StorePlan> plan_store(const Checkpoint& source, const StoreChoice& choice) {
   SLUICE_TRY(check_source(source));
   Planner planner(source, choice);
-  planner.place_all();
+  SLUICE_TRY(planner.place_all().with_context(source.files.front()));
   StoreIndex index = planner.take_index();
   const std::vector<std::byte> cbor = encode_store_index(index);
   if (cbor.size() > kMostIndexBytes) {

@@ -16,6 +16,18 @@ namespace {
 
 constexpr std::uint64_t kChecksumBytes = sizeof(std::uint64_t);
 
+/// To where the first block is.
+void move(TensorInfo& tensor, std::uint64_t first_block) {
+  const auto shift = [&](std::vector<FileRange>& ranges) {
+    for (FileRange& range : ranges) {
+      if (range.bytes != 0) range.offset += first_block;
+    }
+  };
+  shift(tensor.ranges);
+  if (tensor.nested) shift(tensor.nested->groups);
+  if (tensor.stored) shift(tensor.stored->scales);
+}
+
 class StoreOpener {
  public:
   StoreOpener(HeaderReader reader, CheckpointParts parts)
@@ -34,7 +46,7 @@ class StoreOpener {
     SLUICE_TRY(named(check_complete(checkpoint)));
     if (parts_ == CheckpointParts::kTokenizerOnly) return checkpoint;
     SLUICE_TRY(read_checksums(index.blocks, checkpoint));
-    for (auto& [name, tensor] : checkpoint.tensors) move(tensor);
+    for (auto& [name, tensor] : checkpoint.tensors) move(tensor, header_.first_block());
     return checkpoint;
   }
 
@@ -79,15 +91,6 @@ class StoreOpener {
     return {};
   }
 
-  void move(TensorInfo& tensor) const {
-    const auto shift = [&](std::vector<FileRange>& ranges) {
-      for (FileRange& range : ranges) range.offset += header_.first_block();
-    };
-    shift(tensor.ranges);
-    if (tensor.nested) shift(tensor.nested->groups);
-    if (tensor.stored) shift(tensor.stored->scales);
-  }
-
   HeaderReader reader_;
   CheckpointParts parts_;
   StoreHeader header_;
@@ -101,6 +104,21 @@ bool is_store(const std::string& path) {
   return reader.ok() && reader->file_size() >= magic.size() &&
          reader->read(std::as_writable_bytes(std::span(magic)), "magic").ok() &&
          magic == kStoreMagic;
+}
+
+Result<Checkpoint> planned_checkpoint(const StorePlan& plan, const std::string& path) {
+  const auto head = std::span<const std::byte>(plan.head);
+  SLUICE_ASSIGN(const StoreHeader header,
+                decode_store_header(head.first<kStoreHeaderBytes>(), plan.file_bytes));
+  SLUICE_ASSIGN(
+      StoreIndex index,
+      decode_store_index(head.subspan(header.index_offset, header.index_bytes),
+                         header.table_offset - header.first_block(), CheckpointParts::kEverything));
+  Checkpoint checkpoint = std::move(index.checkpoint);
+  checkpoint.files = {path};
+  checkpoint.settings_file = path;
+  for (auto& [name, tensor] : checkpoint.tensors) move(tensor, header.first_block());
+  return checkpoint;
 }
 
 Result<Checkpoint> open_store(const std::string& path, CheckpointParts parts) {

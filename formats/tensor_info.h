@@ -61,7 +61,17 @@ struct StoredLayout {
 /// The matrices of stacked experts in groups of planes.
 struct NestedRanges {
   const NestedForm* form = nullptr;
-  std::vector<FileRange> groups;  // [experts][form->group_count]
+  /// [experts][form->group_count]. An expert that rests at a narrower width than the form's has
+  /// groups up to there; in the place of the others are empty ranges.
+  std::vector<FileRange> groups;
+
+  /// How many groups an expert has, and how many bits of a weight these make.
+  std::size_t group_count(std::uint64_t expert) const;
+  unsigned width(std::uint64_t expert) const { return form->width(group_count(expert)); }
+  /// REQUIRES: group < form->group_count.
+  const FileRange& group(std::uint64_t expert, std::size_t group) const {
+    return groups[expert * form->group_count + group];
+  }
 };
 
 /// Shape is outermost first: [rows, columns] for a matrix, [experts, rows, columns] for stacked

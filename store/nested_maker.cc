@@ -67,49 +67,92 @@ struct SourceCodes {
   std::vector<std::byte> scale_bytes;
 };
 
-}  // namespace
-
-Status NestedMaker::make_planes(const Work& work) const {
-  const StoreNestedLayer& layer = plan_.nested_layers[work.expert->layer];
-  const TensorInfo& tensor = layer.tensors[work.matrix];
-  const NestedForm& form = *layer.forms[work.matrix];
+/// Groups of a matrix: group i at out + at[i], as many as `at` has.
+Status nest_matrix(const TensorInfo& tensor, const NestedForm& form,
+                   std::span<const std::byte> bytes, std::span<const std::byte> scales,
+                   std::span<const float> importance, std::span<const std::uint64_t> at,
+                   std::byte* out) {
   const std::size_t rows = tensor.shape[1], columns = tensor.shape[2];
-  std::span<const float> importance;
-  if (!columns_[work.matrix].mean_squares.empty()) {
-    importance = columns_[work.matrix].of(work.expert->expert);
-  }
   NestedMatrix made;
   NestedParts parts{.form = &form, .rows = rows, .columns = columns};
   std::vector<std::byte> scale_bytes;
   Status status;
   if (form.fitted) {
-    const std::vector<float> floats = floats_of(tensor, work.source, work.scales, status);
+    const std::vector<float> floats = floats_of(tensor, bytes, scales, status);
     if (status.ok()) status = fit_nested(floats, rows, columns, importance, made);
     parts.scales = reinterpret_cast<const std::byte*>(made.scales.data());
   } else {
     std::vector<std::byte> laid_out;
     if (tensor.stored) {
       laid_out.resize(relaid_bytes(tensor));
-      status = relay_range(tensor, work.source, work.scales, laid_out);
+      status = relay_range(tensor, bytes, scales, laid_out);
     }
-    SourceCodes source(form, tensor.stored ? laid_out : work.source);
+    SourceCodes source(form, tensor.stored ? laid_out : bytes);
     if (status.ok()) {
       status = nest_codes(form, source.codes, source.scales, rows, columns, importance, made);
     }
     scale_bytes = std::move(source.scale_bytes);
     parts.scales = scale_bytes.data();
   }
-  if (!status.ok()) {
-    return status.with_context("tensor " + tensor.name + ", expert " +
-                               std::to_string(work.expert->expert));
-  }
+  SLUICE_TRY(status);
   parts.header = made.header;
   parts.codes = made.codes.data();
   parts.offsets = made.offsets.data();
-  for (std::size_t group = 0; group < form.group_count; ++group) {
-    write_nested_group(parts, group, work.out + layer.at[work.matrix][group]);
+  for (std::size_t group = 0; group < at.size(); ++group) {
+    write_nested_group(parts, group, out + at[group]);
   }
   return {};
+}
+
+/// Where groups lie that follow one another, and behind them where they end.
+std::array<std::uint64_t, kMostNestedGroups + 1> places_of(const NestedForm& form, std::size_t rows,
+                                                           std::size_t columns) {
+  std::array<std::uint64_t, kMostNestedGroups + 1> at{};
+  for (std::size_t group = 0; group < form.group_count; ++group) {
+    at[group + 1] = at[group] + form.group_bytes(group, rows, columns);
+  }
+  return at;
+}
+
+NestedView view_of(const NestedForm& form, unsigned width, std::span<const std::uint64_t> places) {
+  NestedView view{.form = &form, .width = static_cast<std::uint8_t>(width), .at = {}};
+  std::ranges::copy(places.first(form.group_count), view.at.begin());
+  return view;
+}
+
+}  // namespace
+
+std::span<const float> NestedMaker::importance_of(const Work& work) const {
+  const Importance& columns = columns_[work.matrix];
+  if (columns.mean_squares.empty()) return {};
+  return columns.of(work.expert->expert);
+}
+
+Status NestedMaker::make_planes(const Work& work, std::byte* out) const {
+  const StoreNestedLayer& layer = layer_of(*work.expert);
+  const NestedForm& form = *layer.forms[work.matrix];
+  return nest_matrix(
+      layer.tensors[work.matrix], form, work.source, work.scales, importance_of(work),
+      std::span(layer.at[work.matrix]).first(form.groups_within(work.expert->width)), out);
+}
+
+Result<NestedErrors> NestedMaker::errors_of(const Work& work) const {
+  const StoreNestedLayer& layer = layer_of(*work.expert);
+  const TensorInfo& tensor = layer.tensors[work.matrix];
+  const NestedForm& form = *layer.forms[work.matrix];
+  const std::span<const float> importance = importance_of(work);
+  if (tensor.nested) {
+    const auto at = places_of(form, tensor.shape[1], tensor.shape[2]);
+    return nested_errors(view_of(form, tensor.nested->width(work.expert->expert), at), work.source,
+                         tensor.shape[1], tensor.shape[2], importance);
+  }
+  SLUICE_ASSIGN(const RowsOfMatrix some, some_rows(tensor, work.source, work.scales));
+  const std::vector<std::uint64_t>& shape = some.tensor.shape;
+  const auto at = places_of(form, shape[1], shape[2]);
+  std::vector<std::byte> planes(at[form.group_count]);
+  SLUICE_TRY(nest_matrix(some.tensor, form, some.bytes, {}, importance,
+                         std::span(at).first(form.group_count), planes.data()));
+  return nested_errors(view_of(form, form.bits, at), planes, some, importance);
 }
 
 Status NestedMaker::read_importance(std::uint32_t layer) {
@@ -124,58 +167,123 @@ Status NestedMaker::read_importance(std::uint32_t layer) {
   return {};
 }
 
+/// How many experts from plan.nested[first] on, at most so many, are of one layer.
+std::size_t NestedMaker::of_one_layer(std::size_t first, std::size_t most) const {
+  std::size_t count = 1;
+  while (count < most && plan_.nested[first + count].layer == plan_.nested[first].layer) ++count;
+  return count;
+}
+
 Status NestedMaker::make(std::size_t first, std::span<const std::span<std::byte>> out,
                          const std::atomic<bool>* cancel) {
-  for (std::size_t done = 0; done < out.size();) {
-    // Those of one layer share what is known of its columns.
-    const std::uint32_t layer_index = plan_.nested[first + done].layer;
-    const StoreNestedLayer& layer = plan_.nested_layers[layer_index];
-    SLUICE_TRY(read_importance(layer_index));
-    std::vector<Work> works;
-    std::vector<RangeRead> reads;
-    for (; done < out.size() && plan_.nested[first + done].layer == layer_index; ++done) {
-      std::memset(out[done].data(), 0, out[done].size());  // the gaps between groups
-      for (std::size_t i = 0; i < 3; ++i) {
-        const StoreNestedExpert& expert = plan_.nested[first + done];
-        const TensorInfo& tensor = layer.tensors[i];
-        Work& work = works.emplace_back();
-        work = {&expert, i, {}, {}, out[done].data()};
-        const auto add = [&](const FileRange& from, std::vector<std::byte>& bytes) {
-          bytes.resize(from.bytes);
-          reads.push_back({files_[from.file], from.offset, bytes});
-        };
-        add(tensor.slice(expert.expert), work.source);
-        if (tensor.stored && !tensor.stored->scales.empty()) {
-          add(tensor.stored->scales[expert.expert], work.scales);
-        }
-      }
+  for (const std::span<std::byte> groups : out) {
+    std::memset(groups.data(), 0, groups.size());  // the gaps between them
+  }
+  for (std::size_t done = 0, count = 0; done < out.size(); done += count) {
+    count = of_one_layer(first + done, out.size() - done);
+    if (layer_of(plan_.nested[first + done]).tensors[0].nested) {
+      SLUICE_TRY(copy_planes(first + done, out.subspan(done, count), cancel));
+      continue;
     }
-    SLUICE_TRY(read_ranges(reader_, reads, cancel));
-    std::atomic<std::size_t> next = 0;
-    const auto work_on = [&]() -> Status {
-      for (std::size_t i = next++; i < works.size(); i = next++) {
-        if (cancel != nullptr && *cancel) return {ErrorCode::kCancelled, "stopped"};
-        SLUICE_TRY(make_planes(works[i]));
-      }
-      return {};
-    };
-    std::vector<std::future<Status>> helpers;
-    for (unsigned i = 1;
-         i < std::min<std::size_t>(std::thread::hardware_concurrency(), works.size()); ++i) {
-      try {
-        helpers.push_back(std::async(std::launch::async, work_on));
-      } catch (const std::system_error&) {
-        break;  // this thread does it all
-      }
-    }
-    Status status = work_on();
-    for (std::future<Status>& helper : helpers) {
-      const Status theirs = helper.get();
-      if (status.ok()) status = theirs;
-    }
-    SLUICE_TRY(status);
+    const auto use = [&](const Work& work) { return make_planes(work, out[work.index].data()); };
+    SLUICE_TRY(each_matrix(first + done, count, done, use, cancel));
   }
   return {};
+}
+
+Status NestedMaker::measure(std::size_t first, std::span<ExpertErrors> out,
+                            const std::atomic<bool>* cancel) {
+  for (std::size_t done = 0, count = 0; done < out.size(); done += count) {
+    count = of_one_layer(first + done, out.size() - done);
+    const auto use = [&](const Work& work) -> Status {
+      SLUICE_ASSIGN(out[work.index][work.matrix], errors_of(work));
+      return {};
+    };
+    SLUICE_TRY(each_matrix(first + done, count, done, use, cancel));
+  }
+  return {};
+}
+
+Status NestedMaker::copy_planes(std::size_t first, std::span<const std::span<std::byte>> out,
+                                const std::atomic<bool>* cancel) {
+  std::vector<RangeRead> reads;
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const StoreNestedExpert& expert = plan_.nested[first + i];
+    const StoreNestedLayer& layer = layer_of(expert);
+    for (std::size_t matrix = 0; matrix < layer.tensors.size(); ++matrix) {
+      const NestedRanges& there = *layer.tensors[matrix].nested;
+      for (std::size_t group = 0; group < there.form->groups_within(expert.width); ++group) {
+        const FileRange& from = there.group(expert.expert, group);
+        reads.push_back(
+            {files_[from.file], from.offset, out[i].subspan(layer.at[matrix][group], from.bytes)});
+      }
+    }
+  }
+  return read_ranges(reader_, reads, cancel);
+}
+
+Status NestedMaker::each_matrix(std::size_t first, std::size_t count, std::size_t done,
+                                const Use& use, const std::atomic<bool>* cancel) {
+  // Those of one layer share what is known of its columns.
+  SLUICE_TRY(read_importance(plan_.nested[first].layer));
+  std::vector<Work> works;
+  std::vector<RangeRead> reads;
+  for (std::size_t i = 0; i < 3 * count; ++i) {
+    const StoreNestedExpert& expert = plan_.nested[first + i / 3];
+    const TensorInfo& tensor = layer_of(expert).tensors[i % 3];
+    Work& work = works.emplace_back();
+    work = {&expert, i % 3, done + i / 3, {}, {}};
+    const auto add = [&](std::span<const FileRange> from, std::vector<std::byte>& bytes) {
+      std::uint64_t all = 0;
+      for (const FileRange& range : from) all += range.bytes;
+      bytes.resize(all);
+      std::span<std::byte> left = bytes;
+      for (const FileRange& range : from) {
+        reads.push_back({files_[range.file], range.offset, left.first(range.bytes)});
+        left = left.subspan(range.bytes);
+      }
+    };
+    if (tensor.nested) {
+      const NestedRanges& there = *tensor.nested;
+      add(std::span(there.groups)
+              .subspan(expert.expert * there.form->group_count, there.group_count(expert.expert)),
+          work.source);
+      continue;
+    }
+    const FileRange slice = tensor.slice(expert.expert);
+    add({&slice, 1}, work.source);
+    if (tensor.stored && !tensor.stored->scales.empty()) {
+      add({&tensor.stored->scales[expert.expert], 1}, work.scales);
+    }
+  }
+  SLUICE_TRY(read_ranges(reader_, reads, cancel));
+  std::atomic<std::size_t> next = 0;
+  const auto work_on = [&]() -> Status {
+    for (std::size_t i = next++; i < works.size(); i = next++) {
+      if (cancel != nullptr && *cancel) return {ErrorCode::kCancelled, "stopped"};
+      const Status used = use(works[i]);
+      if (used.ok()) continue;
+      return used.with_context("tensor " +
+                               layer_of(*works[i].expert).tensors[works[i].matrix].name +
+                               ", expert " + std::to_string(works[i].expert->expert));
+    }
+    return {};
+  };
+  std::vector<std::future<Status>> helpers;
+  for (unsigned i = 1; i < std::min<std::size_t>(std::thread::hardware_concurrency(), works.size());
+       ++i) {
+    try {
+      helpers.push_back(std::async(std::launch::async, work_on));
+    } catch (const std::system_error&) {
+      break;  // this thread does it all
+    }
+  }
+  Status status = work_on();
+  for (std::future<Status>& helper : helpers) {
+    const Status theirs = helper.get();
+    if (status.ok()) status = theirs;
+  }
+  return status;
 }
 
 }  // namespace sluice

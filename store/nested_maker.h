@@ -1,10 +1,12 @@
 #pragma once
 // Makes an expert's groups of planes (base/nested_planes.h) of the bytes that the source has of it:
-// floats are fitted, a source's integers keep their numbers.
+// floats are fitted, a source's integers keep their numbers, and planes are there already.
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,8 +15,13 @@
 #include "formats/imatrix.h"
 #include "formats/store_format.h"
 #include "io/block_reader.h"
+#include "io/read_range.h"
+#include "store/nested_errors.h"
 
 namespace sluice {
+
+/// Of an expert's gate, up and down.
+using ExpertErrors = std::array<NestedErrors, 3>;
 
 /// Borrows everything. One thread at a time; it has threads of its own, one for each processor.
 class NestedMaker {
@@ -25,21 +32,38 @@ class NestedMaker {
               const ImportanceMatrix* importance)
       : plan_(plan), reader_(reader), files_(files), importance_(importance) {}
 
-  /// The groups of plan.nested[first …], one after the other, into `out` `[count][layer's bytes]`.
+  /// The groups of plan.nested[first …], one after the other, into `out` `[count][its bytes]`.
   /// Errors name tensor and expert; kCancelled.
   Status make(std::size_t first, std::span<const std::span<std::byte>> out,
               const std::atomic<bool>* cancel);
+
+  /// Of plan.nested[first …], how much they err with fewer groups than the plan has. All of the
+  /// source's bytes are read, and held together. Errors as above.
+  Status measure(std::size_t first, std::span<ExpertErrors> out, const std::atomic<bool>* cancel);
 
  private:
   /// One matrix of one expert.
   struct Work {
     const StoreNestedExpert* expert = nullptr;
     std::size_t matrix = 0;
+    std::size_t index = 0;  // of the call's experts
     std::vector<std::byte> source, scales;
-    std::byte* out = nullptr;  // where the expert's first group begins
   };
-  Status make_planes(const Work& work) const;
+  using Use = std::function<Status(const Work&)>;
+
+  const StoreNestedLayer& layer_of(const StoreNestedExpert& expert) const {
+    return plan_.nested_layers[expert.layer];
+  }
+  std::size_t of_one_layer(std::size_t first, std::size_t most) const;
+  std::span<const float> importance_of(const Work& work) const;
   Status read_importance(std::uint32_t layer);
+  Status copy_planes(std::size_t first, std::span<const std::span<std::byte>> out,
+                     const std::atomic<bool>* cancel);
+  /// `count` experts of one layer, `done` behind the call's first.
+  Status each_matrix(std::size_t first, std::size_t count, std::size_t done, const Use& use,
+                     const std::atomic<bool>* cancel);
+  Status make_planes(const Work& work, std::byte* out) const;
+  Result<NestedErrors> errors_of(const Work& work) const;
 
   const StorePlan& plan_;
   BlockReader& reader_;

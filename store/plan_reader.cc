@@ -48,8 +48,7 @@ Status PlanReader::make_planes(std::uint64_t offset, std::span<std::byte> out,
   made_.resize(next - first_index);
   const std::size_t there = made_.size();
   for (; next < end_index; ++next) {
-    made_.push_back(
-        {next, std::vector<std::byte>(plan_->nested_layers[experts[next].layer].bytes)});
+    made_.push_back({next, std::vector<std::byte>(experts[next].bytes)});
   }
   if (made_.size() > there) {
     std::vector<std::span<std::byte>> wanted;

@@ -37,9 +37,7 @@ class PlanReader {
   };
   PlanReader(const StorePlan& plan, BlockReader& reader, const ImportanceMatrix* importance)
       : plan_(&plan), reader_(&reader), importance_(importance) {}
-  std::uint64_t end_of(const StoreNestedExpert& expert) const {
-    return expert.to + plan_->nested_layers[expert.layer].bytes;
-  }
+  std::uint64_t end_of(const StoreNestedExpert& expert) const { return expert.to + expert.bytes; }
   Status read_copies(std::uint64_t offset, std::span<std::byte> out,
                      const std::atomic<bool>* cancel);
   Status make_planes(std::uint64_t offset, std::span<std::byte> out,

@@ -14,36 +14,11 @@ import sys
 import unittest
 
 sys.dont_write_bytecode = True
-from command import MIB, MODEL, ROOT, SLUICE, STORY, Folder, min_ram, sluice, sluice_json  # noqa: E402
+from command import MIB, MODEL, ROOT, SLUICE, min_ram, sluice, sluice_json  # noqa: E402
+from packing import FLOATS, Pack, Planes  # noqa: E402
 
 NOBODY = 65534
 DATA = os.environ.get("SLUICE_TEST_DATA")
-
-
-class Pack(Folder):
-    def setUp(self):
-        super().setUp()
-        self.store = self.folder / "tales.slc"
-
-    def pack(self, model=MODEL, out=None, *arguments, **options):
-        return sluice("pack", model, "--out", out or self.store, *arguments, **options)
-
-    def refused(self, word, *arguments, **options):
-        done = self.pack(*arguments, **options)
-        self.assertEqual((done.returncode, done.stdout), (1, b""))
-        self.assertIn(word, done.stderr.decode())
-        return done.stderr.decode()
-
-    def names(self):
-        return sorted(os.listdir(self.folder))
-
-    def logits(self, model, *arguments):
-        out = self.folder / "logits.npy"
-        done = sluice("logits", model, "--ids", ",".join(str(i) for i in range(1, 25)), "--out", out, *arguments)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        data = out.read_bytes()
-        out.unlink()
-        return data
 
 
 class Result(Pack):
@@ -204,7 +179,6 @@ class Damage(Pack):
         self.assertEqual(self.names(), ["tales.slc"])
 
 
-FLOATS = ROOT / "tests/data/oracle/qwen3_moe_tied_dense"
 WIDTHS = (2, 3, 4, 5, 6, 8)
 
 
@@ -216,17 +190,8 @@ def distance(left, right):
     return math.sqrt(sum((a - b) ** 2 for a, b in zip(*numbers)) / sum(b * b for b in numbers[1]))
 
 
-class Nested(Pack):
-    """Experts in groups of planes, read with as many bits as --width asks for."""
-
-    def nest(self, *arguments, model=MODEL, out=None):
-        out = out or self.store
-        done = sluice("pack", model, "--out", out, "--nested", *arguments)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return out
-
-    def text(self, size=3000):
-        return self.file("text.txt", pathlib.Path(STORY).read_text(encoding="utf-8")[:size])
+class Nested(Planes):
+    """Read with as many bits as --width asks for."""
 
     def test_every_width_is_nearer_than_the_one_before(self):
         self.nest()
@@ -385,14 +350,19 @@ class Nested(Pack):
         self.assertIn("multiple of 32", said)
         self.refused("--keep 'blk.1.ffn_up*': fits no layer's experts", MODEL, self.store, "--nested", "--keep", "blk.1.ffn_up*")
         self.refused("no layer's experts can be nested", MODEL, self.store, "--nested", "--keep", "*")
-        self.nest()
-        for arguments in ((), ("--nested",)):
-            self.refused("is a store with planes already: pack the model", self.store, self.folder / "again.slc", *arguments)
-        self.assertEqual(self.names(), ["tales.slc"])
         for option in (["--drop-floats"], ["--keep", "*"], ["--imatrix", MODEL]):
             done = self.pack(MODEL, self.folder / "a.slc", *option)
             self.assertNotEqual(done.returncode, 0)
             self.assertIn(b"--nested", done.stdout + done.stderr)
+
+    def test_planes_stay_what_they_are(self):
+        self.nest()
+        again = self.folder / "again.slc"
+        for arguments in ((), ("--nested",)):
+            self.assertEqual(self.pack(self.store, again, *arguments).returncode, 0)
+            for width in (3, "exact"):
+                self.assertEqual(self.logits(again, "--width", width), self.logits(self.store, "--width", width))
+            again.unlink()
 
     def test_an_importance_matrix_of_another_model_is_refused(self):
         matrix = self.folder / "importance.gguf"

@@ -103,7 +103,8 @@ class Watcher final : public RoutingObserver {
       for (std::size_t rank = 0; rank < routing.top_k; ++rank) {
         const double share = std::fabs(weights[rank]) / sum;
         const std::size_t pair = row * routing.top_k + rank;
-        wanted_[{routing.ids[pair], row}] = bits_of(share, narrow_[routing.layer]);
+        wanted_[{routing.ids[pair], row}] =
+            bits_of(routing.layer, routing.ids[pair], share, narrow_[routing.layer]);
       }
     }
   }
@@ -129,15 +130,17 @@ class Watcher final : public RoutingObserver {
 
  private:
   /// Two, where the recorded share's rounding may decide.
-  std::set<unsigned> bits_of(double share, double narrow) const {
+  std::set<unsigned> bits_of(std::uint32_t layer, std::uint32_t expert, double share,
+                             double narrow) const {
     std::set<unsigned> bits;
-    const auto& tensor = checkpoint_.tensors.at("blk.0.ffn_up_exps.weight");
+    const auto& tensor = checkpoint_.tensors.at(expert_tensor_name(layer, "up"));
+    const unsigned rest = tensor.nested->width(expert);
     for (const double rounded : {share - 1e-5, share + 1e-5}) {
       const double doublings = std::ceil(std::log2(rounded / narrow));
       const double asked = 2 + std::max(0.0, doublings);
-      unsigned width = tensor.nested->form->bits;
+      unsigned width = rest;
       for (const unsigned there : {8u, 6u, 5u, 4u, 3u, 2u}) {
-        if (there <= tensor.nested->form->bits && there >= asked) width = there;
+        if (there <= rest && there >= asked) width = there;
       }
       bits.insert(width);
     }
@@ -176,6 +179,29 @@ class Watcher final : public RoutingObserver {
 /// Of layers, what is invented.
 const std::vector<float> kSensitivities = {0.25f, 0.5f, 1, 2, 2, 0.25f};
 
+/// Computes, and holds all of it against what a Watcher knows. Whether there was a calibration.
+bool watch(const test::Conditions& conditions, const std::vector<double>& narrow) {
+  test::Opened opened = test::open(conditions);
+  Watcher watcher(opened.model->checkpoint(), opened.runtime->compute(), narrow);
+  opened.model->observe_routing(&watcher);
+  Session session(*opened.model);
+  test::all_logits(session, test::some_tokens(33));
+  opened.model->observe_routing(nullptr);
+  EXPECT_GE(watcher.widths.size(), 3u);
+  std::uint64_t rows = 0;
+  std::set<unsigned> counted;
+  for (const WidthChoice::Use& use : opened.model->widths()->uses()) {
+    rows += use.rows;
+    if (use.rows > 0) counted.insert(use.bits);
+  }
+  EXPECT_EQ(rows, 33u * opened.model->description().router.top_k *
+                      opened.model->catalogue().layers().size());
+  EXPECT_EQ(counted, watcher.widths);
+  EXPECT_GT(opened.model->widths()->mean_bits(), 2);
+  EXPECT_LT(opened.model->widths()->mean_bits(), opened.model->catalogue().mean_bits());
+  return opened.model->knows_sensitivities();
+}
+
 TEST_P(AutoWidth, EachRowTakesTheWidthOfItsShare) {
   test::Conditions conditions = this->conditions(0.05f);
   conditions.model.compute_f32 = true;  // floats' bits are those of planes then
@@ -190,26 +216,26 @@ TEST_P(AutoWidth, EachRowTakesTheWidthOfItsShare) {
         narrow[i] *= 1 / kSensitivities[i] / (sum / static_cast<double>(narrow.size()));
       }
     }
-    test::Opened opened = test::open(conditions);
-    EXPECT_EQ(opened.model->knows_sensitivities(), calibrated);
-    Watcher watcher(opened.model->checkpoint(), opened.runtime->compute(), narrow);
-    opened.model->observe_routing(&watcher);
-    Session session(*opened.model);
-    test::all_logits(session, test::some_tokens(33));
-    opened.model->observe_routing(nullptr);
-    EXPECT_GE(watcher.widths.size(), 3u);
-    std::uint64_t rows = 0;
-    std::set<unsigned> counted;
-    for (const WidthChoice::Use& use : opened.model->widths()->uses()) {
-      rows += use.rows;
-      if (use.rows > 0) counted.insert(use.bits);
-    }
-    EXPECT_EQ(rows, 33u * opened.model->description().router.top_k *
-                        opened.model->catalogue().layers().size());
-    EXPECT_EQ(counted, watcher.widths);
-    EXPECT_GT(opened.model->widths()->mean_bits(), 2);
-    EXPECT_LT(opened.model->widths()->mean_bits(), opened.model->catalogue().mean_bits());
+    EXPECT_EQ(watch(conditions, narrow), calibrated);
   }
+}
+
+TEST_P(AutoWidth, ExpertsThatRestNarrowerAreNoWider) {
+  store_ = folder_.path() + "/slim.slc";
+  StoreChoice choice = test::nest_all(false);
+  choice.widths = test::widths_in_turn(source());
+  test::pack_store(source(), store_, choice);
+  test::Conditions conditions = this->conditions(0.05f);
+  conditions.model.compute_f32 = true;
+  watch(conditions, std::vector<double>(kSensitivities.size(), *conditions.model.narrow));
+  const std::vector<TokenId> tokens = test::some_tokens(24);
+  const std::vector<float> widest = test::all_logits(this->conditions(1e-6f), tokens);
+  EXPECT_TRUE(test::same_bits(widest, test::all_logits(at_width(8), tokens)));
+  conditions = this->conditions();
+  const std::vector<float> want = test::all_logits(conditions, tokens);
+  conditions.ram = test::smallest_budget(conditions);
+  conditions.model.max_rows = 5;
+  EXPECT_TRUE(test::same_bits(test::all_logits(conditions, tokens), want));
 }
 
 TEST_P(AutoWidth, DoesNotDependOnWhetherTheBudgetHasRoomForTheCalibration) {

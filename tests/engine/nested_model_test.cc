@@ -86,6 +86,56 @@ TEST_P(NestedModel, IsExactWithAllThatIsLeftOfIt) {
   EXPECT_FALSE(ModelOutline::open(kept, 8)->catalogue.exact());
 }
 
+/// A model is what is left of it: each expert's planes up to its resting width, or to one that is
+/// asked for.
+TEST_P(NestedModel, ExpertsRestAtWidthsOfTheirOwn) {
+  const std::string store = folder_.path() + "/slim.slc";
+  StoreChoice choice = test::nest_all(/*keep_floats=*/false);
+  choice.widths = test::widths_in_turn(source());
+  test::pack_store(source(), store, choice);
+  const Checkpoint checkpoint = test::opened(store);
+  unsigned widest = 0;  // of the source's numbers
+  for (const std::string_view matrix : kExpertMatrices) {
+    const TensorInfo& tensor = checkpoint.tensors.at(expert_tensor_name(0, matrix));
+    widest = std::max<unsigned>(widest, tensor.nested->form->bits);
+  }
+  std::vector<float> last;
+  for (const unsigned width : {2u, 4u, kExactWidth}) {
+    const unsigned most = width == kExactWidth ? 8 : width;
+    const Checkpoint decoded = test::with_experts(
+        checkpoint, test::all_of({TensorType::kF32, test::as_f32}),
+        test::decoder_of_planes(checkpoint, most), folder_.path() + "/decoded.bin");
+    const std::vector<float> got = logits(checkpoint, /*compute_f32=*/true, width);
+    EXPECT_TRUE(test::same_bits(got, logits(decoded, /*compute_f32=*/true))) << width;
+    // Of four bits there is no more at any width.
+    const bool more = width != kExactWidth || widest > 4;
+    EXPECT_EQ(test::same_bits(got, last), !more) << width;
+    last = got;
+    const auto outline = ModelOutline::open(store, width);
+    ASSERT_TRUE(outline.ok());
+    std::uint64_t bytes = 0;
+    for (const auto& [name, tensor] : checkpoint.tensors) {
+      if (!tensor.nested) continue;
+      const NestedForm& form = *tensor.nested->form;
+      for (std::uint64_t expert = 0; expert < tensor.shape[0]; ++expert) {
+        for (std::size_t group = 0; group < form.groups_within(most); ++group) {
+          bytes += tensor.nested->group(expert, group).bytes;
+        }
+      }
+    }
+    EXPECT_EQ(outline->catalogue.total_bytes(), bytes);
+    const bool four_is_all = widest == 4 && width == 4;
+    EXPECT_EQ(outline->catalogue.exact(), width == kExactWidth || four_is_all);
+  }
+  test::Conditions conditions;
+  conditions.path = store;
+  const std::vector<TokenId> tokens = test::some_tokens(40);
+  const std::vector<float> want = test::all_logits(conditions, tokens);
+  conditions.model.max_rows = 7;
+  conditions.ram = test::smallest_budget(conditions);
+  EXPECT_TRUE(test::same_bits(test::all_logits(conditions, tokens), want));
+}
+
 TEST(NestedWidth, IsOneThatThereIs) {
   const auto refused = ModelOutline::open(test::bundled_model(), 7);
   EXPECT_EQ(refused.status().code(), ErrorCode::kInvalidArgument);

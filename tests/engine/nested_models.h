@@ -9,6 +9,8 @@
 #include <cstring>
 #include <fstream>
 #include <functional>
+#include <iterator>
+#include <map>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -220,6 +222,21 @@ inline Decoder decoder_of_planes(const Checkpoint& checkpoint, unsigned width) {
   return [&checkpoint, width](const TensorInfo& tensor, std::uint64_t expert) {
     return test::nested_numbers(checkpoint, tensor, expert, width);
   };
+}
+
+/// Resting widths of every kind, in turn over the experts of each layer.
+inline std::map<std::uint32_t, std::vector<std::uint8_t>> widths_in_turn(
+    const Checkpoint& checkpoint) {
+  constexpr std::uint8_t kWidths[] = {2, 3, 4, 5, 6, 8};
+  std::map<std::uint32_t, std::vector<std::uint8_t>> widths;
+  for (const auto& [name, tensor] : checkpoint.tensors) {
+    const auto layer = layer_of_experts(name);
+    if (!layer || widths.contains(*layer)) continue;
+    for (std::uint64_t expert = 0; expert < tensor.shape[0]; ++expert) {
+      widths[*layer].push_back(kWidths[(expert + *layer) % std::size(kWidths)]);
+    }
+  }
+  return widths;
 }
 
 struct NestedSource {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 #include <random>
 #include <string>
 #include <thread>
@@ -44,10 +45,14 @@ class TwoThreads final : public test::FakeDevice {
 
 class ExpertParts : public ::testing::Test {
  protected:
-  ExpertParts() {
+  ExpertParts() : ExpertParts({}) {}
+  /// Experts that rest at these widths, as StoreChoice has them.
+  explicit ExpertParts(const std::map<std::uint32_t, std::vector<std::uint8_t>>& widths) {
     const NestedSource source(folder_.path("source.bin"));
     const auto plan =
-        plan_store(source.checkpoint, {.nest = [](const std::string&) { return true; }});
+        plan_store(source.checkpoint, {.nest = [](const std::string&) { return true; },
+                                       .widths = widths,
+                                       .keep_floats = widths.empty()});
     const std::string bytes = test::written_store(*plan, /*seed=*/7);
     auto store = open_checkpoint(folder_.write("a.slc", bytes));
     EXPECT_TRUE(store.ok()) << store.status().message();
@@ -82,7 +87,7 @@ class ExpertParts : public ::testing::Test {
       const NestedRanges& nested = planes(layer, i);
       const NestedForm& form = *nested.form;
       const NestedView& view = matrices[i]->nested;
-      if (view.form != &form || view.width != std::min<unsigned>(bits, form.bits)) return false;
+      if (view.form != &form || view.width != std::min(bits, nested.width(expert))) return false;
       for (std::size_t group = 0; group < form.groups_of(view.width); ++group) {
         const FileRange& range = nested.groups[expert * form.group_count + group];
         if (std::memcmp(matrices[i]->data + view.at[group], files_[0].data() + range.offset,
@@ -144,6 +149,8 @@ class ExpertParts : public ::testing::Test {
     store_->settle();
   }
 
+  void visit_in_caches_of_every_size();
+
   std::size_t all_experts() const {
     const test::MemoryReader reader(checkpoint_.files, files_, 512);
     return ExpertStore::full_capacity(catalogue_, reader);
@@ -192,7 +199,7 @@ TEST_F(ExpertParts, EveryPartIsThoseGroupsThatAWidthAdds) {
   EXPECT_FALSE(catalogue_.exact());
 }
 
-TEST_F(ExpertParts, AnyVisitGetsWhatItAsksFor) {
+void ExpertParts::visit_in_caches_of_every_size() {
   const std::size_t least = one_expert(), full = all_experts();
   std::mt19937 random(3);
   for (unsigned seed = 1; seed <= 24; ++seed) {
@@ -212,6 +219,35 @@ TEST_F(ExpertParts, AnyVisitGetsWhatItAsksFor) {
       EXPECT_LE(statistics.loads, parts);
     }
   }
+}
+
+TEST_F(ExpertParts, AnyVisitGetsWhatItAsksFor) { visit_in_caches_of_every_size(); }
+
+class RestingParts : public ExpertParts {
+ protected:
+  RestingParts() : ExpertParts({{0, {8, 2, 5}}, {1, {3, 4, 2}}, {2, {4, 2, 3}}, {3, {2, 6, 3}}}) {}
+};
+
+TEST_F(RestingParts, AnyVisitGetsWhatThereIs) { visit_in_caches_of_every_size(); }
+
+TEST_F(RestingParts, NothingIsReadOfWhatIsNotThere) {
+  open(all_experts());
+  ASSERT_TRUE(visit(0, {1}, {8}).ok());
+  EXPECT_EQ(store_->statistics().loads, 1u);
+  ASSERT_TRUE(visit(0, {1, 2}, {}).ok());
+  EXPECT_EQ(store_->statistics().loads, 5u);
+  // Layer 1's widest expert has four bits.
+  EXPECT_EQ(catalogue_.find(1)->widths, (std::vector<std::uint8_t>{2, 3, 4}));
+  ASSERT_TRUE(visit(1, {0, 1, 2}, {8, 8, 8}).ok());
+  EXPECT_EQ(store_->statistics().loads, 5u + 2 + 3 + 1);
+  std::uint64_t bytes = 0;
+  for (const auto& [name, tensor] : checkpoint_.tensors) {
+    if (!tensor.nested) continue;
+    for (const FileRange& group : tensor.nested->groups) bytes += group.bytes;
+  }
+  EXPECT_EQ(catalogue_.total_bytes(), bytes);
+  EXPECT_EQ(catalogue_.resting_widths(),
+            (std::map<unsigned, std::uint64_t>{{2, 4}, {3, 3}, {4, 2}, {5, 1}, {6, 1}, {8, 1}}));
 }
 
 // What a part's slot held may be given up while others' reads are under way: a thread sanitizer

@@ -125,9 +125,11 @@ inline void use_planes(const Checkpoint& checkpoint, const TensorInfo& tensor,
   std::vector<float> row(tensor.shape[2]);
   for (std::size_t expert = 0; expert < tensor.shape[0]; ++expert) {
     std::string data;
-    NestedView view{.form = &form, .width = form.bits, .at = {}};
-    for (std::size_t group = 0; group < form.group_count; ++group) {
-      const FileRange& range = tensor.nested->groups[expert * form.group_count + group];
+    NestedView view{
+        .form = &form, .width = static_cast<std::uint8_t>(tensor.nested->width(expert)), .at = {}};
+    ASSERT_GE(view.width, 2);
+    for (std::size_t group = 0; group < tensor.nested->group_count(expert); ++group) {
+      const FileRange& range = tensor.nested->group(expert, group);
       ASSERT_NE(checkpoint.block_of(range), nullptr);
       view.at[group] = data.size();
       data += bytes.substr(range.offset, range.bytes);

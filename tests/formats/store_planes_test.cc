@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -102,10 +103,70 @@ TEST(StoreOfPlanes, says_what_each_tensor_has) {
         expect_groups(*store, *layer, expert);
       }
     }
+    // Packed again, it is what it was, as far as there are places in it.
     const auto again = plan_store(*store);
-    EXPECT_EQ(again.status().code(), ErrorCode::kUnsupported);
-    EXPECT_THAT(again.status().message(), HasSubstr("pack the model that it was made"));
+    ASSERT_TRUE(again.ok()) << again.status().message();
+    EXPECT_EQ(again->blocks.size(), plan->blocks.size());
+    EXPECT_EQ(again->nested.size(), plan->nested.size());
   }
+}
+
+/// Groups beyond an expert's resting width are not there; what is there lies as it always does.
+TEST(StoreOfPlanes, experts_rest_at_widths_of_their_own) {
+  const test::TemporaryFolder folder;
+  const test::NestedSource source(folder.path("source.bin"));
+  const std::map<std::uint32_t, std::vector<std::uint8_t>> widths = {
+      {0, {8, 2, 5}}, {2, {3, 4, 2}}, {3, {2, 6, 3}}};
+  const auto plan = plan_store(
+      source.checkpoint,
+      {.nest = [](const std::string&) { return true; }, .widths = widths, .keep_floats = false});
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  const auto store = open_checkpoint(folder.write("a.slc", test::written_store(*plan)));
+  ASSERT_TRUE(store.ok()) << store.status().message();
+  for (const auto& [name, tensor] : store->tensors) {
+    const auto layer = layer_of_experts(name);
+    if (!layer) continue;
+    ASSERT_TRUE(tensor.nested);
+    const NestedForm& form = *tensor.nested->form;
+    for (std::uint64_t expert = 0; expert < tensor.shape[0]; ++expert) {
+      const auto chosen = widths.find(*layer);
+      const unsigned width = chosen == widths.end() ? form.bits : chosen->second[expert];
+      EXPECT_EQ(tensor.nested->width(expert), std::min<unsigned>(width, form.bits)) << name;
+      for (std::size_t group = 0; group < form.group_count; ++group) {
+        const bool there = form.width(group + 1) <= width;
+        EXPECT_EQ(tensor.nested->group(expert, group).bytes > 0, there);
+        if (!there) continue;
+        EXPECT_NE(store->block_of(tensor.nested->group(expert, group)), nullptr);
+      }
+    }
+  }
+  // Of a store in planes a narrower one can be made, and none that has more than it.
+  const auto narrower = plan_store(*store, {.widths = {{0, {4, 4, 4}}}});
+  ASSERT_TRUE(narrower.ok()) << narrower.status().message();
+  const auto made = open_checkpoint(folder.write("b.slc", test::written_store(*narrower)));
+  ASSERT_TRUE(made.ok()) << made.status().message();
+  const NestedRanges& gate = *made->find("blk.0.ffn_gate_exps.weight")->nested;
+  EXPECT_EQ(gate.width(0), 4u);
+  EXPECT_EQ(gate.width(1), 2u);
+  EXPECT_EQ(gate.width(2), 4u);
+  EXPECT_EQ(made->find("blk.3.ffn_up_exps.weight")->nested->width(1), 6u);
+}
+
+TEST(StoreOfPlanes, planes_without_siblings_are_not_packed) {
+  const test::TemporaryFolder folder;
+  const test::NestedSource source(folder.path("source.bin"));
+  const auto plan =
+      plan_store(source.checkpoint, {.nest = [](const std::string&) { return true; }});
+  const auto store = open_checkpoint(folder.write("a.slc", test::written_store(*plan)));
+  ASSERT_TRUE(store.ok());
+  for (const char* const harmed : {"blk.0.ffn_up_exps.weight", "blk.1.ffn_down_exps.weight"}) {
+    Checkpoint without = *store;
+    without.tensors.erase(harmed);
+    EXPECT_EQ(plan_store(without).status().code(), ErrorCode::kCorrupt);
+  }
+  Checkpoint half = *store;
+  half.tensors.at("blk.0.ffn_up_exps.weight").nested.reset();
+  EXPECT_THAT(plan_store(half).status().message(), HasSubstr("do not fit together"));
 }
 
 /// The same model with its experts in planes.
@@ -180,12 +241,16 @@ TEST_F(HostilePlanes, what_the_index_says_is_checked) {
        },
        "19 groups of planes for 3 experts"},
       {[&](json& i) { nested(i)["ranges"][1] = nested(i)["ranges"][1].get<int>() - 1; },
-       "a group of planes has"},
+       "of the planes of expert 0 has"},
       {[&](json& i) { nested(i)["ranges"][1] = nested(i)["ranges"][1].get<int>() + 1; },
-       "a group of planes has"},
+       "of the planes of expert 0 has"},
       {[&](json& i) { std::swap(nested(i)["ranges"][1], nested(i)["ranges"][3]); },
-       "a group of planes has"},
+       "of the planes of expert 0 has"},
       {[&](json& i) { nested(i)["ranges"][1] = 0; }, "0 bytes at"},
+      {[&](json& i) { nested(i)["ranges"][0] = nested(i)["ranges"][1] = 0; },
+       "group 0 of the planes of expert 0 has 0 bytes where the first is always there"},
+      {[&](json& i) { nested(i)["ranges"][6] = nested(i)["ranges"][7] = 0; },
+       "group 4 of the planes of expert 0 has 64 bytes where there are none before it"},
       {[&](json& i) { nested(i)["ranges"][1] = 1 << 20; }, "bytes at"},
       {[&](json& i) { nested(i)["ranges"][0] = huge; }, "nested.ranges"},
       {[&](json& i) { nested(i)["ranges"][0] = nested(i)["ranges"][2].get<int>() + 64; },

@@ -37,7 +37,7 @@ inline std::vector<float> nested_numbers(const Checkpoint& checkpoint, const Ten
                                          std::uint64_t expert, unsigned width) {
   const NestedForm& form = *tensor.nested->form;
   NestedView view{.form = &form, .width = 0, .at = {}};
-  view.width = static_cast<std::uint8_t>(std::min<unsigned>(width, form.bits));
+  view.width = static_cast<std::uint8_t>(std::min<unsigned>(width, tensor.nested->width(expert)));
   std::vector<std::byte> data;
   for (std::size_t group = 0; group < form.groups_of(view.width); ++group) {
     view.at[group] = data.size();

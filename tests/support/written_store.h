@@ -22,7 +22,7 @@ inline std::string written_store(const StorePlan& plan, std::uint32_t seed = 0) 
   }
   std::mt19937 random(seed);
   for (const StoreNestedExpert& expert : plan.nested) {
-    const std::uint64_t bytes = seed == 0 ? 0 : plan.nested_layers[expert.layer].bytes;
+    const std::uint64_t bytes = seed == 0 ? 0 : expert.bytes;
     for (std::uint64_t i = 0; i < bytes; ++i) store[expert.to + i] = static_cast<char>(random());
   }
   std::vector<std::uint64_t> sums;
