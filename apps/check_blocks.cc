@@ -6,6 +6,7 @@
 
 #include "apps/cancel.h"
 #include "apps/check_step.h"
+#include "apps/report.h"
 #include "engine/checked_ranges.h"
 #include "engine/model.h"
 #include "experts/expert_catalogue.h"
@@ -48,8 +49,13 @@ Result<CheckStep> check_blocks(const Checkpoint& checkpoint, Runtime& runtime,
     progress(done += block.bytes, all);
   }
   step.details = {{"blocks", blocks.size()}, {"damaged", damaged}};
+  SLUICE_ASSIGN(const ExpertCatalogue widest, ExpertCatalogue::build(checkpoint));
+  step.details["resting"] = resting_json(widest.resting_widths());
   if (damaged.empty()) {
     step.found = fmt::format("{} blocks of experts fit their checksums", blocks.size());
+    if (step.details["resting"].size() > 1) {
+      step.found += "; " + resting_words(step.details["resting"]);
+    }
     return step;
   }
   step.verdict = Verdict::kFailed;

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <map>
 
+#include "apps/budget.h"
 #include "apps/options.h"
 #include "apps/printable.h"
 #include "apps/report.h"
@@ -14,10 +16,18 @@
 namespace sluice::apps {
 namespace {
 
+bool lacks_planes(const NestedRanges& nested) {
+  return std::ranges::any_of(nested.groups,
+                             [](const FileRange& group) { return group.bytes == 0; });
+}
+
 std::string type_name(const TensorInfo& tensor) {
-  // Of floats that were dropped the planes are another code; a source's integers they are.
-  const bool fitted = tensor.nested && tensor.ranges.empty() && tensor.nested->form->fitted;
-  if (fitted) return std::string(tensor.nested->form->name);
+  // Of floats that were dropped the planes are another code, as they are where some are missing; a
+  // source's integers they are.
+  const bool planes = tensor.nested && tensor.ranges.empty();
+  if (planes && (tensor.nested->form->fitted || lacks_planes(*tensor.nested))) {
+    return std::string(tensor.nested->form->name);
+  }
   const bool coded = tensor.stored && tensor.stored->code == StoredCode::kF8E4M3;
   const TensorFormat* format = find_tensor_format(coded ? TensorType::kF8_E4M3 : tensor.type);
   return format != nullptr ? std::string(format->name)
@@ -87,26 +97,16 @@ Status add_needs(const CommonOptions& common, const ModelOutline& outline, nlohm
   SLUICE_ASSIGN(const std::unique_ptr<Runtime> runtime, common.create_runtime());
   SLUICE_ASSIGN(const std::vector<FileIndex> files,
                 open_files(outline.checkpoint, runtime->reader()));
-  const ModelOptions options = common.model_options();
-  const auto plan = outline.plan(runtime->ram(), *runtime, options);
-  // A budget below the minimum is refused; what the smallest would look like is what was asked for.
-  SLUICE_ASSIGN(const MemoryPlan needs,
-                outline.plan(plan.ok() ? runtime->ram() : 0, *runtime, options));
+  SLUICE_ASSIGN(const nlohmann::json budget, budget_json(outline, *runtime, common));
+  json.update(budget);
   const ReaderInfo reader = runtime->reader().info();
   json["description"] = description_json(outline.description);
   json["tokenizer"] = outline.tokenizer != nullptr
                           ? fmt::format("{} tokens", outline.tokenizer->size())
                           : "none: " + outline.no_tokenizer;
   SLUICE_ASSIGN(json["widths"], widths_json(outline.checkpoint));
-  json["mean_bits"] = outline.catalogue.mean_bits();
-  json["dense_bytes"] = outline.dense_bytes;
-  json["expert_bytes"] = outline.catalogue.total_bytes();
-  json["expert_count"] = outline.catalogue.total_experts();
-  json["min_ram"] = needs.minimum;
-  json["plan"] = {
-      {"ram", runtime->ram()}, {"fits", plan.ok()},        {"context", needs.context},
-      {"kv", needs.kv},        {"scratch", needs.scratch}, {"expert_cache", needs.cache},
-      {"rows", needs.rows},    {"process", needs.process}, {"threads", needs.threads}};
+  SLUICE_ASSIGN(const ExpertCatalogue widest, ExpertCatalogue::build(outline.checkpoint));
+  json["resting"] = resting_json(widest.resting_widths());
   json["reader"] = {{"name", reader.name},
                     {"why", reader.why},
                     {"direct", reader.direct},
@@ -165,6 +165,9 @@ void print_text(const nlohmann::json& json) {
                                widths.front()["mean_bits"].get<double>(),
                                widths.back()["mean_bits"].get<double>(),
                                widths.front()["width"].dump(), widths.back()["width"].dump()));
+  }
+  if (const auto& resting = json["resting"]; resting.size() > 1) {
+    line("resting", resting_words(resting));
   }
   line("min_ram", fmt::format("{} ({} bytes)", size(json["min_ram"]), json["min_ram"].dump()));
   const auto& plan = json["plan"];

@@ -92,6 +92,7 @@ Verb add_bench(CLI::App& root);
 Verb add_simulate(CLI::App& root);
 Verb add_calibrate(CLI::App& root);
 Verb add_pack(CLI::App& root);
+Verb add_plan(CLI::App& root);
 
 /// For CLI11: a number that is not a number passes its range checks.
 inline const auto kFinite = CLI::Validator(

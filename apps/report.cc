@@ -198,6 +198,23 @@ void print_statistics(const Model& model) {
   print_layers(model);
 }
 
+nlohmann::json resting_json(const std::map<unsigned, std::uint64_t>& experts) {
+  nlohmann::json resting = nlohmann::json::array();
+  for (const auto& [width, count] : experts) {
+    resting.push_back({{"width", width}, {"experts", count}});
+  }
+  return resting;
+}
+
+std::string resting_words(const nlohmann::json& resting) {
+  std::string words;
+  for (const auto& one : resting) {
+    words += fmt::format("{}{} at {}", words.empty() ? "experts by bits: " : ", ",
+                         one["experts"].dump(), one["width"].dump());
+  }
+  return words;
+}
+
 void print_json(const nlohmann::json& object) {
   const std::string text = object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   fmt::print("{}\n", text);

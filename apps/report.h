@@ -1,6 +1,7 @@
 #pragma once
 // The parts of the JSON results that several verbs share (names are promises).
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -20,6 +21,10 @@ void add_use(nlohmann::json& json, const Model& model);
 void print_statistic(const std::string& line);
 /// The same in words, for --stats.
 void print_statistics(const Model& model);
+/// How many experts rest at each width: [{"width","experts"}].
+nlohmann::json resting_json(const std::map<unsigned, std::uint64_t>& experts);
+/// "experts by bits: 28 at 2, 164 at 3", of that.
+std::string resting_words(const nlohmann::json& resting);
 /// Standard output, one line.
 void print_json(const nlohmann::json& object);
 

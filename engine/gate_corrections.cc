@@ -73,6 +73,84 @@ class Writer {
   std::string data_;
 };
 
+/// The file in memory, whose own checksum is right.
+class CalibrationFile {
+ public:
+  static Result<CalibrationFile> read(const std::string& path, const ModelDescription& model) {
+    const auto with_remedy = [](ErrorCode code, std::string_view why) {
+      return Status(code,
+                    fmt::format("{}: make it again with 'sluice calibrate', or remove it", why));
+    };
+    CalibrationFile file(path);
+    auto whole = read_whole_file(path, GateCorrections::most_bytes(model), &file.size_);
+    if (whole.status().code() == ErrorCode::kNotFound) return whole.status();
+    if (!whole.ok()) return with_remedy(whole.status().code(), whole.status().message());
+    file.memory_ = std::move(*whole);
+    FileRange sums;
+    const Status listed = read_safetensors(path, 0, [&](SafetensorsTensor tensor) -> Status {
+      if (tensor.info.name == kChecksums) {
+        sums = tensor.info.ranges[0];
+      } else if (!tensor.foreign) {
+        std::string name = tensor.info.name;
+        file.tensors_.emplace(std::move(name), std::move(tensor.info));
+      }
+      return {};
+    });
+    if (!listed.ok()) return with_remedy(ErrorCode::kCorrupt, listed.message());
+    std::array<std::int64_t, 2> expected{};
+    if (sums.bytes != sizeof expected || sums.offset + sums.bytes != file.size_) {
+      return file.refuse(ErrorCode::kCorrupt, "is no calibration");
+    }
+    std::memcpy(expected.data(), file.data() + sums.offset, sizeof expected);
+    const auto* const text = reinterpret_cast<const char*>(file.data());
+    if (expected[1] != checksum_of_file({text, sums.offset})) {
+      return file.refuse(ErrorCode::kCorrupt, "is damaged");
+    }
+    file.routers_ = expected[0];
+    return file;
+  }
+
+  Status refuse(ErrorCode code, std::string_view why) const {
+    return Status(code, fmt::format("{}: {}: make it again with 'sluice calibrate', or remove it",
+                                    path_, why));
+  }
+  const std::byte* data() const { return memory_.data(); }
+  /// The checksum of those that it was made for.
+  std::int64_t routers() const { return routers_; }
+  /// Null where there is no such tensor.
+  const TensorInfo* find(const std::string& name, TensorType type,
+                         const std::vector<std::uint64_t>& shape) const {
+    const auto found = tensors_.find(name);
+    if (found == tensors_.end() || found->second.type != type || found->second.shape != shape ||
+        found->second.ranges[0].offset + found->second.ranges[0].bytes > size_ ||
+        found->second.ranges[0].offset % alignof(float) != 0) {
+      return nullptr;
+    }
+    return &found->second;
+  }
+  /// Empty where they were not measured.
+  std::vector<float> sensitivities(const ModelDescription& model) const {
+    const TensorInfo* const tensor =
+        find(std::string(kSensitivities), TensorType::kF32, {model.layers.size()});
+    if (tensor == nullptr) return {};
+    std::vector<float> values(model.layers.size());
+    std::memcpy(values.data(), data() + tensor->ranges[0].offset, values.size() * sizeof(float));
+    const auto sound = [](float value) { return std::isfinite(value) && value > 0; };
+    if (!std::ranges::all_of(values, sound)) values.clear();
+    return values;
+  }
+  AlignedBuffer take_memory() { return std::move(memory_); }
+
+ private:
+  explicit CalibrationFile(std::string path) : path_(std::move(path)) {}
+
+  std::string path_;
+  AlignedBuffer memory_;
+  std::size_t size_ = 0;
+  std::map<std::string, TensorInfo> tensors_;
+  std::int64_t routers_ = 0;
+};
+
 }  // namespace
 
 std::string GateCorrections::default_path(const Checkpoint& checkpoint) {
@@ -122,88 +200,46 @@ std::uint64_t GateCorrections::most_bytes(const ModelDescription& model) {
          kInputs.size() * kFarthest * model.layers.size() * (gate + kHeader);
 }
 
+Result<std::vector<float>> GateCorrections::read_sensitivities(const std::string& path,
+                                                               const ModelDescription& model) {
+  SLUICE_ASSIGN(const CalibrationFile file, CalibrationFile::read(path, model));
+  std::vector<float> sensitivities = file.sensitivities(model);
+  if (!sensitivities.empty()) return sensitivities;
+  return file.refuse(ErrorCode::kInvalidArgument,
+                     "does not tell how sensitive each of this model's layers is");
+}
+
 Result<GateCorrections> GateCorrections::read(const std::string& path,
                                               const ModelDescription& model,
                                               const std::vector<LayerWeights>& weights) {
-  const auto with_remedy = [](ErrorCode code, std::string_view why) {
-    return Status(code,
-                  fmt::format("{}: make it again with 'sluice calibrate', or remove it", why));
-  };
-  const auto refuse = [&](ErrorCode code, std::string_view why) {
-    return with_remedy(code, fmt::format("{}: {}", path, why));
-  };
+  SLUICE_ASSIGN(CalibrationFile file, CalibrationFile::read(path, model));
+  if (file.routers() != checksum_of_routers(weights)) {
+    return file.refuse(ErrorCode::kInvalidArgument, "was made for another model");
+  }
   GateCorrections corrections;
-  std::size_t size = 0;
-  auto whole = read_whole_file(path, most_bytes(model), &size);
-  if (whole.status().code() == ErrorCode::kNotFound) return whole.status();
-  if (!whole.ok()) return with_remedy(whole.status().code(), whole.status().message());
-  corrections.memory_ = std::move(*whole);
-
-  std::map<std::string, TensorInfo> tensors;
-  FileRange sums;
-  const Status listed = read_safetensors(path, 0, [&](SafetensorsTensor tensor) -> Status {
-    if (tensor.info.name == kChecksums) {
-      sums = tensor.info.ranges[0];
-    } else if (!tensor.foreign) {
-      std::string name = tensor.info.name;
-      tensors.emplace(std::move(name), std::move(tensor.info));
-    }
-    return {};
-  });
-  if (!listed.ok()) return with_remedy(ErrorCode::kCorrupt, listed.message());
-
-  const std::byte* const file = corrections.memory_.data();
-  const auto take = [&](const std::string& name, TensorType type,
-                        const std::vector<std::uint64_t>& shape) -> const TensorInfo* {
-    const auto found = tensors.find(name);
-    if (found == tensors.end() || found->second.type != type || found->second.shape != shape ||
-        found->second.ranges[0].offset + found->second.ranges[0].bytes > size ||
-        found->second.ranges[0].offset % alignof(float) != 0) {
-      return nullptr;
-    }
-    return &found->second;
-  };
-
-  std::array<std::int64_t, 2> expected{};
-  if (sums.bytes != sizeof expected || sums.offset + sums.bytes != size) {
-    return refuse(ErrorCode::kCorrupt, "is no calibration");
-  }
-  std::memcpy(expected.data(), file + sums.offset, sizeof expected);
-  if (expected[1] != checksum_of_file({reinterpret_cast<const char*>(file), sums.offset})) {
-    return refuse(ErrorCode::kCorrupt, "is damaged");
-  }
-  if (expected[0] != checksum_of_routers(weights)) {
-    return refuse(ErrorCode::kInvalidArgument, "was made for another model");
-  }
-
-  if (const TensorInfo* const tensor =
-          take(std::string(kSensitivities), TensorType::kF32, {model.layers.size()})) {
-    std::vector<float> values(model.layers.size());
-    std::memcpy(values.data(), file + tensor->ranges[0].offset, values.size() * sizeof(float));
-    const auto sound = [](float value) { return std::isfinite(value) && value > 0; };
-    if (std::ranges::all_of(values, sound)) corrections.sensitivities_ = std::move(values);
-  }
+  corrections.sensitivities_ = file.sensitivities(model);
   const std::uint64_t experts = model.router.experts, hidden = model.hidden;
   for (const GateInput input : {GateInput::kLayerInput, GateInput::kRouterInput}) {
     for (std::uint32_t ahead = 1; ahead <= kFarthest; ++ahead) {
       for (std::uint32_t layer = 0; layer < model.layers.size(); ++layer) {
         const std::string name = name_of(input, ahead, layer);
         const TensorInfo* const matrix =
-            take(name + ".weight", TensorType::kF16, {experts, hidden});
-        const TensorInfo* const bias = take(name + ".bias", TensorType::kF32, {experts});
+            file.find(name + ".weight", TensorType::kF16, {experts, hidden});
+        const TensorInfo* const bias = file.find(name + ".bias", TensorType::kF32, {experts});
         if (matrix == nullptr || bias == nullptr) continue;
         corrections.gates_.push_back(
             {input,
              ahead,
              layer,
              {.matrix = {.format = &tensor_format(TensorType::kF16),
-                         .data = file + matrix->ranges[0].offset,
+                         .data = file.data() + matrix->ranges[0].offset,
                          .rows = experts,
                          .columns = hidden},
-              .bias = reinterpret_cast<const float*>(file + bias->ranges[0].offset)}});
+              .bias = reinterpret_cast<const float*>(file.data() + bias->ranges[0].offset)}});
       }
     }
   }
+  corrections.memory_ = file.take_memory();
   return corrections;
 }
 

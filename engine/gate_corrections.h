@@ -36,6 +36,11 @@ class GateCorrections {
   static Result<GateCorrections> read(const std::string& path, const ModelDescription& model,
                                       const std::vector<LayerWeights>& weights);
 
+  /// What `sensitivities` would be, without a look at the model's weights: so of another model with
+  /// as many layers, too. kInvalidArgument where they were not measured.
+  static Result<std::vector<float>> read_sensitivities(const std::string& path,
+                                                       const ModelDescription& model);
+
   /// Hands the gate its own. Borrowed.
   void apply(RouterGate& gate) const;
   bool empty() const { return gates_.empty(); }

@@ -1,0 +1,50 @@
+#pragma once
+// The options of `pack` and `plan` that say what becomes of experts, and what follows from them.
+
+#include <CLI/CLI.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "formats/checkpoint.h"
+#include "formats/imatrix.h"
+#include "formats/store_format.h"
+#include "io/block_reader.h"
+#include "store/resting_widths.h"
+
+namespace sluice::apps {
+
+struct NestingOptions {
+  bool nested = false;
+  bool drop_floats = false;
+  std::optional<double> target_bits;
+  std::string imatrix;
+  std::string calibration;  // whose layers' sensitivities count; empty: all alike
+  std::vector<std::string> keep;
+
+  bool nests() const { return nested || target_bits; }
+  /// Borrows this.
+  void add_to(CLI::App& app);
+};
+
+/// A store, as far as it is planned.
+struct NestingPlan {
+  StoreChoice choice;
+  StorePlan store;
+  std::optional<ImportanceMatrix> importance;
+  std::vector<float> sensitivities;  // of the layers; empty: all alike
+
+  const ImportanceMatrix* known() const { return importance ? &*importance : nullptr; }
+};
+
+/// With all widths. Errors say which option they are of. The options outlive the plan.
+Result<NestingPlan> plan_nesting(const NestingOptions& options, const Checkpoint& checkpoint,
+                                 const std::string& model);
+
+/// --target-bits: reads every expert, says how far that is, and finds the width at which each
+/// rests. `plan.store` is then a store of these, and `whole`, if it is not null, what it was.
+Result<RestingWidths> rest(const NestingOptions& options, const Checkpoint& checkpoint,
+                           BlockReader& reader, NestingPlan& plan, StorePlan* whole = nullptr);
+
+}  // namespace sluice::apps
