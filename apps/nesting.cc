@@ -117,11 +117,12 @@ Result<NestingPlan> plan_nesting(const NestingOptions& options, const Checkpoint
       .choice = choice_of(options), .store = {}, .importance = {}, .sensitivities = {}};
   SLUICE_ASSIGN(plan.store, plan_store(checkpoint, plan.choice));
   if (options.nests() && plan.store.nested.empty()) {
-    return Status(ErrorCode::kInvalidArgument,
-                  fmt::format("{}: --nested: no layer's experts can be nested: that takes floats, "
-                              "{} in rows of whole blocks, in layers that --keep does not leave "
-                              "as they are",
-                              model, integer_sources(" or ")));
+    return Status(
+        ErrorCode::kInvalidArgument,
+        fmt::format("{}: --nested: no layer's experts can be nested: that takes floats, "
+                    "{} in rows of a multiple of {} (K-quants: 256), in layers that --keep "
+                    "does not leave as they are",
+                    model, integer_sources(" or "), kNestedBlock));
   }
   if (!options.imatrix.empty()) {
     SLUICE_ASSIGN(plan.importance, ImportanceMatrix::open(options.imatrix));

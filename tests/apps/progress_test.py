@@ -61,7 +61,9 @@ class Progress(Folder):
             self.assertEqual(shown_on_a_terminal(*verb, "--quiet"), (0, b""), verb)
 
     def test_calibrate_says_what_it_does_and_quietly_nothing(self):
-        calibrate = ("calibrate", MODEL, "--text", self.text, "--fit", 300, "--test", 200, "--out", self.folder / "calibration")
+        text = self.folder / "longer"
+        text.write_bytes(pathlib.Path(STORY).read_bytes()[:8000])
+        calibrate = ("calibrate", MODEL, "--text", text, "--fit", 600, "--test", 200, "--out", self.folder / "calibration")
         status, shown = shown_on_a_terminal(*calibrate)
         self.assertEqual(status, 0, shown)
         self.assertIn(b"sluice: ", shown)

@@ -104,7 +104,7 @@ double relative_error(const Checkpoint& store, const std::string& name, std::siz
 
 TEST_F(Resting, AWidthCostsWhatItsPlanesErr) {
   const ImportanceMatrix known = importance();
-  const std::vector<float> sensitivities = {1, 0.5f, 2, 1.5f};
+  const std::vector<float> sensitivities = {1, 0.5f, 2, 1.5f, 0.75f, 1.25f};
   for (const bool informed : {false, true}) {
     const ImportanceMatrix* const matrix = informed ? &known : nullptr;
     const Checkpoint store = packed(informed ? "known.slc" : "plain.slc", matrix);
@@ -143,9 +143,11 @@ TEST_F(Resting, AWidthCostsWhatItsPlanesErr) {
             bytes += tensor.nested->group(expert, group).bytes;
           }
         }
+        // Of layer 5's 256 rows of down some are measured.
+        const double near = layer == 5 ? 0.1 : 1e-5;
         const double price = share * std::pow(double{sensitivities[layer]}, 2);
-        EXPECT_NEAR(from_source.options[i][option].error, price * error, 1e-5 * price * error);
-        EXPECT_NEAR(from_store.options[i][option].error, price * of_store, 1e-5 * price * of_store);
+        EXPECT_NEAR(from_source.options[i][option].error, price * error, near * price * error);
+        EXPECT_NEAR(from_store.options[i][option].error, price * of_store, near * price * of_store);
         EXPECT_EQ(from_source.options[i][option].bytes, bytes);
         EXPECT_EQ(from_store.options[i][option].bytes, bytes);
       }
@@ -165,12 +167,14 @@ std::uint64_t bytes_of_planes(const Checkpoint& store) {
 
 TEST_F(Resting, AStoreHasTheBitsThatWereAskedForAndNoMore) {
   const ImportanceMatrix known = importance();
-  const double weights = NestedSource::kLayers * NestedSource::kExperts * 3.0 *
-                         NestedSource::kHidden * NestedSource::kFfn;
-  // The widest step of an expert's: two bits of three matrices.
-  const double step = 2 * 3.0 * NestedSource::kHidden * NestedSource::kFfn / 8;
+  double weights = 0;
+  for (const auto& [name, tensor] : source.checkpoint.tensors) {
+    if (tensor.shape.size() == 3) weights += static_cast<double>(tensor.elements());
+  }
+  // The widest step of an expert's: a bit of three wide matrices.
+  const double step = 3.0 * NestedSource::kWide * NestedSource::kFfn / 8;
   double last = 0;
-  for (const double bits : {3.5, 4.0, 4.7, 6.5, 7.5}) {
+  for (const double bits : {3.5, 4.0, 4.7, 5.5, 6.0}) {
     const auto widths = rested(source.checkpoint, {.bits = bits, .importance = &known});
     const StorePlan whole = plan(source.checkpoint);
     const std::string path = folder.path("a" + std::to_string(bits) + ".slc");
@@ -216,9 +220,9 @@ TEST_F(Resting, WhatCannotBeIsRefused) {
       plan_resting_widths(source.checkpoint, *planned, *test::any_reader(), {.bits = 5});
   EXPECT_THAT(refused.status().message(), HasSubstr("layers that are not nested as they are"));
   const auto made =
-      plan_resting_widths(source.checkpoint, *planned, *test::any_reader(), {.bits = 11.8});
+      plan_resting_widths(source.checkpoint, *planned, *test::any_reader(), {.bits = 8});
   ASSERT_TRUE(made.ok()) << made.status().message();
-  EXPECT_LE(made->mean_bits(), 11.8);
+  EXPECT_LE(made->mean_bits(), 8);
   std::atomic<bool> cancel = true;
   EXPECT_EQ(rest(source.checkpoint, {.bits = 5, .cancel = &cancel}).status().code(),
             ErrorCode::kCancelled);
