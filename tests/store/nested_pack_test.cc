@@ -12,7 +12,6 @@
 #include <functional>
 
 #include "formats/imatrix.h"
-#include "formats/imatrix_writer.h"
 #include "io/faulty_reader.h"
 #include "memory_target.h"
 #include "pack_trial.h"
@@ -22,6 +21,7 @@
 #include "tests/support/nested_source.h"
 #include "tests/support/packed_store.h"
 #include "tests/support/stopping_reader.h"
+#include "tests/support/written_importance.h"
 
 namespace sluice {
 namespace {
@@ -70,28 +70,8 @@ class NestedPack : public testing::Test {
   ImportanceMatrix importance(
       const std::string& name,
       const std::function<double(std::size_t expert, std::size_t column)>& of) const {
-    std::vector<ImportanceWriter::Entry> entries;
-    for (const auto& [tensor, info] : source.checkpoint.tensors) {
-      if (info.shape.size() == 3) entries.push_back({tensor, info.shape[0], info.shape[2]});
-    }
-    std::string bytes;
-    ImportanceWriter writer([&](std::span<const std::byte> more) {
-      bytes.append(reinterpret_cast<const char*>(more.data()), more.size());
-      return Status();
-    });
-    EXPECT_TRUE(writer.begin(entries, {.name = "a text", .chunks = 1, .chunk_size = 8}).ok());
-    for (const auto& entry : entries) {
-      std::vector<double> sums;
-      for (std::size_t expert = 0; expert < entry.experts; ++expert) {
-        for (std::size_t column = 0; column < entry.columns; ++column) {
-          sums.push_back(8 * of(expert, column));
-        }
-      }
-      EXPECT_TRUE(writer.add(sums, std::vector<std::uint64_t>(entry.experts, 8)).ok());
-    }
-    auto opened = ImportanceMatrix::open(folder.write(name, bytes));
-    EXPECT_TRUE(opened.ok()) << opened.status().message();
-    return std::move(*opened);
+    return test::written_importance(folder, name, source.checkpoint,
+                                    std::vector<std::uint64_t>(NestedSource::kExperts, 8), of);
   }
 
   TemporaryFolder folder;

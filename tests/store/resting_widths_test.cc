@@ -10,7 +10,6 @@
 #include <functional>
 
 #include "formats/expert_tensors.h"
-#include "formats/imatrix_writer.h"
 #include "memory_target.h"
 #include "pack_trial.h"
 #include "store/nested_errors.h"
@@ -18,6 +17,7 @@
 #include "tests/support/expert_numbers.h"
 #include "tests/support/nested_source.h"
 #include "tests/support/packed_store.h"
+#include "tests/support/written_importance.h"
 
 namespace sluice {
 namespace {
@@ -51,28 +51,8 @@ class Resting : public testing::Test {
     return std::move(*widths);
   }
   ImportanceMatrix importance() const {
-    std::vector<ImportanceWriter::Entry> entries;
-    for (const auto& [name, info] : source.checkpoint.tensors) {
-      if (info.shape.size() == 3) entries.push_back({name, info.shape[0], info.shape[2]});
-    }
-    std::string bytes;
-    ImportanceWriter writer([&](std::span<const std::byte> more) {
-      bytes.append(reinterpret_cast<const char*>(more.data()), more.size());
-      return Status();
-    });
-    EXPECT_TRUE(writer.begin(entries, {.name = "a text", .chunks = 1, .chunk_size = 8}).ok());
-    for (const auto& entry : entries) {
-      std::vector<double> sums;
-      for (std::size_t expert = 0; expert < entry.experts; ++expert) {
-        for (std::size_t column = 0; column < entry.columns; ++column) {
-          sums.push_back(static_cast<double>(kCounts[expert]) * square_of(expert, column));
-        }
-      }
-      EXPECT_TRUE(writer.add(sums, {std::begin(kCounts), std::end(kCounts)}).ok());
-    }
-    auto opened = ImportanceMatrix::open(folder.write("importance.gguf", bytes));
-    EXPECT_TRUE(opened.ok()) << opened.status().message();
-    return std::move(*opened);
+    return test::written_importance(folder, "importance.gguf", source.checkpoint,
+                                    {std::begin(kCounts), std::end(kCounts)}, square_of);
   }
   /// With all groups.
   Checkpoint packed(const std::string& name, const ImportanceMatrix* importance = nullptr) const {
