@@ -14,25 +14,26 @@
 namespace sluice::apps {
 namespace {
 
-/// By their place: what exact experts are read from, and planes.
-Result<std::map<std::uint64_t, CheckedBlock>> blocks_of(const Checkpoint& checkpoint) {
-  std::map<std::uint64_t, CheckedBlock> blocks;
-  for (const unsigned width : {kExactWidth, expert_widths().back()}) {
-    SLUICE_ASSIGN(const ExpertCatalogue catalogue, ExpertCatalogue::build(checkpoint, width));
-    for (const ExpertLayer& layer : catalogue.layers()) {
-      for (const auto& of_expert : layer.blocks) {
-        for (const CheckedBlock& block : of_expert) blocks.emplace(block.offset, block);
-      }
+using Blocks = std::map<std::uint64_t, CheckedBlock>;  // by their place
+
+void add_blocks(const ExpertCatalogue& catalogue, Blocks& blocks) {
+  for (const ExpertLayer& layer : catalogue.layers()) {
+    for (const auto& of_expert : layer.blocks) {
+      for (const CheckedBlock& block : of_expert) blocks.emplace(block.offset, block);
     }
   }
-  return blocks;
 }
 
 }  // namespace
 
 Result<CheckStep> check_blocks(const Checkpoint& checkpoint, Runtime& runtime,
                                const SurveyProgress& progress) {
-  SLUICE_ASSIGN(const auto blocks, blocks_of(checkpoint));
+  SLUICE_ASSIGN(const ExpertCatalogue exact, ExpertCatalogue::build(checkpoint));
+  SLUICE_ASSIGN(const ExpertCatalogue planes,
+                ExpertCatalogue::build(checkpoint, expert_widths().back()));
+  Blocks blocks;
+  add_blocks(exact, blocks);
+  add_blocks(planes, blocks);
   SLUICE_ASSIGN(const std::vector<FileIndex> files, open_files(checkpoint, runtime.reader()));
   CheckedRanges ranges(checkpoint, runtime.reader(), files, &cancel_requested());
   CheckStep step{.name = "blocks", .found = {}, .remedy = {}};
@@ -48,9 +49,9 @@ Result<CheckStep> check_blocks(const Checkpoint& checkpoint, Runtime& runtime,
     }
     progress(done += block.bytes, all);
   }
-  step.details = {{"blocks", blocks.size()}, {"damaged", damaged}};
-  SLUICE_ASSIGN(const ExpertCatalogue widest, ExpertCatalogue::build(checkpoint));
-  step.details["resting"] = resting_json(widest.resting_widths());
+  step.details = {{"blocks", blocks.size()},
+                  {"damaged", damaged},
+                  {"resting", resting_json(exact.resting_widths())}};
   if (damaged.empty()) {
     step.found = fmt::format("{} blocks of experts fit their checksums", blocks.size());
     if (step.details["resting"].size() > 1) {
