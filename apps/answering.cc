@@ -96,6 +96,7 @@ void AnswerOptions::add_to(CLI::App& app) {
   app_ = &app;
   common.add_to(app, true);
   common.add_trace_to(app);
+  common.add_width_log_to(app);
   common.add_approximations_to(app);
   WarmFile::add_to(app, warm_);
   app.add_option("-n,--n", generate.max_tokens, "Most tokens to write")

@@ -243,7 +243,7 @@ Status bench(BenchOptions& options) {
   for (const std::string& path : routing_files(options.routing)) {
     options.common.files.add(path, "what --routing names");
   }
-  SLUICE_ASSIGN(opened.recorder, options.common.create_recorder(outline.checkpoint));
+  SLUICE_TRY(opened.open_records(options.common, outline.checkpoint));
   Ceilings ceilings;
   if (!options.no_ceilings) {
     SLUICE_ASSIGN(ceilings,
@@ -255,11 +255,8 @@ Status bench(BenchOptions& options) {
   Model& model = *opened.model;
   warn_of_context(model.plan().context, model.description());
   SLUICE_TRY(check_context(std::size_t{options.prompt} + options.decode, model));
-  if (opened.recorder != nullptr) {
-    const bool scripted = script != nullptr;
-    SLUICE_TRY(opened.recorder->attach(
-        model, scripted ? script->top_k() : model.description().router.top_k));
-  }
+  SLUICE_TRY(opened.attach_records(script != nullptr ? script->top_k()
+                                                     : model.description().router.top_k));
   Bench measured(model, options, script.get());
   SLUICE_TRY(measured.run());
   if (options.common.json) {

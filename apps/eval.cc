@@ -200,6 +200,7 @@ Verb add_eval(CLI::App& root) {
   CLI::App* app = root.add_subcommand("eval", "Perplexity of a text");
   options->common.add_to(*app, true);
   options->common.add_trace_to(*app);
+  options->common.add_width_log_to(*app);
   options->common.add_approximations_to(*app);
   app->add_option("--text", options->file, "The text's file")->required();
   app->add_flag("--half", options->half,

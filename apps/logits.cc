@@ -50,6 +50,7 @@ Verb add_logits(CLI::App& root) {
       root.add_subcommand("logits", "Write the logits of every position as a NumPy file");
   options->common.add_to(*app, true);
   options->common.add_trace_to(*app);
+  options->common.add_width_log_to(*app);
   options->common.add_approximations_to(*app);
   app->add_option("--ids", options->ids, "Token ids such as 1,2,3")->required();
   app->add_option("--out", options->out, "The file: float32 [n, vocabulary]")->required();

@@ -36,6 +36,12 @@ void warn_of_ram(std::uint64_t ram) {
                format_size(ram), format_size(memory->available), memory->limited_by);
 }
 
+/// Rows that a pass can have.
+std::uint32_t most_rows(const CommonOptions& common, const ModelDescription& model) {
+  if (common.batch != 0) return common.batch;
+  return common.context != 0 ? common.context : std::min(model.context_length, 8192u);
+}
+
 /// Results that are not the model's own say so, whatever --quiet says.
 void warn_of_approximations(const Model& model, const ModelOptions& options) {
   const RouteTolerance& tolerance = options.tolerance;
@@ -136,6 +142,20 @@ void CommonOptions::add_trace_to(CLI::App& app) {
                  "Record which experts the routers choose, for 'simulate' and 'bench --routing'");
 }
 
+void CommonOptions::add_width_log_to(CLI::App& app) {
+  app.add_option("--width-log", width_log,
+                 "Write how many bits of its experts each token is multiplied by")
+      ->check(kNamesAFile);
+  app.add_option_function<std::string>(
+         "--width-replay",
+         [this](const std::string& path) {
+           width_replay = path;
+           if (width == kExactWidth) width = kAutoWidth;  // as that was read before
+         },
+         "Take widths as --width-log wrote them in a run of the same texts, whatever decided then")
+      ->check(kNamesAFile);
+}
+
 void CommonOptions::add_approximations_to(CLI::App& app) {
   const auto share = CLI::Range(0.0, 1.0) & kFinite;
   app.add_option("--skip", tolerance.skip,
@@ -148,17 +168,6 @@ void CommonOptions::add_approximations_to(CLI::App& app) {
                  "take one in memory whose router score is lower by at most this share (0: never)")
       ->check(share)
       ->capture_default_str();
-}
-
-Result<std::unique_ptr<RoutingRecorder>> CommonOptions::create_recorder(
-    const Checkpoint& checkpoint) {
-  files.add(checkpoint);
-  files.add(calibration.value_or(GateCorrections::default_path(checkpoint)),
-            calibration ? "what --calibration names" : "the calibration of the model");
-  if (trace_routing.empty()) return std::unique_ptr<RoutingRecorder>();
-  auto recorder = RoutingRecorder::create(trace_routing, files);
-  files.add(trace_routing, "what --trace-routing names");
-  return recorder;
 }
 
 Result<std::unique_ptr<Runtime>> CommonOptions::create_runtime() const {
@@ -188,7 +197,44 @@ ModelOptions CommonOptions::model_options() const {
   return options;
 }
 
+Status OpenedModel::open_records(CommonOptions& common, const Checkpoint& checkpoint) {
+  RunFiles& files = common.files;
+  files.add(checkpoint);
+  files.add(common.calibration.value_or(GateCorrections::default_path(checkpoint)),
+            common.calibration ? "what --calibration names" : "the calibration of the model");
+  if (!common.width_replay.empty()) {
+    SLUICE_ASSIGN(width_replay, WidthReplay::open(common.width_replay));
+    files.add(common.width_replay, "what --width-replay names");
+  }
+  if (!common.trace_routing.empty()) {
+    SLUICE_ASSIGN(recorder, RoutingRecorder::create(common.trace_routing, files));
+    files.add(common.trace_routing, "what --trace-routing names");
+  }
+  if (!common.width_log.empty()) {
+    SLUICE_ASSIGN(width_log, WidthRecorder::create(common.width_log, files));
+    files.add(common.width_log, "what --width-log names");
+  }
+  return {};
+}
+
+Status OpenedModel::attach_records(std::uint32_t top_k) {
+  if (recorder != nullptr) SLUICE_TRY(recorder->attach(*model, top_k));
+  if (width_log != nullptr) SLUICE_TRY(width_log->attach(*model));
+  if (width_replay != nullptr) SLUICE_TRY(width_replay->attach(*model));
+  return {};
+}
+
+Status OpenedModel::finish() {
+  const Status logged = width_log == nullptr ? Status() : width_log->finish();
+  const Status recorded = recorder == nullptr ? Status() : recorder->finish();
+  return recorded.ok() ? logged : recorded;
+}
+
 Status check_width(const CommonOptions& common, const ModelOutline& outline) {
+  if (!common.width_replay.empty() && (common.narrow || common.width != kAutoWidth)) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "--width-replay says which widths experts have: leave --width and --narrow out");
+  }
   if (common.narrow && common.width != kAutoWidth) {
     return Status(ErrorCode::kInvalidArgument,
                   "--narrow says how --width auto chooses, which is not asked for");
@@ -215,7 +261,10 @@ Result<OpenedModel> open_model(CommonOptions& common, std::uint32_t sequences,
   model_options.sequences = sequences;
   SLUICE_ASSIGN(ModelOutline outline, open_outline(common));
   if (check) SLUICE_TRY(check(outline));
-  SLUICE_ASSIGN(opened.recorder, common.create_recorder(outline.checkpoint));
+  SLUICE_TRY(opened.open_records(common, outline.checkpoint));
+  if (opened.width_log != nullptr || opened.width_replay != nullptr) {
+    model_options.reserved = width_log_bytes(outline, most_rows(common, outline.description));
+  }
   SLUICE_ASSIGN(opened.model, load_model(*opened.runtime, std::move(outline), model_options));
   const MemoryPlan& plan = opened.model->plan();
   spdlog::info("{}: {} of RAM: {} dense, {} KV cache ({} positions), {} for {} of experts; {}",
@@ -227,9 +276,7 @@ Result<OpenedModel> open_model(CommonOptions& common, std::uint32_t sequences,
   if (const std::string& unused = opened.model->unused_calibration(); !unused.empty()) {
     spdlog::warn("{}; going on without it", unused);
   }
-  if (opened.recorder != nullptr) {
-    SLUICE_TRY(opened.recorder->attach(*opened.model, opened.model->description().router.top_k));
-  }
+  SLUICE_TRY(opened.attach_records(opened.model->description().router.top_k));
   return opened;
 }
 

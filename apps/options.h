@@ -14,6 +14,7 @@
 
 #include "apps/routing_recorder.h"
 #include "apps/run_files.h"
+#include "apps/width_log.h"
 #include "base/status.h"
 #include "engine/model.h"
 #include "engine/runtime.h"
@@ -31,9 +32,10 @@ struct CommonOptions {
   std::string policy = "auto";
   std::string predict = "auto";
   std::optional<std::string> calibration;
-  std::uint32_t batch = 0;    // rows in a pass
-  std::string trace_routing;  // file
-  RouteTolerance tolerance;   // --skip, --prefer-resident
+  std::uint32_t batch = 0;              // rows in a pass
+  std::string trace_routing;            // file
+  std::string width_log, width_replay;  // files
+  RouteTolerance tolerance;             // --skip, --prefer-resident
   unsigned width = kExactWidth;
   std::optional<float> narrow;
   bool json = false;
@@ -43,13 +45,13 @@ struct CommonOptions {
   void add_to(CLI::App& app, bool runs_the_model);
   /// --trace-routing, of verbs that compute what the user gives them.
   void add_trace_to(CLI::App& app);
+  /// --width-log and --width-replay, of those that compute it once.
+  void add_width_log_to(CLI::App& app);
   /// --skip and --prefer-resident, of the same verbs.
   void add_approximations_to(CLI::App& app);
   /// Warns of a --ram that this process cannot get.
   Result<std::unique_ptr<Runtime>> create_runtime() const;
   ModelOptions model_options() const;
-  /// Null without --trace-routing. From here on `files` has the model, its calibration and this.
-  Result<std::unique_ptr<RoutingRecorder>> create_recorder(const Checkpoint& checkpoint);
 };
 
 /// A runtime and the model opened in it.
@@ -57,9 +59,16 @@ struct OpenedModel {
   std::unique_ptr<Runtime> runtime;
   std::unique_ptr<Model> model;
   std::unique_ptr<RoutingRecorder> recorder;  // null without --trace-routing
+  std::unique_ptr<WidthRecorder> width_log;   // … --width-log
+  std::unique_ptr<WidthReplay> width_replay;  // … --width-replay
 
+  /// Opens what is written and replayed beside the results. From here on `common.files` has these,
+  /// the model and its calibration.
+  Status open_records(CommonOptions& common, const Checkpoint& checkpoint);
+  /// When the model is open, which takes `top_k` experts for a token.
+  Status attach_records(std::uint32_t top_k);
   /// When nothing more is computed: whether all that was asked for could be recorded.
-  Status finish() { return recorder == nullptr ? Status() : recorder->finish(); }
+  Status finish();
 };
 /// `check` sees what is known before any weight is read, and may refuse it.
 using OutlineCheck = std::function<Status(const ModelOutline& outline)>;

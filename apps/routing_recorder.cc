@@ -62,7 +62,7 @@ Status RoutingRecorder::attach(Model& model, std::uint32_t top_k) {
     }
   }
   put_sum();
-  model.observe_routing(this);
+  model.observe_routing(*this);
   return status_;
 }
 
@@ -122,7 +122,7 @@ void RoutingRecorder::flush() {
 
 Status RoutingRecorder::finish() {
   if (model_ == nullptr) return {};
-  std::exchange(model_, nullptr)->observe_routing(nullptr);
+  std::exchange(model_, nullptr)->ignore_routing(*this);
   if (passes_ == 0) return {};  // what the file had is worth more
   put(kEndMark);
   put(passes_);

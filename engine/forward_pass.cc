@@ -53,11 +53,12 @@ Status ForwardPass::run_layers(std::span<const Row> rows, const PassOptions& opt
   forecast_.follow(options.script);
   forecast_.enable(options.foretell);
   if (options.script != nullptr) options.script->begin(rows.size());
-  if (observer_ == nullptr) return run_layers(rows, options.observer, options.cancel);
-  if (options.observer == nullptr) return run_layers(rows, observer_, options.cancel);
-  const std::array pair{observer_, options.observer};
-  RoutingObservers both(pair);
-  return run_layers(rows, &both, options.cancel);
+  if (options.widths != nullptr) SLUICE_TRY(options.widths->begin(rows));
+  if (options.observer != nullptr) observers_.push_back(options.observer);
+  RoutingObservers all(observers_);
+  const Status status = run_layers(rows, observers_.empty() ? nullptr : &all, options.cancel);
+  if (options.observer != nullptr) observers_.pop_back();
+  return status;
 }
 
 Status ForwardPass::run_layers(std::span<const Row> rows, RoutingObserver* observer,

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "base/compute.h"
 #include "base/status.h"
@@ -52,8 +53,10 @@ class ForwardPass {
                                                      const ForecastOptions& forecast);
 
   std::size_t max_rows() const { return scratch_.max_rows; }
-  /// Sees every pass from now on, beside what the pass's options name; null: nobody does.
-  void observe(RoutingObserver* observer) { observer_ = observer; }
+  /// Sees every pass from now on, before those that are asked later and what the pass's options
+  /// name.
+  void observe(RoutingObserver& observer) { observers_.push_back(&observer); }
+  void ignore(RoutingObserver& observer) { std::erase(observers_, &observer); }
   /// REQUIRES: 0 < rows.size() <= max_rows(); every sequence has room for its rows' positions; a
   /// script fits the model.
   /// After an error the rows' positions hold no meaningful keys and values; earlier positions are
@@ -88,7 +91,7 @@ class ForwardPass {
   DeltaNetLayer delta_net_;
   GateForecast forecast_;
   MoeLayer moe_;
-  RoutingObserver* observer_ = nullptr;  // of every pass
+  std::vector<RoutingObserver*> observers_;  // of every pass, and, while one runs, its own
 };
 
 }  // namespace sluice

@@ -117,8 +117,12 @@ class Model {
 
   std::size_t max_rows() const { return pass_->max_rows(); }
 
-  /// Sees every pass of every session from now on; null: nobody does. REQUIRES: no pass runs.
-  void observe_routing(RoutingObserver* observer) { pass_->observe(observer); }
+  /// Sees every pass of every session from now on, until it is to be ignored. REQUIRES, of both: no
+  /// pass runs.
+  void observe_routing(RoutingObserver& observer) { pass_->observe(observer); }
+  void ignore_routing(RoutingObserver& observer) { pass_->ignore(observer); }
+  /// From now on widths are taken as a log has them. REQUIRES: widths() is not null; no pass runs.
+  void replay_widths(WidthScript& script) { widths_->follow(&script); }
   /// One forward pass; see ForwardPass::run. It has the model's relaxation, unless its options say
   /// otherwise.
   Status step(std::span<const Row> rows, const PassOptions& options, const LogitsSink& sink);

@@ -27,6 +27,7 @@ MoeLayer::MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore&
       router_(model.router),
       top_k_(model.router.top_k),
       levels_(scratch.max_rows * model.router.top_k),
+      taken_bits_(levels_.size()),
       slot_of_(model.router.experts, kNone),
       group_of_(scratch.max_rows * model.router.top_k) {
   const std::size_t experts = model.router.experts, groups = experts * kMostLevels;
@@ -55,6 +56,7 @@ void MoeLayer::route(std::uint32_t layer, const LayerWeights& layer_weights, std
   multiply(weights, rows);
   choose(layer, weights, rows, observer);
   choose_levels(layer, rows);
+  if (observer != nullptr) show_widths(layer, rows, *observer);
   group_by_expert(layer, rows);
 }
 
@@ -149,9 +151,18 @@ void MoeLayer::choose_levels(std::uint32_t layer, std::size_t rows) {
     for (std::size_t rank = 0; rank < taken(row); ++rank) {
       const std::size_t pair = row * top_k_ + rank;
       levels_[pair] = static_cast<std::uint8_t>(
-          widths_->level(layer, scratch_.expert_ids[pair], share(row, rank)));
+          widths_->level(layer, scratch_.expert_ids[pair], row, rank, share(row, rank)));
     }
   }
+}
+
+void MoeLayer::show_widths(std::uint32_t layer, std::size_t rows, RoutingObserver& observer) {
+  taken_bits_.assign(rows * top_k_, TakenWidths::kNone);
+  for_each_pair(rows, [&](std::size_t pair) {
+    taken_bits_[pair] = widths_ == nullptr ? static_cast<std::uint8_t>(kExactWidth)
+                                           : widths_->bits(layer, levels_[pair]);
+  });
+  observer.narrowed({.layer = layer, .rows = rows, .top_k = top_k_, .bits = taken_bits_.data()});
 }
 
 /// How much of a row an expert makes, whatever the scale of the model's weights: what recorded

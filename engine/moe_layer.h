@@ -59,6 +59,7 @@ class MoeLayer {
   template <typename Visit>
   void for_each_pair(std::size_t rows, Visit visit) const;
   void choose_levels(std::uint32_t layer, std::size_t rows);
+  void show_widths(std::uint32_t layer, std::size_t rows, RoutingObserver& observer);
   void group_by_expert(std::uint32_t layer, std::size_t rows);
   std::uint32_t want(std::uint32_t expert);
   void score_wanted(std::size_t rows);
@@ -82,7 +83,8 @@ class MoeLayer {
   RouteRelaxation* relaxation_ = nullptr;
   std::vector<std::uint8_t> resident_;  // [experts]: in memory, where a relaxation wants to know
   WidthChoice* widths_ = nullptr;
-  std::vector<std::uint8_t> levels_;  // [rows, top_k] of widths_, where there is one
+  std::vector<std::uint8_t> levels_;      // [rows, top_k] of widths_, where there is one
+  std::vector<std::uint8_t> taken_bits_;  // [rows, top_k]: for observers
   std::vector<std::uint32_t>
       wanted_;  // experts of this visit, in the order in which rows first ask for them
   std::vector<float> wanted_scores_;        // [wanted]: the rows' shares of weight, summed

@@ -26,6 +26,17 @@ struct Routing {
   const float* input = nullptr;   // [rows, hidden]: what the router read
 };
 
+/// How many bits of its experts each row of a pass is multiplied by in one layer: of those that are
+/// computed, after a RouteRelaxation.
+struct TakenWidths {
+  static constexpr std::uint8_t kNone = 0xff;  // this rank's expert is left out
+
+  std::uint32_t layer = 0;
+  std::size_t rows = 0;
+  std::size_t top_k = 0;
+  const std::uint8_t* bits = nullptr;  // [rows, top_k]; kExactWidth: all that the catalogue has
+};
+
 /// What a row's weights add up to, of which each has a share, whatever their scale.
 inline float weight_sum(std::span<const float> weights) {
   float sum = 0;
@@ -44,6 +55,8 @@ class RoutingObserver {
   /// A layer begins with these residuals `[rows, hidden]`.
   virtual void entering(std::uint32_t, std::size_t, const float*) {}
   virtual void routed(const Routing& routing) = 0;
+  /// Follows `routed`.
+  virtual void narrowed(const TakenWidths&) {}
   /// An expert was computed for its rows of the pass, in their order; task.hidden.values have what
   /// its down matrix read. Which expert of a layer comes first depends on what was in memory.
   virtual void computed(std::uint32_t /*layer*/, std::uint32_t /*expert*/, const FfnTask&) {}
@@ -61,6 +74,9 @@ class RoutingObservers final : public RoutingObserver {
   }
   void routed(const Routing& routing) override {
     for (RoutingObserver* const observer : observers_) observer->routed(routing);
+  }
+  void narrowed(const TakenWidths& taken) override {
+    for (RoutingObserver* const observer : observers_) observer->narrowed(taken);
   }
   void computed(std::uint32_t layer, std::uint32_t expert, const FfnTask& task) override {
     for (RoutingObserver* const observer : observers_) observer->computed(layer, expert, task);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <utility>
 
 namespace sluice {
@@ -41,12 +42,18 @@ WidthChoice::WidthChoice(const ExpertCatalogue& catalogue, std::vector<float> na
   for (const auto& widths : widths_) rows_.emplace_back(widths.size());
 }
 
-std::size_t WidthChoice::level(std::uint32_t layer, std::uint32_t expert, float share) const {
+std::size_t WidthChoice::level(std::uint32_t layer, std::uint32_t expert, std::size_t row,
+                               std::size_t rank, float share) const {
+  const auto written = script_ == nullptr ? std::nullopt : script_->level(layer, row, rank);
+  return std::min<std::size_t>(written ? *written : level_of_share(layer, share),
+                               most_[layer][expert]);
+}
+
+std::size_t WidthChoice::level_of_share(std::uint32_t layer, float share) const {
   const std::vector<std::uint8_t>& widths = widths_[layer];
-  const std::size_t most = most_[layer][expert];
   std::size_t level = 0;
   float limit = narrow_[layer];
-  for (unsigned bits = widths.front(); share > limit && level < most; ++bits) {
+  for (unsigned bits = widths.front(); share > limit && level + 1 < widths.size(); ++bits) {
     limit *= 2;
     if (bits + 1 > widths[level]) level += 1;
   }

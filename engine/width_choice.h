@@ -15,8 +15,12 @@
 
 #include <cmath>
 #include <cstdint>
+#include <span>
 #include <vector>
 
+#include "base/status.h"
+#include "engine/row.h"
+#include "engine/width_script.h"
 #include "experts/expert_catalogue.h"
 
 namespace sluice {
@@ -34,9 +38,16 @@ class WidthChoice {
   /// `narrow` `[layers of the model]`: above 0.
   WidthChoice(const ExpertCatalogue& catalogue, std::vector<float> narrow);
 
-  /// Which of a layer's widths, the narrowest being 0, an expert has that has this share of a row's
-  /// weights: none wider than the one at which it rests.
-  std::size_t level(std::uint32_t layer, std::uint32_t expert, float share) const;
+  /// From now on `script` chooses; null: shares do.
+  void follow(WidthScript* script) { script_ = script; }
+  /// A pass over these rows begins. Errors are those of a script.
+  Status begin(std::span<const Row> rows) {
+    return script_ == nullptr ? Status() : script_->begin(rows);
+  }
+  /// Which of a layer's widths, the narrowest being 0, the expert of this rank has, if that is its
+  /// share of the row's weights: none wider than the one at which it rests.
+  std::size_t level(std::uint32_t layer, std::uint32_t expert, std::size_t row, std::size_t rank,
+                    float share) const;
   /// kExactWidth: there is no choice.
   std::uint8_t bits(std::uint32_t layer, std::size_t level) const { return widths_[layer][level]; }
 
@@ -52,7 +63,10 @@ class WidthChoice {
   double mean_bits() const;
 
  private:
+  std::size_t level_of_share(std::uint32_t layer, float share) const;
+
   const std::vector<float> narrow_;
+  WidthScript* script_ = nullptr;
   std::vector<std::vector<std::uint8_t>> widths_;  // [layers of the model, levels]
   std::vector<std::vector<std::uint8_t>> most_;    // [layers of the model, experts]: levels
   std::vector<std::vector<double>> cost_;          // the same: bits a weight, all included

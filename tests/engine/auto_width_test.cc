@@ -183,10 +183,10 @@ const std::vector<float> kSensitivities = {0.25f, 0.5f, 1, 2, 2, 0.25f};
 bool watch(const test::Conditions& conditions, const std::vector<double>& narrow) {
   test::Opened opened = test::open(conditions);
   Watcher watcher(opened.model->checkpoint(), opened.runtime->compute(), narrow);
-  opened.model->observe_routing(&watcher);
+  opened.model->observe_routing(watcher);
   Session session(*opened.model);
   test::all_logits(session, test::some_tokens(33));
-  opened.model->observe_routing(nullptr);
+  opened.model->ignore_routing(watcher);
   EXPECT_GE(watcher.widths.size(), 3u);
   std::uint64_t rows = 0;
   std::set<unsigned> counted;

@@ -109,7 +109,7 @@ TEST(Routing, EveryPassIsSeenByTheModelsObserverAndByItsOwn) {
   Session session(*opened.model);
   const auto tokens = test::some_tokens(40);
   Notes always, now, later;
-  opened.model->observe_routing(&always);
+  opened.model->observe_routing(always);
   prompt_and_steps(session, tokens, {.observer = &now});
   EXPECT_EQ(always.passes, 3u + 20u);  // of 8, 8 and 4 rows, then of one
   EXPECT_EQ(always.choices.size(), kLayers * tokens.size());
@@ -120,7 +120,7 @@ TEST(Routing, EveryPassIsSeenByTheModelsObserverAndByItsOwn) {
   session.truncate(0);
   prompt_and_steps(session, tokens, {});
   EXPECT_EQ(always.passes, 2 * now.passes);
-  opened.model->observe_routing(nullptr);
+  opened.model->ignore_routing(always);
   session.truncate(0);
   prompt_and_steps(session, tokens, {.observer = &later});
   EXPECT_EQ(always.passes, 2 * now.passes);
