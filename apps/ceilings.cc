@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <random>
 #include <span>
-#include <thread>
 #include <vector>
 
+#include "apps/memory_readers.h"
 #include "base/aligned_buffer.h"
 #include "base/cancellation.h"
 #include "engine/model.h"
@@ -23,60 +23,6 @@ double seconds_since(Clock::time_point start) {
 }
 
 constexpr std::size_t kMiB = 1 << 20;
-
-std::uint64_t sum(const std::uint64_t* words, std::size_t count) {
-  // Several sums, so that adding is never what it waits for.
-  std::uint64_t sums[16] = {};
-  for (std::size_t i = 0; i + 16 <= count; i += 16) {
-    for (std::size_t j = 0; j < 16; ++j) sums[j] += words[i + j];
-  }
-  std::uint64_t total = 0;
-  for (const std::uint64_t part : sums) total += part;
-  return total;
-}
-
-/// Threads that read the memory, each its part: once, or again and again until they are joined.
-class MemoryReaders {
- public:
-  MemoryReaders(std::span<const std::byte> memory, unsigned threads, bool once) : stop_(once) {
-    const auto* const first = reinterpret_cast<const std::uint64_t*>(memory.data());
-    const std::size_t words = memory.size() / 8 / threads;
-    for (unsigned i = 0; i < threads; ++i) {
-      threads_.emplace_back([this, part = first + i * words, words] {
-        do {
-          checksum_ += sum(part, words);
-        } while (!stop_);
-      });
-    }
-  }
-  ~MemoryReaders() { join(); }
-
-  /// What was read, summed up, so that it was read.
-  std::uint64_t join() {
-    stop_ = true;
-    threads_.clear();
-    return checksum_;
-  }
-
- private:
-  std::atomic<bool> stop_;
-  std::atomic<std::uint64_t> checksum_{0};
-  std::vector<std::jthread> threads_;
-};
-
-Result<double> measure_ram(std::span<const std::byte> memory, unsigned threads,
-                           const std::atomic<bool>& cancel) {
-  double best = 0;
-  for (int round = 0; round < 5; ++round) {
-    SLUICE_TRY(check_cancelled(&cancel));
-    const auto start = Clock::now();
-    if (MemoryReaders(memory, threads, /*once=*/true).join() == 0) {
-      return Status(ErrorCode::kInternal, "the memory measurement read nothing");
-    }
-    best = std::max(best, static_cast<double>(memory.size()) / seconds_since(start) / 1e9);
-  }
-  return best;
-}
 
 constexpr std::size_t kPiece = kMiB / 2, kDepth = 24;
 
@@ -157,7 +103,7 @@ Result<Ceilings> measure_ceilings(Runtime& runtime, const Checkpoint& checkpoint
   const std::span<std::byte> memory(buffer.data(), bytes);
   const std::span<std::byte> landing = memory.first(kLanding), rest = memory.subspan(kLanding);
   Ceilings ceilings;
-  SLUICE_ASSIGN(ceilings.ram_read_gbs, measure_ram(memory, threads, cancel));
+  SLUICE_ASSIGN(ceilings.ram_read_gbs, measure_memory(memory, threads, cancel));
   SLUICE_ASSIGN(ceilings.disk_read_gbs, measure_disk(runtime, checkpoint, landing, cancel));
   const MemoryReaders beside(rest, threads, /*once=*/false);
   SLUICE_ASSIGN(ceilings.disk_beside_ram_gbs, measure_disk(runtime, checkpoint, landing, cancel));
