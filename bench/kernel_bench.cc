@@ -1,40 +1,34 @@
 // How fast weights meet activations: bytes of weights a second while they stream from memory
 // (decode), and operations a second (prefill). Names read `kind/format/weight rows x
-// columns/activation rows/threads`; SLUICE_ISA chooses the kernels.
+// columns/activation rows/threads`; SLUICE_ISA chooses the kernels. `of_memory` is the share of
+// what as many threads read that only sum up the same bytes (memory_GB/s, measured just before).
 //
 //     kernel_bench --benchmark_filter='decode/Q4_0'
 
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "base/aligned_buffer.h"
-#include "base/compute.h"
-#include "base/half.h"
 #include "base/tensor_format.h"
+#include "bench/kernel_benchmarks.h"
 #include "cpu/cpu_compute.h"
 
 namespace sluice {
 namespace {
 
-constexpr std::size_t kStreamedBytes = std::size_t{1200} << 20;  // far more than any cache
-constexpr std::size_t kExpertsATime = 8;
-
-struct Shape {
-  const TensorFormat* format;
-  std::size_t rows, columns;  // of a weight matrix
-  std::size_t activation_rows;
-  unsigned threads;
+/// A matrix's numbers: a format's blocks, or a nested form's planes.
+struct Numbers {
+  const TensorFormat* format = nullptr;
   const NestedForm* form = nullptr;  // of planes
   unsigned width = 0;
 
   /// Without its bytes.
-  WeightMatrix matrix() const {
+  WeightMatrix matrix(std::size_t rows, std::size_t columns) const {
     WeightMatrix weight{format, nullptr, rows, columns};
     if (form == nullptr) return weight;
     weight.layout = WeightLayout::kPlanes;
@@ -47,16 +41,18 @@ struct Shape {
     }
     return weight;
   }
-  std::size_t bytes() const { return matrix().bytes(); }
   std::string name() const {
     return form == nullptr ? std::string(format->name)
                            : std::string(form->name) + "_w" + std::to_string(width);
   }
 };
 
-AlignedBuffer allocate(std::size_t bytes) {
-  return std::move(AlignedBuffer::allocate(bytes)).value();
-}
+struct Kind {
+  std::string name;
+  bool streamed;
+  bool with_codes;
+  bool repacked = true;  // turned, as the engine keeps all but what was just read
+};
 
 /// Random codes; scales are whatever their bytes say, which costs the same except where they are
 /// subnormal.
@@ -71,104 +67,106 @@ AlignedBuffer random_weights(std::size_t bytes) {
   return weights;
 }
 
-struct OwnedActivations {
-  OwnedActivations(std::size_t rows, std::size_t columns, bool with_codes)
-      : memory(allocate(Activations::bytes(rows, columns, with_codes))),
-        view(Activations::carve(memory.data(), rows, columns, with_codes)) {
-    std::mt19937 random(2);
-    std::normal_distribution<float> normal;
-    for (std::size_t i = 0; i < rows * columns; ++i) view.values[i] = normal(random);
+class OwnRun final : public ProductRun {
+ public:
+  static Result<std::unique_ptr<ProductRun>> make(const Numbers& numbers, const ProductShape& shape,
+                                                  const Kind& kind) {
+    SLUICE_ASSIGN(std::unique_ptr<Compute> compute, make_cpu_compute(shape.threads));
+    return std::unique_ptr<ProductRun>(new OwnRun(numbers, shape, kind, std::move(compute)));
   }
-  AlignedBuffer memory;
-  Activations view;
-};
 
-void multiply(benchmark::State& state, const Shape& shape, bool streamed, bool with_codes,
-              bool repacked) {
-  auto compute = make_cpu_compute(shape.threads);
-  if (!compute.ok()) return state.SkipWithError(compute.status().message().c_str());
-  const std::size_t matrix_bytes = shape.bytes();
-  const std::size_t at_a_time = streamed ? kExpertsATime : 1;
-  const std::size_t matrices =
-      streamed ? kStreamedBytes / matrix_bytes / at_a_time * at_a_time : at_a_time;
-  AlignedBuffer weights = random_weights(matrices * matrix_bytes);
-  // As the engine keeps them: turned, unless a matrix is one that was just read.
-  WeightMatrix matrix = shape.matrix();
-  for (std::size_t i = 0; repacked && i < matrices; ++i) {
-    matrix.data = weights.data() + i * matrix_bytes;
-    matrix.layout = WeightLayout::kRows;
-    const RepackTask task{&matrix, weights.data() + i * matrix_bytes};
-    (*compute)->repack({&task, 1});
-  }
-  OwnedActivations input(shape.activation_rows, shape.columns, with_codes);
-  (*compute)->quantise(input.view, shape.activation_rows);
-  const AlignedBuffer output = allocate(at_a_time * shape.activation_rows * shape.rows * 4);
-
-  std::vector<MatmulTask> tasks(at_a_time);
-  std::size_t next = 0;
-  for (auto _ : state) {
-    for (std::size_t i = 0; i < at_a_time; ++i) {
-      MatmulTask& task = tasks[i];
-      task.weight = matrix;
-      task.weight.data = weights.data() + (next + i) * matrix_bytes;
-      task.input = input.view;
-      task.n_rows = shape.activation_rows;
-      task.output = const_cast<float*>(reinterpret_cast<const float*>(output.data())) +
-                    i * shape.activation_rows * shape.rows;
-      task.output_stride = shape.rows;
+  Status call() override {
+    for (std::size_t i = 0; i < tasks_.size(); ++i) {
+      MatmulTask& task = tasks_[i];
+      task.weight = matrix_;
+      task.weight.data = weights_.data() + (next_ + i) * matrix_bytes_;
+      task.input = input_.view;
+      task.n_rows = shape_.activation_rows;
+      task.output = output_.as<float>() + i * shape_.activation_rows * shape_.rows;
+      task.output_stride = shape_.rows;
     }
-    (*compute)->matmul(tasks);
-    next = (next + at_a_time) % matrices;
+    compute_->matmul(tasks_);
+    next_ = (next_ + tasks_.size()) % matrices_;
+    return {};
   }
-  const auto calls = static_cast<double>(state.iterations() * static_cast<std::int64_t>(at_a_time));
-  state.counters["GB/s"] = benchmark::Counter(calls * static_cast<double>(matrix_bytes) / 1e9,
-                                              benchmark::Counter::kIsRate);
-  state.counters["GOP/s"] = benchmark::Counter(
-      calls * 2e-9 * static_cast<double>(shape.rows * shape.columns * shape.activation_rows),
-      benchmark::Counter::kIsRate);
-}
+  std::size_t products() const override { return tasks_.size(); }
+  std::size_t matrix_bytes() const override { return matrix_bytes_; }
+  std::span<const std::byte> streamed() const override {
+    return {weights_.data(), streamed_ ? matrices_ * matrix_bytes_ : 0};
+  }
+
+ private:
+  OwnRun(const Numbers& numbers, const ProductShape& shape, const Kind& kind,
+         std::unique_ptr<Compute> compute)
+      : shape_(shape),
+        streamed_(kind.streamed),
+        compute_(std::move(compute)),
+        matrix_(numbers.matrix(shape.rows, shape.columns)),
+        matrix_bytes_(matrix_.bytes()),
+        tasks_(kind.streamed ? kExpertsATime : 1),
+        matrices_(kind.streamed ? kStreamedBytes / matrix_bytes_ / kExpertsATime * kExpertsATime
+                                : 1),
+        weights_(random_weights(matrices_ * matrix_bytes_)),
+        input_(shape.activation_rows, shape.columns, kind.with_codes),
+        output_(allocate(tasks_.size() * shape.activation_rows * shape.rows * 4)) {
+    for (std::size_t i = 0; kind.repacked && i < matrices_; ++i) {
+      matrix_.data = weights_.data() + i * matrix_bytes_;
+      matrix_.layout = WeightLayout::kRows;
+      const RepackTask task{&matrix_, weights_.data() + i * matrix_bytes_};
+      compute_->repack({&task, 1});
+    }
+    compute_->quantise(input_.view, shape.activation_rows);
+  }
+
+  const ProductShape shape_;
+  const bool streamed_;
+  const std::unique_ptr<Compute> compute_;
+  WeightMatrix matrix_;  // of any of them but for its data
+  const std::size_t matrix_bytes_;
+  std::vector<MatmulTask> tasks_;
+  const std::size_t matrices_;
+  AlignedBuffer weights_;
+  OwnedActivations input_;
+  AlignedBuffer output_;
+  std::size_t next_ = 0;
+};
 
 void register_planes(const auto& add) {
   for (const NestedForm& form : nested_forms()) {
     for (std::size_t groups = 1; groups <= form.group_count; ++groups) {
+      const Numbers numbers{&form.format(), &form, form.width(groups)};
       for (const unsigned threads : {1u, 2u}) {
-        const auto shape = [&](std::size_t rows, std::size_t columns, std::size_t activations) {
-          return Shape{&form.format(), rows,  columns,           activations,
-                       threads,        &form, form.width(groups)};
-        };
-        add("decode", shape(768, 2048, 1), true, true, false);
-        add("decode", shape(2048, 768, 1), true, true, false);
-        add("decode", shape(768, 2048, 4), true, true, false);
-        add("prefill", shape(2048, 2048, 512), false, true, false);
+        const Kind decode{"decode", true, true, false}, prefill{"prefill", false, true, false};
+        add(decode, numbers, {768, 2048, 1, threads});
+        add(decode, numbers, {2048, 768, 1, threads});
+        add(decode, numbers, {768, 2048, 4, threads});
+        add(prefill, numbers, {2048, 2048, 512, threads});
       }
     }
   }
 }
 
-void register_all() {
-  const auto add = [](const std::string& kind, const Shape& shape, bool streamed, bool with_codes,
-                      bool repacked = true) {
-    const std::string name = kind + "/" + shape.name() + "/" + std::to_string(shape.rows) + "x" +
-                             std::to_string(shape.columns) + "/" +
-                             std::to_string(shape.activation_rows) + "/" +
-                             std::to_string(shape.threads);
-    benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
-      multiply(state, shape, streamed, with_codes, repacked);
-    })->UseRealTime();
+void register_own(KernelBenchmarks& benchmarks) {
+  const auto add = [&](const Kind& kind, const Numbers& numbers, const ProductShape& shape) {
+    benchmarks.add(kind.name, numbers.name(), shape,
+                   [=] { return OwnRun::make(numbers, shape, kind); });
   };
   for (const TensorFormat& format : tensor_formats()) {
+    const bool quantised = format.quantised();
+    const Kind decode{"decode", true, quantised}, prefill{"prefill", false, quantised};
     for (const unsigned threads : {1u, 2u}) {
       for (const std::size_t rows : {1, 2, 4}) {
-        add("decode", {&format, 768, 2048, rows, threads}, true, format.quantised());
-        add("decode", {&format, 2048, 768, rows, threads}, true, format.quantised());
-        if (format.quantised()) {
-          add("decode_just_read", {&format, 768, 2048, rows, threads}, true, true, false);
+        add(decode, {&format}, {768, 2048, rows, threads});
+        add(decode, {&format}, {2048, 768, rows, threads});
+        if (quantised) {
+          add({"decode_just_read", true, true, false}, {&format}, {768, 2048, rows, threads});
         }
       }
       for (const std::size_t rows : {8, 32, 512}) {
-        add("prefill", {&format, 2048, 2048, rows, threads}, false, format.quantised());
-        if (format.quantised())
-          add("prefill_f32", {&format, 2048, 2048, rows, threads}, false, false);
+        add(prefill, {&format}, {2048, 2048, rows, threads});
+        if (quantised) {
+          add({"prefill_f32", false, false}, {&format}, {2048, 2048, rows, threads});
+        }
       }
     }
   }
@@ -179,9 +177,13 @@ void register_all() {
 }  // namespace sluice
 
 int main(int argc, char** argv) {
-  sluice::register_all();
+  sluice::KernelBenchmarks benchmarks;
+  sluice::register_own(benchmarks);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  if (const auto compute = sluice::make_cpu_compute(1); compute.ok()) {
+    benchmark::AddCustomContext("sluice", std::string((*compute)->name()));
+  }
   benchmark::RunSpecifiedBenchmarks();
   return 0;
 }
