@@ -2,6 +2,8 @@
 // (decode), and operations a second (prefill). Names read `kind/format/weight rows x
 // columns/activation rows/threads`; SLUICE_ISA chooses the kernels. `of_memory` is the share of
 // what as many threads read that only sum up the same bytes (memory_GB/s, measured just before).
+// Where CMake has found ggml (-Dggml_ROOT=PREFIX), its kernels are of the kinds `ggml` and
+// `ggml_repacked` (bench/ggml_bench.h).
 //
 //     kernel_bench --benchmark_filter='decode/Q4_0'
 
@@ -10,6 +12,7 @@
 #include <algorithm>
 #include <memory>
 #include <random>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +20,10 @@
 #include "base/tensor_format.h"
 #include "bench/kernel_benchmarks.h"
 #include "cpu/cpu_compute.h"
+
+#ifdef SLUICE_HAVE_GGML
+#include "bench/ggml_bench.h"
+#endif
 
 namespace sluice {
 namespace {
@@ -179,6 +186,9 @@ void register_own(KernelBenchmarks& benchmarks) {
 int main(int argc, char** argv) {
   sluice::KernelBenchmarks benchmarks;
   sluice::register_own(benchmarks);
+#ifdef SLUICE_HAVE_GGML
+  sluice::register_ggml(benchmarks);
+#endif
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   if (const auto compute = sluice::make_cpu_compute(1); compute.ok()) {
