@@ -3,7 +3,7 @@
 // columns/activation rows/threads`; SLUICE_ISA chooses the kernels. `of_memory` is the share of
 // what as many threads read that only sum up the same bytes (memory_GB/s, measured just before).
 // Where CMake has found ggml (-Dggml_ROOT=PREFIX), its kernels are of the kinds `ggml` and
-// `ggml_repacked` (bench/ggml_bench.h).
+// `ggml_repacked` (bench/ggml_bench.h). bench/compare_kernels.py makes tables of all.
 //
 //     kernel_bench --benchmark_filter='decode/Q4_0'
 

@@ -10,12 +10,16 @@ import sys
 import time
 
 
-def run_json(command, join=None):
+def run_text(command, join=None):
     """What the command answers; `join` is its preexec_fn. Ends the program where the command fails."""
     done = subprocess.run(command, capture_output=True, text=True, preexec_fn=join)
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)} failed ({done.returncode}):\n{done.stderr[-2000:].strip()}")
-    return json.loads(done.stdout)
+    return done.stdout
+
+
+def run_json(command, join=None):
+    return json.loads(run_text(command, join))
 
 
 def bytes_of(text):
