@@ -16,6 +16,7 @@
 #include "apps/routing_trace_file.h"
 #include "apps/side_by_side.h"
 #include "apps/simulate_chart.h"
+#include "apps/simulate_hybrid.h"
 #include "apps/simulate_time.h"
 #include "base/cancellation.h"
 #include "base/size.h"
@@ -38,6 +39,7 @@ struct SimulateOptions {
   bool extents = false;
   bool json = false;
   TimeOptions time;
+  HybridOptions hybrid;
 };
 
 /// "10%" of `all`, or a size.
@@ -251,6 +253,11 @@ Status simulate(const SimulateOptions& options) {
   RunFiles files;
   for (const std::string& path : routing_files(options.trace)) files.add(path, "the trace itself");
   SLUICE_TRY(files.check_output(options.html));
+  if (!options.hybrid.machines.empty()) {
+    const std::uint64_t bytes =
+        options.expert_bytes.empty() ? 0 : parse_size(options.expert_bytes).value();
+    return simulate_hybrid(options.hybrid, options.trace, bytes, options.threads, options.json);
+  }
   SLUICE_ASSIGN(RoutingTraceFile file, read_routing_trace(options.trace));
   if (!file.facts.warning.empty()) spdlog::warn("{}", file.facts.warning);
   if (!file.facts.knows_experts) {
@@ -327,12 +334,18 @@ Verb add_simulate(CLI::App& root) {
       app->add_option("--html", options->html, "Draw the curves into this file")
           ->check(kNamesAFile);
   CLI::Option* const disk = add_time_options(*app, options->time);
+  CLI::Option* const machines = add_hybrid_options(*app, options->hybrid);
   for (CLI::Option* const option : {extents, count_from, html}) disk->excludes(option);
+  for (const char* const other :
+       {"--disk", "--policy", "--capacity", "--extents", "--count-from", "--html"}) {
+    machines->excludes(app->get_option(other));
+  }
   app->parse_complete_callback([options] {
     refuse_twice("--policy", options->policies);
     refuse_twice("--capacity", options->capacities);
     refuse_twice("--disk", options->time.disks);
     refuse_twice("--guess", options->time.guesses);
+    refuse_twice("--vram", options->hybrid.vram);
   });
   return {app, [options] { return simulate(*options); }};
 }

@@ -14,6 +14,7 @@ ARROWS = {
     "io": {"base"},
     "text": {"base"},
     "cache": {"base"},
+    "hybrid": {"base", "cache"},
     "cpu": {"base"},
     "cuda": {"base"},
     "formats": {"base", "io"},
@@ -21,16 +22,16 @@ ARROWS = {
     "experts": {"base", "io", "cache", "formats"},
     "engine": {"base", "io", "cache", "formats", "text", "experts"},
     "capi": {"base", "io", "cache", "formats", "text", "experts", "engine", "include"},
-    "apps": {"base", "io", "cache", "formats", "store", "text", "experts", "engine"},
+    "apps": {"base", "io", "cache", "hybrid", "formats", "store", "text", "experts", "engine"},
     "include": set(),
 }
 # The one place that knows which devices there are.
 EXTRA_ARROWS = {"engine/runtime.cc": {"cpu", "cuda"}, "engine/CMakeLists.txt": {"cpu", "cuda"}}
 UNBOUND = {"tests", "bench"}  # may look everywhere
 
-LIBRARY = {"base", "io", "formats", "store", "text", "cache", "experts", "cpu", "cuda", "engine", "capi"}
+LIBRARY = {"base", "io", "formats", "store", "text", "cache", "hybrid", "experts", "cpu", "cuda", "engine", "capi"}
 # An architecture is data that formats/ writes down; the forward pass and all below it have never heard of one.
-NAMELESS = {"engine", "cpu", "cuda", "experts", "cache", "store", "io"}
+NAMELESS = {"engine", "cpu", "cuda", "experts", "cache", "hybrid", "store", "io"}
 ARCHITECTURES = re.compile(
     r"mixtral|mistral|qwen|olmoe|llama|deepseek|gpt[-_]?oss|granite|\bglm|phi_?moe|\bphi\d|minimax|gemma|ernie"
     r"|pangu|small_?thinker|kimi|jamba|\bdbrx|hunyuan|arctic|\bdots(1\b|\.llm)|bailing",

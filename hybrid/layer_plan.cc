@@ -1,0 +1,86 @@
+#include "hybrid/layer_plan.h"
+
+#include <algorithm>
+
+namespace sluice {
+
+LayerTimes LayerClock::follow(std::span<const ExpertWork> work, const HybridCosts& costs,
+                              std::span<const std::uint32_t> gpu_rows,
+                              std::span<const std::uint32_t> uploads) {
+  cpu_.clear();
+  gpu_.clear();
+  uploads_.clear();
+  gpu_seconds_.clear();
+  for (std::size_t i = 0; i < work.size(); ++i) {
+    const ExpertWork& expert = work[i];
+    if (gpu_rows[i] < expert.rows) {
+      const double seconds = costs.cpu.seconds(expert.bytes, expert.rows - gpu_rows[i]);
+      cpu_.push_back({expert.in_ram_at, seconds});
+    }
+    if (gpu_rows[i] > 0 && expert.on_gpu()) {
+      gpu_.push_back({expert.on_gpu_at, costs.gpu.seconds(expert.bytes, gpu_rows[i])});
+    }
+  }
+  for (const std::uint32_t i : uploads) {
+    uploads_.push_back({work[i].in_ram_at, costs.upload_seconds(work[i].bytes)});
+    gpu_seconds_.push_back(costs.gpu.seconds(work[i].bytes, gpu_rows[i]));
+  }
+  std::ranges::sort(cpu_, {}, &Job::ready);
+  return run(costs);
+}
+
+LayerTimes LayerClock::run(const HybridCosts& costs) {
+  LayerTimes times;
+  double now = 0;
+  std::size_t computed = 0, copied = 0;
+  double cpu_left = costs.cpu_start, link_left = 0;
+  bool cpu_works = !cpu_.empty(), link_works = false;  // the CPU's first work is to start
+  const auto begin_next = [&] {
+    if (!cpu_works && computed < cpu_.size() && cpu_[computed].ready <= now) {
+      cpu_left = cpu_[computed++].seconds;
+      cpu_works = true;
+    }
+    if (!link_works && copied < uploads_.size() && uploads_[copied].ready <= now) {
+      link_left = uploads_[copied].seconds;
+      link_works = true;
+    }
+  };
+  begin_next();
+  for (;;) {
+    const double cpu_rate = link_works ? costs.cpu_beside_upload : 1;
+    const double link_rate = cpu_works ? costs.upload_beside_cpu : 1;
+    double next = kNever;
+    if (cpu_works) next = std::min(next, now + cpu_left / cpu_rate);
+    if (link_works) next = std::min(next, now + link_left / link_rate);
+    if (!cpu_works && computed < cpu_.size()) next = std::min(next, cpu_[computed].ready);
+    if (!link_works && copied < uploads_.size()) next = std::min(next, uploads_[copied].ready);
+    if (next == kNever) break;
+    const double step = next - now;
+    // What ends now ends for good: rounding leaves nothing over.
+    const bool cpu_ends = cpu_works && now + cpu_left / cpu_rate <= next;
+    const bool link_ends = link_works && now + link_left / link_rate <= next;
+    cpu_left -= step * cpu_rate;
+    link_left -= step * link_rate;
+    now = next;
+    if (cpu_ends) {
+      cpu_works = false;
+      times.cpu = now;
+    }
+    if (link_ends) {
+      link_works = false;
+      times.link = now;
+      gpu_.push_back({now, gpu_seconds_[copied++]});
+    }
+    begin_next();
+  }
+  if (computed < cpu_.size()) times.cpu = kNever;
+  if (copied < uploads_.size()) times.link = times.gpu = kNever;
+  if (gpu_.empty() || times.gpu == kNever) return times;
+  std::ranges::sort(gpu_, {}, &Job::ready);
+  double end = 0;
+  for (const Job& job : gpu_) end = std::max(end, job.ready) + job.seconds;
+  times.gpu = end + costs.gpu_start;
+  return times;
+}
+
+}  // namespace sluice
