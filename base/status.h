@@ -17,6 +17,7 @@ enum class ErrorCode {
   kIo,               // the operating system refused or failed
   kBudget,           // does not fit into the memory budget
   kCancelled,        // stopped on request
+  kDeviceLost,       // a device failed: nothing that it had is left, and the host goes on without it
   kInternal,         // a promise inside Sluice was broken
 };
 

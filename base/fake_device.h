@@ -1,0 +1,109 @@
+#pragma once
+// A device that is none: its memory is the host's, its kernels are the CPU's, and its time is made
+// up. What depends on a device is tested with it on any machine.
+//
+// It is as mean as a device may be. Work is done as late as possible, when somebody waits, and of
+// all that may happen next a seed draws what does. The host cannot touch its memory in between. On
+// request it fails. All that is repeatable: a seed and a program have one course.
+//
+// Time is virtual: work takes what FakeDeviceOptions says, each of the three engines (two copy, one
+// computes) one piece after the other in the order given. The host's clock stands still but for
+// `advance` and for what it waits for.
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "base/device_backend.h"
+
+namespace sluice {
+
+struct FakeDeviceOptions {
+  std::string name = "fake device";
+  std::uint64_t memory = std::uint64_t{1} << 30;
+  std::uint64_t others = 0;  // of it, that other processes have
+  double copy_start = 5e-6;  // seconds
+  double upload_byte = 1 / 20e9, download_byte = 1 / 20e9;
+  std::function<double(const FfnTask&)> seconds = [](const FfnTask&) { return 20e-6; };
+  std::uint64_t seed = 1;
+  // The first that fails, counted from 1; 0: none does.
+  std::uint64_t failing_allocation = 0, failing_copy = 0, failing_kernel = 0;
+};
+
+/// Not thread-safe.
+class FakeDevice final : public DeviceBackend {
+ public:
+  /// Borrows `compute`, whose ffn is the device's.
+  FakeDevice(Compute& compute, FakeDeviceOptions options);
+  ~FakeDevice() override;
+
+  std::string_view name() const override { return options_.name; }
+  Result<Memory> memory() override;
+  Result<std::byte*> allocate(std::size_t bytes) override;
+  void release(std::byte* memory) override;
+  Result<std::byte*> allocate_pinned(std::size_t bytes) override;
+  void release_pinned(std::byte* memory) override;
+  Result<StreamIndex> make_stream() override;
+  Status upload(StreamIndex stream, std::byte* device, const std::byte* host,
+                std::size_t bytes) override;
+  Status download(StreamIndex stream, std::byte* host, const std::byte* device,
+                  std::size_t bytes) override;
+  Status ffn(StreamIndex stream, std::span<const FfnTask> tasks) override;
+  Result<DeviceEvent> record(StreamIndex stream) override;
+  Status wait(StreamIndex stream, DeviceEvent event) override;
+  Result<bool> done(DeviceEvent event) override;
+  Status finish(DeviceEvent event) override;
+  Result<double> seconds_between(DeviceEvent first, DeviceEvent second) override;
+
+  /// The host's clock, in seconds since the device was made.
+  double now() const { return now_; }
+  /// The host did something else meanwhile.
+  void advance(double seconds) { now_ += seconds; }
+  /// It is gone from here on, as when a cable is.
+  void lose();
+
+ private:
+  enum Engine { kUploads, kDownloads, kKernels, kEngines };
+  struct Work {
+    std::function<Status()> run = {};  // null: of an event
+    std::uint64_t after_event = 0;     // 0: none
+    std::uint64_t event = 0;           // that happens then; 0: none
+  };
+  struct Stream {
+    std::deque<Work> work;
+    double free_at = 0;  // virtual
+  };
+  struct Event {
+    bool happened = false;
+    double at = 0;  // virtual
+  };
+
+  Status give(StreamIndex stream, Engine engine, double seconds, std::function<Status()> run);
+  bool may_run(const Stream& stream) const;
+  void run_next(Stream& stream);
+  bool run_something();
+  void run_until(std::uint64_t event);
+  void run_all();
+  void open_memory(bool open);
+  Status lost() const;
+  static bool fails(std::uint64_t& count, std::uint64_t failing) { return ++count == failing; }
+
+  Compute& compute_;
+  const FakeDeviceOptions options_;
+  std::mt19937_64 random_;
+  std::map<std::byte*, AlignedBuffer> memory_, pinned_;
+  std::uint64_t used_ = 0, allocations_ = 0, copies_ = 0, kernels_ = 0;
+  std::vector<Stream> streams_;
+  std::vector<Event> events_{1};  // number 0 is none
+  double engine_free_at_[kEngines] = {};
+  double now_ = 0;
+  std::string lost_;  // why; empty: it is not
+};
+
+}  // namespace sluice
