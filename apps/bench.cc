@@ -29,7 +29,8 @@ struct BenchOptions {
   std::uint64_t seed = 1;
   std::uint32_t alternate = 0;  // tokens of a block; 0: decoding does not alternate
   bool no_ceilings = false;
-  std::string routing;  // a trace
+  std::string routing;      // a trace
+  std::string widths_like;  // a log
   double guess_recall = 0.85;
 };
 
@@ -244,6 +245,10 @@ Status bench(BenchOptions& options) {
     options.common.files.add(path, "what --routing names");
   }
   SLUICE_TRY(opened.open_records(options.common, outline.checkpoint));
+  std::unique_ptr<WidthMixture> mixture;
+  if (!options.widths_like.empty()) {
+    SLUICE_ASSIGN(mixture, WidthMixture::read(options.widths_like));
+  }
   Ceilings ceilings;
   if (!options.no_ceilings) {
     SLUICE_ASSIGN(ceilings,
@@ -255,8 +260,10 @@ Status bench(BenchOptions& options) {
   Model& model = *opened.model;
   warn_of_context(model.plan().context, model.description());
   SLUICE_TRY(check_context(std::size_t{options.prompt} + options.decode, model));
-  SLUICE_TRY(opened.attach_records(script != nullptr ? script->top_k()
-                                                     : model.description().router.top_k));
+  const std::uint32_t top_k =
+      script != nullptr ? script->top_k() : model.description().router.top_k;
+  SLUICE_TRY(opened.attach_records(top_k));
+  if (mixture != nullptr) SLUICE_TRY(mixture->attach(model, top_k));
   Bench measured(model, options, script.get());
   SLUICE_TRY(measured.run());
   if (options.common.json) {
@@ -293,6 +300,16 @@ Verb add_bench(CLI::App& root) {
       ->needs(routing)
       ->check(CLI::Range(0.0, 1.0) & kFinite)
       ->capture_default_str();
+  app->add_option_function<std::string>(
+         "--widths-like",
+         [options = options.get()](const std::string& path) {
+           options->widths_like = path;
+           if (options->common.width == kExactWidth) options->common.width = kAutoWidth;
+         },
+         "Take experts' widths as often as a log that 'eval --width-log' wrote of a model whose "
+         "routing weights mean something")
+      ->excludes("--narrow")
+      ->check(kNamesAFile);
   app->add_option("--alternate", options->alternate,
                   "Decode in blocks of so many tokens, by turns with --predict and without, and "
                   "compare their speeds")

@@ -34,6 +34,23 @@ std::vector<std::size_t> turns_of(const ExpertCatalogue& catalogue) {
   return turns;
 }
 
+/// For errors: the option that wants one.
+Status check_choice(const Model& model, const char* option) {
+  if (model.widths() != nullptr) return {};
+  return {ErrorCode::kInvalidArgument,
+          fmt::format("{}: the model's experts have no widths to choose", option)};
+}
+
+/// As many of a log's tokens stand for all.
+constexpr std::size_t kMostTokens = 4096;
+
+/// [0, 1), for each value another.
+double drawn(std::uint64_t value) {
+  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9u;
+  value = (value ^ (value >> 27)) * 0x94D049BB133111EBu;
+  return static_cast<double>((value ^ (value >> 31)) >> 11) * 0x1p-53;
+}
+
 }  // namespace
 
 std::uint64_t width_log_bytes(const ModelOutline& model, std::size_t rows) {
@@ -120,26 +137,43 @@ Status WidthRecorder::finish() {
   return status_;
 }
 
-Result<std::unique_ptr<WidthReplay>> WidthReplay::open(const std::string& path) {
+Result<WidthLogLines> WidthLogLines::open(const std::string& path) {
   SLUICE_ASSIGN(GzipLines lines, GzipLines::open(path));
-  std::unique_ptr<WidthReplay> replay(new WidthReplay(path, std::move(lines)));
-  auto title = replay->lines_.next();
-  replay->line_ = 1;
+  const auto title = lines.next();
   if (!title.ok()) return title.status().with_context(path);
   if (title->text != kTitle || !title->whole) {
     return Status(ErrorCode::kCorrupt,
                   fmt::format("{}: is no log of widths (--width-log): it does not begin with '{}'",
                               path, kTitle));
   }
-  return replay;
+  return WidthLogLines(path, std::move(lines));
+}
+
+Status WidthLogLines::misfit(const std::string& what) const {
+  return {ErrorCode::kInvalidArgument, fmt::format("{}, line {}: {}", path_, line_, what)};
+}
+
+Result<std::optional<WidthLogLines::Line>> WidthLogLines::next() {
+  auto line = lines_.next();
+  line_ += 1;
+  if (!line.ok()) return line.status().with_context(path_);
+  if (!line->more) return std::optional<Line>();
+  if (!line->whole) return misfit("is cut off");
+  const char* const begin = line->text.data();
+  const char* const end = begin + line->text.size();
+  TokenId token = 0;
+  const auto number = std::from_chars(begin, end, token);
+  if (number.ec != std::errc()) return misfit("does not begin with a token");
+  return std::optional(Line{token, std::string_view(number.ptr, end)});
+}
+
+Result<std::unique_ptr<WidthReplay>> WidthReplay::open(const std::string& path) {
+  SLUICE_ASSIGN(WidthLogLines lines, WidthLogLines::open(path));
+  return std::unique_ptr<WidthReplay>(new WidthReplay(std::move(lines)));
 }
 
 Status WidthReplay::attach(Model& model) {
-  if (model.widths() == nullptr) {
-    return Status(
-        ErrorCode::kInvalidArgument,
-        fmt::format("{}: --width-replay: the model's experts have no widths to choose", path_));
-  }
+  SLUICE_TRY(check_choice(model, "--width-replay"));
   top_k_ = model.description().router.top_k;
   turns_ = turns_of(model.catalogue());
   for (const ExpertLayer& layer : model.catalogue().layers()) {
@@ -147,13 +181,8 @@ Status WidthReplay::attach(Model& model) {
     widths_.push_back(layer.widths);
   }
   model.replay_widths(*this);
-  spdlog::warn("widths are as {} has them, not as --width auto chooses", path_);
+  spdlog::warn("widths are as --width-replay has them, not as --width auto chooses");
   return {};
-}
-
-Status WidthReplay::misfit(const std::string& what) const {
-  return {ErrorCode::kInvalidArgument,
-          fmt::format("--width-replay {}, line {}: {}", path_, line_, what)};
 }
 
 Status WidthReplay::begin(std::span<const Row> rows) {
@@ -163,35 +192,29 @@ Status WidthReplay::begin(std::span<const Row> rows) {
 }
 
 Status WidthReplay::take_line(const Row& row) {
-  auto line = lines_.next();
-  line_ += 1;
-  if (!line.ok()) return line.status().with_context(path_);
-  if (!line->more) {
-    return misfit(fmt::format(
-        "the log ends here, after {} tokens, and this run computes more: it repeats a run of the "
-        "same texts and options",
-        line_ - 2));
+  SLUICE_ASSIGN(const std::optional<WidthLogLines::Line> line, lines_.next());
+  if (!line) {
+    return lines_.misfit(fmt::format(
+        "the log ends here, after {} tokens, and this run computes more: --width-replay repeats a "
+        "run of the same texts and options",
+        lines_.tokens() - 1));
   }
-  if (!line->whole) return misfit("is cut off");
-  const char* at = line->text.data();
-  const char* const end = at + line->text.size();
-  TokenId token = 0;
-  const auto number = std::from_chars(at, end, token);
-  if (number.ec != std::errc()) return misfit("does not begin with a token");
-  if (token != row.token) {
-    return misfit(
+  if (line->token != row.token) {
+    return lines_.misfit(
         fmt::format("is of token {} where this run computes {}: the log is of another "
                     "text, or of other draws (--seed)",
-                    token, row.token));
+                    line->token, row.token));
   }
-  at = number.ptr;
+  const char* at = line->layers.data();
+  const char* const end = at + line->layers.size();
   if (static_cast<std::size_t>(end - at) != widths_.size() * (top_k_ + 1)) {
-    return misfit(fmt::format("should have {} layers of {} experts: the log is of another model",
-                              widths_.size(), top_k_));
+    return lines_.misfit(
+        fmt::format("should have {} layers of {} experts: the log is of another model",
+                    widths_.size(), top_k_));
   }
   for (std::size_t turn = 0; turn < widths_.size(); ++turn) {
     const std::vector<std::uint8_t>& widths = widths_[turn];
-    if (*at++ != ' ') return misfit("layers are not parted by blanks");
+    if (*at++ != ' ') return lines_.misfit("layers are not parted by blanks");
     for (std::size_t rank = 0; rank < top_k_; ++rank, ++at) {
       const auto found = std::ranges::find(widths, *at, character_of);
       if (*at == kLeftOut) {
@@ -199,9 +222,9 @@ Status WidthReplay::take_line(const Row& row) {
       } else if (widths.empty() ? *at == kAsItIs : found != widths.end()) {
         pass_.push_back(static_cast<std::uint8_t>(found - widths.begin()));
       } else {
-        return misfit(fmt::format("'{}' is no width of layer {}: the log is of another model{}",
-                                  *at, layers_[turn],
-                                  *at == kAsItIs ? ", or of --width exact" : ""));
+        return lines_.misfit(
+            fmt::format("'{}' is no width of layer {}: the log is of another model{}", *at,
+                        layers_[turn], *at == kAsItIs ? ", or of --width exact" : ""));
       }
     }
   }
@@ -212,6 +235,67 @@ std::optional<std::uint8_t> WidthReplay::level(std::uint32_t layer, std::size_t 
                                                std::size_t rank) const {
   const std::uint8_t level = pass_[(row * widths_.size() + turns_[layer]) * top_k_ + rank];
   return level == kNone ? std::nullopt : std::optional(level);
+}
+
+Result<std::unique_ptr<WidthMixture>> WidthMixture::read(const std::string& path) {
+  SLUICE_ASSIGN(WidthLogLines lines, WidthLogLines::open(path));
+  std::unique_ptr<WidthMixture> mixture(new WidthMixture(path));
+  std::string first;  // what each line is cut like
+  for (std::size_t tokens = 0; tokens < kMostTokens; ++tokens) {
+    SLUICE_ASSIGN(const std::optional<WidthLogLines::Line> line, lines.next());
+    if (!line) break;
+    if (tokens == 0) first = line->layers;
+    if (line->layers.size() != first.size()) return lines.misfit("is not as long as the first");
+    for (std::size_t i = 0; i < first.size(); ++i) {
+      const char at = line->layers[i];
+      if ((at == ' ') != (first[i] == ' ')) return lines.misfit("is not cut as the first is");
+      const bool width = at >= '2' && at <= '8';
+      if (at != ' ' && !width) return lines.misfit(fmt::format("'{}' is no number of bits", at));
+      if (width) mixture->log_ += at;
+    }
+    mixture->log_layers_ = static_cast<std::size_t>(std::ranges::count(first, ' '));
+    mixture->log_ranks_ =
+        (first.size() - mixture->log_layers_) / std::max<std::size_t>(1, mixture->log_layers_);
+    if (mixture->log_layers_ * (mixture->log_ranks_ + 1) != first.size() ||
+        mixture->log_ranks_ == 0) {
+      return lines.misfit("its layers have not all as many experts");
+    }
+  }
+  if (mixture->log_.empty()) return lines.misfit("there is no token in it");
+  return mixture;
+}
+
+Status WidthMixture::attach(Model& model, std::size_t top_k) {
+  SLUICE_TRY(check_choice(model, "--widths-like"));
+  top_k_ = top_k;
+  turns_ = turns_of(model.catalogue());
+  for (const ExpertLayer& layer : model.catalogue().layers()) widths_.push_back(layer.widths);
+  model.replay_widths(*this);
+  spdlog::warn("widths are spread as in {}, not as --width auto chooses", path_);
+  return {};
+}
+
+Status WidthMixture::begin(std::span<const Row> rows) {
+  first_ = std::exchange(next_, next_ + rows.size());
+  return {};
+}
+
+std::optional<std::uint8_t> WidthMixture::level(std::uint32_t layer, std::size_t row,
+                                                std::size_t rank) const {
+  const std::size_t turn = turns_[layer], token = first_ + row;
+  const std::size_t tokens = log_.size() / (log_layers_ * log_ranks_);
+  const std::size_t log_layer = turn * log_layers_ / widths_.size();
+  const double high =
+      static_cast<double>(rank) + drawn((token * widths_.size() + turn) * top_k_ + rank + 1);
+  const auto log_rank = static_cast<std::size_t>(high * static_cast<double>(log_ranks_) /
+                                                 static_cast<double>(top_k_));
+  const char bits = log_[(token % tokens * log_layers_ + log_layer) * log_ranks_ +
+                         std::min(log_rank, log_ranks_ - 1)];
+  const std::vector<std::uint8_t>& widths = widths_[turn];
+  const auto found =
+      std::ranges::find_if(widths, [&](std::uint8_t width) { return character_of(width) >= bits; });
+  return static_cast<std::uint8_t>(found == widths.end() ? widths.size() - (widths.empty() ? 0 : 1)
+                                                         : found - widths.begin());
 }
 
 }  // namespace sluice::apps

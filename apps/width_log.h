@@ -13,6 +13,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "apps/gzip_lines.h"
@@ -65,10 +66,35 @@ class WidthRecorder final : public RoutingObserver {
   bool begun_ = false;
 };
 
+/// The lines of such a file. Used by one thread.
+class WidthLogLines {
+ public:
+  struct Line {
+    TokenId token = 0;
+    std::string_view layers;  // each after a blank; valid until the next call
+  };
+
+  /// kNotFound, kIo and kCorrupt name the path, here and below.
+  static Result<WidthLogLines> open(const std::string& path);
+  /// Nothing at the end.
+  Result<std::optional<Line>> next();
+  /// kInvalidArgument with the path and the number of the last line.
+  Status misfit(const std::string& what) const;
+  std::uint64_t tokens() const { return line_ - 1; }
+
+ private:
+  WidthLogLines(std::string path, GzipLines lines)
+      : path_(std::move(path)), lines_(std::move(lines)) {}
+
+  std::string path_;
+  GzipLines lines_;
+  std::uint64_t line_ = 1;  // the number of the last one
+};
+
 /// --width-replay. Used by one thread.
 class WidthReplay final : public WidthScript {
  public:
-  /// kInvalidArgument says what does not fit; kNotFound, kIo and kCorrupt name the path, too.
+  /// Errors are those of WidthLogLines.
   static Result<std::unique_ptr<WidthReplay>> open(const std::string& path);
 
   /// From now on every pass of the model follows it. kInvalidArgument: its widths are not chosen.
@@ -80,19 +106,44 @@ class WidthReplay final : public WidthScript {
                                     std::size_t rank) const override;
 
  private:
-  WidthReplay(std::string path, GzipLines lines)
-      : path_(std::move(path)), lines_(std::move(lines)) {}
+  explicit WidthReplay(WidthLogLines lines) : lines_(std::move(lines)) {}
   Status take_line(const Row& row);
-  Status misfit(const std::string& what) const;
 
-  const std::string path_;
-  GzipLines lines_;
-  std::uint64_t line_ = 0;  // the number of the last one
+  WidthLogLines lines_;
   std::size_t top_k_ = 0;
   std::vector<std::size_t> turns_;                 // [the model's layers]
   std::vector<std::uint32_t> layers_;              // [turns]
   std::vector<std::vector<std::uint8_t>> widths_;  // [turns]: of parts; empty: there is no choice
   std::vector<std::uint8_t> pass_;                 // [rows, turns, top_k]: levels, or kNone
+};
+
+/// bench --widths-like: a log of any model as a distribution, for models whose own routing weights
+/// mean nothing. Tokens take the log's lines in turn, layers those of the log that lie as deep, and
+/// ranks, of which the model may have another number, those that stand as high, drawn where they
+/// fall between two. So each width is as frequent as in the log. Used by one thread.
+class WidthMixture final : public WidthScript {
+ public:
+  /// Errors are those of WidthLogLines; kInvalidArgument where the log's lines differ or leave
+  /// experts out.
+  static Result<std::unique_ptr<WidthMixture>> read(const std::string& path);
+
+  /// From now on every pass of the model, whose tokens take `top_k` experts, follows it.
+  /// kInvalidArgument as WidthReplay.
+  Status attach(Model& model, std::size_t top_k);
+
+  Status begin(std::span<const Row> rows) override;
+  std::optional<std::uint8_t> level(std::uint32_t layer, std::size_t row,
+                                    std::size_t rank) const override;
+
+ private:
+  explicit WidthMixture(std::string path) : path_(std::move(path)) {}
+
+  const std::string path_;
+  std::size_t log_layers_ = 0, log_ranks_ = 0;
+  std::string log_;                                // [tokens, log_layers, log_ranks]
+  std::size_t top_k_ = 0, first_ = 0, next_ = 0;   // rows before this pass, and before the next
+  std::vector<std::size_t> turns_;                 // [the model's layers]
+  std::vector<std::vector<std::uint8_t>> widths_;  // [turns]: of parts; empty: there is no choice
 };
 
 }  // namespace sluice::apps

@@ -5,12 +5,13 @@ of source, what they cost in perplexity. Standard library only, Linux.
     bench/compare_widths.py big.gguf big.slc --ram 2G,4G --quality small.slc --text FILE --svg curve.svg
 
 Every round runs each setting once at each budget, in turn, so that what disturbs the machine meets all; ratios are of one round's runs, and their
-median and extremes are printed. Settings: exact, 2 to 8, auto, or auto:SHARE (--narrow). "source" is the model itself, always first."""
+median and extremes are printed. With --quality, speeds of `auto` are measured with widths as frequent as where its loss is. Settings: exact, 2 to 8, auto, or auto:SHARE (--narrow). "source" is the model itself, always first."""
 
 import argparse
 import pathlib
 import statistics
 import sys
+import tempfile
 
 sys.dont_write_bytecode = True
 from measuring import bytes_of, drop_cache, run_json  # noqa: E402
@@ -30,7 +31,7 @@ def speed(args, setting, ram):
     if args.routing:
         command += ["--routing", args.routing]
     if setting != "source":
-        command += options_of(setting)
+        command += ["--widths-like", args.logs[setting]] if setting in args.logs else options_of(setting)
     result = run_json(command)
     decode = result["decode"]
     return {"tok_s": decode["tok_s"], "bytes": decode["experts"]["bytes_read"], "bits": result["experts"]["mean_bits"],
@@ -38,8 +39,12 @@ def speed(args, setting, ram):
 
 
 def quality(args, setting):
-    """{setting: loss in perplexity, %}, of the store's exact form."""
-    result = run_json([args.sluice, "eval", args.quality, "--text", args.text, "--json", "--calibration", "", *options_of(setting)])
+    """Of `auto` the widths are logged, too, so that speed is measured with the same histogram of them."""
+    command = [args.sluice, "eval", args.quality, "--text", args.text, "--json", "--calibration", "", *options_of(setting)]
+    if setting.startswith("auto"):
+        args.logs[setting] = f"{args.folder}/{setting}"
+        command += ["--width-log", args.logs[setting]]
+    result = run_json(command)
     return {"perplexity": result["perplexity"], "bits": result["experts"]["mean_bits"]}
 
 
@@ -91,7 +96,9 @@ def main():
     settings = args.settings.split(",")
     budgets = args.ram.split(",")
 
-    losses = {}
+    losses, args.logs = {}, {}
+    folder = tempfile.TemporaryDirectory()
+    args.folder = folder.name
     if args.quality:
         exact = quality(args, "exact")["perplexity"]
         print(f"{args.quality}: perplexity {exact:.4f}\n\n| setting | bits | perplexity | loss |\n| --- | --- | --- | --- |")

@@ -95,6 +95,25 @@ class WidthLog(Planes):
         self.assertEqual(done.returncode, 1)
         self.assertIn("no width but their own", done.stderr.decode())
 
+    def test_widths_are_spread_as_in_a_log(self):
+        log = self.eval("--width", "auto", "--width-log", self.log)
+        self.lines()
+        asked = ("bench", self.store, "-p", 0, "-n", 256, "-r", 1, "--no-ceilings", "--widths-like", self.log)
+        bench = sluice_json(*asked)
+        shares = []
+        for result in (log, bench):
+            rows = {use["width"]: use["rows"] for use in result["experts"]["widths"]}
+            shares.append({width: count / sum(rows.values()) for width, count in rows.items()})
+        for width, share in shares[0].items():
+            self.assertAlmostEqual(shares[1][width], share, delta=0.03)
+        self.assertEqual(sluice_json(*asked)["experts"]["widths"], bench["experts"]["widths"])
+        for text, words in (("sluice widths 1\n", "no token"), ("sluice widths 1\n5 22 -2\n", "no number of bits"), ("x", "no log of widths"),
+                            ("sluice widths 1\n5 22 2\n", "as many experts"), ("sluice widths 1\n5 22\n5 222\n", "line 3: is not as long")):
+            self.log.write_text(text)
+            done = sluice(*asked)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(words, done.stderr.decode())
+
     def test_a_run_that_is_refused_leaves_an_earlier_log(self):
         self.log.write_text("earlier")
         done = sluice("logits", self.store, "--ids", "1,2,3", "--ctx", 2, "--width", 3, "--out", self.folder / "x", "--width-log", self.log)
