@@ -7,7 +7,7 @@
 #include "apps/cancel.h"
 #include "apps/check_step.h"
 #include "apps/report.h"
-#include "engine/checked_ranges.h"
+#include "formats/checked_ranges.h"
 #include "engine/model.h"
 #include "experts/expert_catalogue.h"
 

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "base/cancellation.h"
-#include "engine/checked_ranges.h"
+#include "formats/checked_ranges.h"
 #include "engine/weight_binder.h"
 #include "formats/stored_layout.h"
 #include "io/read_range.h"

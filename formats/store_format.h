@@ -61,6 +61,9 @@ struct StoreNestedExpert {
 
 struct StorePlan {
   std::vector<std::string> files;  // of the source, as StoreCopy::from counts them
+  /// Of a source that keeps checksums its files, tensors and blocks, for what is read to be checked
+  /// by; else nothing.
+  Checkpoint checked;
   std::vector<std::byte> head;     // header and index, padded: the file up to the first block
   std::vector<StoreBlock> blocks;  // ascending; nothing but padding between them
   /// Ascending by `to`, each inside one block. With the planes they fill the blocks but for gaps of

@@ -332,6 +332,11 @@ Result<StorePlan> plan_store(const Checkpoint& source, const StoreChoice& choice
   const std::uint64_t first = header.first_block();
   StorePlan plan;
   plan.files = source.files;
+  if (!source.blocks.empty()) {
+    plan.checked.files = source.files;
+    plan.checked.tensors = source.tensors;
+    plan.checked.blocks = source.blocks;
+  }
   plan.blocks = std::move(index.blocks);
   plan.copies = planner.take_copies();
   for (StoreBlock& block : plan.blocks) block.offset += first;

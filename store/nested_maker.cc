@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/quant_blocks.h"
+#include "formats/checked_ranges.h"
 #include "formats/stored_layout.h"
 #include "io/read_range.h"
 #include "store/nested_fit.h"
@@ -206,7 +207,7 @@ Status NestedMaker::measure(std::size_t first, std::span<ExpertErrors> out,
 
 Status NestedMaker::copy_planes(std::size_t first, std::span<const std::span<std::byte>> out,
                                 const std::atomic<bool>* cancel) {
-  std::vector<RangeRead> reads;
+  SourceReads reads;
   for (std::size_t i = 0; i < out.size(); ++i) {
     const StoreNestedExpert& expert = plan_.nested[first + i];
     const StoreNestedLayer& layer = layer_of(expert);
@@ -214,12 +215,22 @@ Status NestedMaker::copy_planes(std::size_t first, std::span<const std::span<std
       const NestedRanges& there = *layer.tensors[matrix].nested;
       for (std::size_t group = 0; group < there.form->groups_within(expert.width); ++group) {
         const FileRange& from = there.group(expert.expert, group);
-        reads.push_back(
-            {files_[from.file], from.offset, out[i].subspan(layer.at[matrix][group], from.bytes)});
+        reads.push_back({from, out[i].subspan(layer.at[matrix][group], from.bytes)});
       }
     }
   }
-  return read_ranges(reader_, reads, cancel);
+  return read(reads, cancel);
+}
+
+Status NestedMaker::read(const SourceReads& reads, const std::atomic<bool>* cancel) {
+  std::vector<RangeRead> ranges;
+  std::vector<RangeInMemory> brought;
+  for (const auto& [from, to] : reads) {
+    ranges.push_back({files_[from.file], from.offset, to});
+    brought.push_back({from, to.data()});
+  }
+  SLUICE_TRY(read_ranges(reader_, ranges, cancel));
+  return CheckedRanges(plan_.checked, reader_, files_, cancel).check(std::move(brought));
 }
 
 Status NestedMaker::each_matrix(std::size_t first, std::size_t count, std::size_t done,
@@ -227,7 +238,7 @@ Status NestedMaker::each_matrix(std::size_t first, std::size_t count, std::size_
   // Those of one layer share what is known of its columns.
   SLUICE_TRY(read_importance(plan_.nested[first].layer));
   std::vector<Work> works;
-  std::vector<RangeRead> reads;
+  SourceReads reads;
   for (std::size_t i = 0; i < 3 * count; ++i) {
     const StoreNestedExpert& expert = plan_.nested[first + i / 3];
     const TensorInfo& tensor = layer_of(expert).tensors[i % 3];
@@ -239,7 +250,7 @@ Status NestedMaker::each_matrix(std::size_t first, std::size_t count, std::size_
       bytes.resize(all);
       std::span<std::byte> left = bytes;
       for (const FileRange& range : from) {
-        reads.push_back({files_[range.file], range.offset, left.first(range.bytes)});
+        reads.push_back({range, left.first(range.bytes)});
         left = left.subspan(range.bytes);
       }
     };
@@ -256,7 +267,7 @@ Status NestedMaker::each_matrix(std::size_t first, std::size_t count, std::size_
       add({&tensor.stored->scales[expert.expert], 1}, work.scales);
     }
   }
-  SLUICE_TRY(read_ranges(reader_, reads, cancel));
+  SLUICE_TRY(read(reads, cancel));
   std::atomic<std::size_t> next = 0;
   const auto work_on = [&]() -> Status {
     for (std::size_t i = next++; i < works.size(); i = next++) {

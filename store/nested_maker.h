@@ -9,6 +9,7 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -33,7 +34,7 @@ class NestedMaker {
       : plan_(plan), reader_(reader), files_(files), importance_(importance) {}
 
   /// The groups of plan.nested[first …], one after the other, into `out` `[count][its bytes]`.
-  /// Errors name tensor and expert; kCancelled.
+  /// Errors name tensor and expert, or what is damaged of the source; kCancelled.
   Status make(std::size_t first, std::span<const std::span<std::byte>> out,
               const std::atomic<bool>* cancel);
 
@@ -50,11 +51,14 @@ class NestedMaker {
     std::vector<std::byte> source, scales;
   };
   using Use = std::function<Status(const Work&)>;
+  using SourceReads = std::vector<std::pair<FileRange, std::span<std::byte>>>;
 
   const StoreNestedLayer& layer_of(const StoreNestedExpert& expert) const {
     return plan_.nested_layers[expert.layer];
   }
   std::size_t of_one_layer(std::size_t first, std::size_t most) const;
+  /// All at once; what the source has checksums of is checked.
+  Status read(const SourceReads& reads, const std::atomic<bool>* cancel);
   std::span<const float> importance_of(const Work& work) const;
   Status read_importance(std::uint32_t layer);
   Status copy_planes(std::size_t first, std::span<const std::span<std::byte>> out,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace sluice {
 namespace {
@@ -73,6 +74,7 @@ Status PlanReader::read_copies(std::uint64_t offset, std::span<std::byte> out,
                        static_cast<std::size_t>(last - first));
   };
   ranges_.clear();
+  std::vector<RangeInMemory> copied;
   const auto is_before = [](const StoreCopy& copy, std::uint64_t at) {
     return copy_end(copy) <= at;
   };
@@ -81,13 +83,15 @@ Status PlanReader::read_copies(std::uint64_t offset, std::span<std::byte> out,
     const std::uint64_t first = std::max(copy->to, offset);
     const std::uint64_t last = std::min(copy_end(*copy), end);
     std::ranges::fill(part(filled, first), std::byte{0});
-    ranges_.push_back({.file = files_[copy->from.file],
-                       .offset = copy->from.offset + (first - copy->to),
-                       .out = part(first, last)});
+    const FileRange from{copy->from.file, copy->from.offset + (first - copy->to), last - first};
+    ranges_.push_back({files_[from.file], from.offset, part(first, last)});
+    copied.push_back({from, ranges_.back().out.data()});
     filled = last;
   }
   std::ranges::fill(part(filled, end), std::byte{0});
-  return read_ranges(*reader_, ranges_, cancel);
+  SLUICE_TRY(read_ranges(*reader_, ranges_, cancel));
+  if (!check_) check_.emplace(plan_->checked, *reader_, files_, cancel);
+  return check_->check(std::move(copied), /*more=*/end < plan_->table_offset);
 }
 
 }  // namespace sluice

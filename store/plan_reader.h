@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "formats/checked_ranges.h"
 #include "formats/store_format.h"
 #include "io/block_reader.h"
 #include "io/read_range.h"
@@ -26,7 +27,10 @@ class PlanReader {
                                  const ImportanceMatrix* importance);
 
   /// The store's bytes [offset, offset + out.size()), all of them between the head and the table.
-  /// Errors as read_ranges has them: a source that ends too early is named with the offset.
+  /// Where the source keeps checksums, what is read of it is checked. Calls go on where the last
+  /// one ended, beginning with a block; to begin anew after an error takes another reader. Errors
+  /// as read_ranges has them: a source that ends too early is named with the offset; kCorrupt: what
+  /// is damaged, and where.
   Status read(std::uint64_t offset, std::span<std::byte> out, const std::atomic<bool>* cancel);
 
  private:
@@ -46,8 +50,9 @@ class PlanReader {
   const StorePlan* plan_;
   BlockReader* reader_;
   const ImportanceMatrix* importance_;
-  std::vector<FileIndex> files_;      // the reader's name of each of the plan's files
-  std::vector<RangeRead> ranges_;     // of one call
+  std::vector<FileIndex> files_;   // the reader's name of each of the plan's files
+  std::vector<RangeRead> ranges_;  // of one call
+  std::optional<CheckedRanges> check_;
   std::vector<Made> made_;            // of the last call, ascending
   std::optional<NestedMaker> maker_;  // once there is something to make: it knows a layer's columns
 };
