@@ -57,6 +57,8 @@ struct StripFormat {
 
 /// REQUIRES: the format is quantised.
 const StripFormat& strip_format(const TensorFormat& format);
+/// The same of a format with codebooks.
+const StripFormat& codebook_strip_format(const TensorFormat& format);
 /// REQUIRES: the form has this width.
 const StripFormat& strip_format(const NestedView& nested);
 
