@@ -36,7 +36,7 @@ inline Words operator&(Words a, Words b) { return {_mm512_and_si512(a.v, b.v)}; 
 inline Words operator|(Words a, Words b) { return {_mm512_or_si512(a.v, b.v)}; }
 inline Words operator^(Words a, Words b) { return {_mm512_xor_si512(a.v, b.v)}; }
 inline Words words_select(Words mask, Words a, Words b) {
-  return {_mm512_ternarylogic_epi32(mask.v, a.v, b.v, 0xca)};
+  return {_mm512_ternarylogic_epi32(b.v, a.v, mask.v, 0xd8)};
 }
 template <int kBits>
 inline Words shift_right(Words a) {

@@ -15,6 +15,7 @@
 #include "base/nested_planes.h"
 #include "base/quant_blocks.h"
 #include "cpu/code_lanes.h"
+#include "cpu/dot_kernels.h"
 #include "cpu/strip_blocks.h"
 #include "cpu/strip_kernels.h"
 #include "cpu/unroll.h"
@@ -168,14 +169,29 @@ class NestedStrip {
            ints_set(kMiddle - 8 * kUnit - kFactor * kOffset);
   }
 
-  static void advance(StripPlace& place, std::size_t tiles) {
-    place.block += tiles * (4 * Form::kBlock + 16 * Form::kScaleBytes + (kOffsets ? 8 : 0));
+  /// Planes are more places than hardware prefetchers keep ahead of.
+  static constexpr std::size_t kAskedTogether = Form::kBlock == kNestedBlock ? 4 : 1;
+  [[gnu::always_inline]] static void ask_ahead(const StripPlace& place) {
+    constexpr std::size_t kAhead = 1024 / Form::kBlock;
+    prefetch(place.block + kAhead * kTileBytes, kAskedTogether * kTileBytes);
+#pragma GCC unroll 1
     for (std::size_t i = 0; i < kFiner; ++i) {
-      place.finer[i] += tiles * 2 * Form::kBlock * static_cast<std::size_t>(Form::kGroups[i + 1]);
+      prefetch(place.finer[i] + (place.tile + kAhead) * finer_bytes(i),
+               kAskedTogether * finer_bytes(i));
     }
+  }
+  static void advance(StripPlace& place, std::size_t tiles) {
+    place.block += tiles * kTileBytes;
+    place.tile += tiles;
   }
 
  private:
+  // Of a tile: in group 0, and in finer[index].
+  static constexpr std::size_t kTileBytes =
+      4 * Form::kBlock + 16 * Form::kScaleBytes + (kOffsets ? 8 : 0);
+  static constexpr std::size_t finer_bytes(std::size_t index) {
+    return 2 * Form::kBlock * static_cast<std::size_t>(Form::kGroups[index + 1]);
+  }
   static constexpr int bits_before(std::size_t groups) {
     int bits = 0;
     for (std::size_t i = 0; i < groups; ++i) bits += Form::kGroups[i];
@@ -284,7 +300,8 @@ class NestedStrip<Form, kWidth>::Group {
   /// A group of planes behind the first; `word`: of those of two bits.
   Words finer(std::size_t index, std::size_t word = 0) const {
     const auto bits = static_cast<std::size_t>(Form::kGroups[index + 1]);
-    return words_load(place_.finer[index] + 64 * (bits * kBlock + word));
+    return words_load(place_.finer[index] + place_.tile * finer_bytes(index) +
+                      64 * (bits * kBlock + word));
   }
 
   const StripPlace& place_;

@@ -13,13 +13,15 @@
 
 #include "base/quant_blocks.h"
 #include "cpu/code_lanes.h"
+#include "cpu/dot_kernels.h"
 #include "cpu/strip_kernels.h"
 
 namespace sluice::SLUICE_ISA {
 namespace {
 
-/// A strip's block: 16 rows × kBytes.
-template <typename Block>
+/// A strip's block: 16 rows × kBytes. Where groups read here and there in it, so that hardware
+/// prefetchers lose their way, the one kAhead blocks on is asked for.
+template <typename Block, std::size_t kAhead = 0>
 class StripBlockOf {
  public:
   static constexpr std::size_t kGroup = Block::kGroup;
@@ -32,6 +34,11 @@ class StripBlockOf {
   static constexpr int kFactor = 1;
   static constexpr std::size_t kFewRowsOfBlock = kFewRows;
 
+  /// Blocks that ask_ahead is called once for; 0: there is no need of it.
+  static constexpr std::size_t kAskedTogether = kAhead > 0 ? 1 : 0;
+  [[gnu::always_inline]] static void ask_ahead(const StripPlace& place) {
+    prefetch(place.block + kAhead * kBytes, kBytes);
+  }
   static void advance(StripPlace& place, std::size_t blocks) { place.block += blocks * kBytes; }
 
  protected:
@@ -170,8 +177,8 @@ struct MXFP4Strip : NibbleBlock<MXFP4Block, 0> {
 inline Lanes negative(Lanes a) { return a * lanes_set(-1.0f); }
 
 /// Q4_K's and Q5_K's header: word 0 the block's scale and min, words 1 to 3 PackedScales.
-template <typename Block>
-class PackedScalesBlock : public StripBlockOf<Block> {
+template <typename Block, std::size_t kAhead = 0>
+class PackedScalesBlock : public StripBlockOf<Block, kAhead> {
  public:
   template <std::size_t G>
   Lanes scale() const {
@@ -183,7 +190,7 @@ class PackedScalesBlock : public StripBlockOf<Block> {
   }
 
  protected:
-  explicit PackedScalesBlock(const StripPlace& place) : StripBlockOf<Block>(place) {
+  explicit PackedScalesBlock(const StripPlace& place) : StripBlockOf<Block, kAhead>(place) {
     scale_ = low_halves(this->word(0));
     minus_min_ = negative(high_halves(this->word(0)));
     const Words first = this->word(1), second = this->word(2), third = this->word(3);
@@ -207,7 +214,7 @@ struct Q4_KStrip : PackedScalesBlock<Q4_KBlock> {
   }
 };
 
-struct Q5_KStrip : PackedScalesBlock<Q5_KBlock> {
+struct Q5_KStrip : PackedScalesBlock<Q5_KBlock, 2> {
   explicit Q5_KStrip(const StripPlace& place) : PackedScalesBlock(place) {}
   template <std::size_t G, std::size_t W>
   Words codes() const {
@@ -238,7 +245,7 @@ struct Q2_KStrip : StripBlockOf<Q2_KBlock> {
   Lanes scale_, minus_min_;
 };
 
-struct Q3_KStrip : StripBlockOf<Q3_KBlock> {
+struct Q3_KStrip : StripBlockOf<Q3_KBlock, 2> {
   static constexpr int kOffset = 4;
   explicit Q3_KStrip(const StripPlace& place) : StripBlockOf(place) {
     scale_ = lanes_load_half(rest());
@@ -264,7 +271,7 @@ struct Q3_KStrip : StripBlockOf<Q3_KBlock> {
   Words scales_[4];
 };
 
-struct Q6_KStrip : StripBlockOf<Q6_KBlock> {
+struct Q6_KStrip : StripBlockOf<Q6_KBlock, 2> {
   static constexpr int kOffset = 32;
   explicit Q6_KStrip(const StripPlace& place) : StripBlockOf(place) {
     scale_ = lanes_load_half(rest());

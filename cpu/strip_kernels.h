@@ -28,6 +28,7 @@ struct StripPlace {
   const std::byte* block = nullptr;                    // of planes: a tile of group 0
   const std::byte* finer[kMostNestedGroups - 1] = {};  // of planes: tiles of groups 1, …
   const NestedHeader* header = nullptr;                // of planes
+  std::size_t tile = 0;                                // of planes, from `finer` on
 };
 
 /// A segment of a strip, unpacked for many activation rows.

@@ -9,6 +9,7 @@
 #include <cstddef>
 
 #include "cpu/code_lanes.h"
+#include "cpu/dot_kernels.h"
 #include "cpu/strip_kernels.h"
 #include "cpu/unroll.h"
 
@@ -18,10 +19,16 @@ namespace {
 /// use(group, block, Index<group in its block>) for the groups of `elements` columns.
 template <typename Block, typename Use>
 inline void for_each_group(StripPlace& strip, std::size_t elements, const Use& use) {
-  for (std::size_t group = 0; group < elements / Block::kGroup; group += Block::kGroups) {
-    const Block block(strip);
-    unroll<Block::kGroups>([&](auto in_block) { use(group + in_block.kValue, block, in_block); });
-    Block::advance(strip, 1);
+  const std::size_t groups = elements / Block::kGroup;
+  constexpr std::size_t kTogether = Block::kGroups * Block::kAskedTogether;
+  for (std::size_t group = 0; group < groups;) {
+    if constexpr (kTogether > 0) Block::ask_ahead(strip);
+    const std::size_t end = kTogether > 0 ? at_most(groups, group + kTogether) : groups;
+    for (; group < end; group += Block::kGroups) {
+      const Block block(strip);
+      unroll<Block::kGroups>([&](auto in_block) { use(group + in_block.kValue, block, in_block); });
+      Block::advance(strip, 1);
+    }
   }
 }
 
