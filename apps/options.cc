@@ -49,9 +49,9 @@ void warn_of_approximations(const Model& model, const ModelOptions& options) {
   if (model.widths() != nullptr) {
     spdlog::warn(
         "results are approximate: --width auto multiplies by the fewest bits of experts that have "
-        "at most {:.3g} of a token's weights, and by one more for each doubling, in {} of {} "
+        "at most {:.3g} of a token's weights, and by about one more for each doubling, in {} of {} "
         "layers ({})",
-        model.narrow(), catalogue.layers_in_planes(), catalogue.layers().size(),
+        model.widths()->narrowest(), catalogue.layers_in_planes(), catalogue.layers().size(),
         model.knows_sensitivities()
             ? "more or less as the calibration knows each layer's sensitivity"
             : "alike: no calibration tells how sensitive each is");
@@ -127,10 +127,12 @@ void CommonOptions::add_to(CLI::App& app, bool runs_the_model) {
          "for a token (default: exact)")
       ->check(CLI::IsMember(widths))
       ->option_text("exact|auto|2|3|4|5|6|8");
-  app.add_option("--narrow", narrow,
-                 "With --width auto: experts that have at most this share of a token's weights are "
-                 "multiplied at the narrowest width, and each doubling of the share adds a bit "
-                 "(default: 0.3 / square root of the experts that a token takes)")
+  app.add_option(
+         "--narrow", narrow,
+         "With --width auto: experts that have at most this share of a token's weights are "
+         "multiplied at the narrowest width, and each doubling of the share adds about a bit. "
+         "Where two bits err more than 30 %, the share is so much less "
+         "(default: 0.3 / square root of the experts that a token takes)")
       ->check(CLI::Range(1e-6f, 1.0f) & kFinite);
   app.add_option("--batch", batch, "Most rows in one pass (default: as the budget allows)")
       ->check(kUnsigned32);

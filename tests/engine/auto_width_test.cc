@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/nested_error.h"
 #include "engine/gate_corrections.h"
 #include "tests/engine/nested_models.h"
 
@@ -60,7 +61,7 @@ TEST_P(AutoWidth, DependsOnNothingElse) {
 
 TEST_P(AutoWidth, EndsAtTheNarrowestWidthAndAtTheWidest) {
   const std::vector<TokenId> tokens = test::some_tokens(24);
-  const std::vector<float> narrowest = test::all_logits(conditions(1), tokens);
+  const std::vector<float> narrowest = test::all_logits(conditions(2), tokens);
   const std::vector<float> widest = test::all_logits(conditions(1e-6f), tokens);
   EXPECT_TRUE(test::same_bits(narrowest, test::all_logits(at_width(2), tokens)));
   EXPECT_TRUE(test::same_bits(widest, test::all_logits(at_width(8), tokens)));
@@ -129,18 +130,30 @@ class Watcher final : public RoutingObserver {
   std::set<unsigned> widths;  // that were taken
 
  private:
+  /// How much the layer's three matrices err together.
+  double error_of(std::uint32_t layer, unsigned width) const {
+    double squares = 0;
+    for (const std::string_view matrix : kExpertMatrices) {
+      const NestedForm& form =
+          *checkpoint_.tensors.at(expert_tensor_name(layer, matrix)).nested->form;
+      squares += std::pow(typical_nested_error(form, form.groups_within(width)), 2);
+    }
+    return std::sqrt(squares / 3);
+  }
+
+  /// The fewest with which an expert's share errs at most as `narrow` does at 30 %.
   /// Two, where the recorded share's rounding may decide.
   std::set<unsigned> bits_of(std::uint32_t layer, std::uint32_t expert, double share,
                              double narrow) const {
     std::set<unsigned> bits;
     const auto& tensor = checkpoint_.tensors.at(expert_tensor_name(layer, "up"));
     const unsigned rest = tensor.nested->width(expert);
+    const double most = narrow * 0.3;
     for (const double rounded : {share - 1e-5, share + 1e-5}) {
-      const double doublings = std::ceil(std::log2(rounded / narrow));
-      const double asked = 2 + std::max(0.0, doublings);
       unsigned width = rest;
-      for (const unsigned there : {8u, 6u, 5u, 4u, 3u, 2u}) {
-        if (there <= rest && there >= asked) width = there;
+      for (std::size_t groups = tensor.nested->form->groups_within(rest); groups > 0; --groups) {
+        const unsigned there = tensor.nested->form->width(groups);
+        if (rounded * error_of(layer, there) <= most) width = there;
       }
       bits.insert(width);
     }
@@ -236,6 +249,28 @@ TEST_P(AutoWidth, ExpertsThatRestNarrowerAreNoWider) {
   conditions.ram = test::smallest_budget(conditions);
   conditions.model.max_rows = 5;
   EXPECT_TRUE(test::same_bits(test::all_logits(conditions, tokens), want));
+}
+
+TEST_P(AutoWidth, ExpertsCanRestInMemoryAsTheyWouldInAFile) {
+  const std::vector<TokenId> tokens = test::some_tokens(24);
+  test::Opened opened = test::open(conditions());
+  const auto rests = test::widths_in_turn(source());
+  WidthChoice choice(opened.model->catalogue(), rests);
+  PassOptions pass;
+  pass.widths = &choice;
+  Session session(*opened.model);
+  std::vector<float> logits;
+  const LogitsSink sink = [&](std::size_t, std::span<const float> row) {
+    logits.insert(logits.end(), row.begin(), row.end());
+  };
+  ASSERT_TRUE(session.eval(tokens, Session::Logits::kAll, sink, pass).ok());
+  store_ = folder_.path() + "/slim.slc";
+  StoreChoice slim = test::nest_all(false);
+  slim.widths = rests;
+  test::pack_store(source(), store_, slim);
+  test::Conditions exact = conditions();
+  exact.model.width = kExactWidth;
+  EXPECT_TRUE(test::same_bits(logits, test::all_logits(exact, tokens)));
 }
 
 TEST_P(AutoWidth, DoesNotDependOnWhetherTheBudgetHasRoomForTheCalibration) {
