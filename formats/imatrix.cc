@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <utility>
 
 #include "formats/gguf_header.h"
@@ -57,7 +58,15 @@ Result<ImportanceMatrix> ImportanceMatrix::open(const std::string& path) {
   SLUICE_ASSIGN(const auto magic, reader.read<std::uint32_t>("magic"));
   SLUICE_ASSIGN(reader, HeaderReader::open(path));
   SLUICE_TRY(magic == kGgufMagic ? matrix.list_gguf(reader) : matrix.list_older(reader));
-  return matrix;
+  // Where nothing was counted all columns would count alike, as without a matrix. As a rule the
+  // first entry's counts settle that; what is wrong with them is `read`'s to say.
+  for (const auto& [name, entry] : matrix.entries_) {
+    if (entry.counts == 0) return matrix;
+    const auto counts = matrix.read_numbers(name, "counts", entry.counts_offset, entry.counts);
+    if (!counts.ok() || std::ranges::count(*counts, 0.0f) != std::ssize(*counts)) return matrix;
+  }
+  return Status(ErrorCode::kInvalidArgument,
+                path + ": all its counts are 0: it was made of no text; " + std::string(kRemedy));
 }
 
 Status ImportanceMatrix::list_gguf(HeaderReader& reader) {

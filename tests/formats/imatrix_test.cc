@@ -126,6 +126,15 @@ TEST_F(ImatrixTest, AnExpertThatWasNotSeenHasTheMeanOfTheOthersRows) {
   EXPECT_THAT(up->mean_squares, Each(1.0f));
 }
 
+TEST_F(ImatrixTest, OneThatHasCountedNothingIsRefused) {
+  GgufBuilder builder = imatrix();
+  add_tensor(builder, kDown, 2, {0, 0, 0, 0, 0, 0}, {0, 0, 0});
+  add_tensor(builder, kUp, 2, {0, 0, 0, 0}, {0});
+  expect_refused(builder.build(), ErrorCode::kInvalidArgument, "all its counts are 0");
+  add_tensor(builder, kGate, 2, {0, 0, 0, 0}, {0, 1});
+  EXPECT_TRUE(open(builder.build()).ok());
+}
+
 TEST_F(ImatrixTest, OneCountIsOfAllMatrices) {
   GgufBuilder builder = imatrix();
   add_tensor(builder, kDown, 2, {2, 4, 6, 8}, {2});
