@@ -3,106 +3,23 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include <chrono>
+#include <algorithm>
 #include <filesystem>
 #include <optional>
+#include <vector>
 
-#include "apps/cancel.h"
+#include "apps/evaluation.h"
 #include "apps/options.h"
-#include "apps/progress_line.h"
 #include "apps/report.h"
-#include "apps/score.h"
-#include "apps/text_source.h"
 #include "engine/session.h"
 
 namespace sluice::apps {
 namespace {
 
-constexpr std::uint32_t kDefaultWindow = 512;
-
 struct EvalOptions {
   CommonOptions common;
   std::string file;
   bool half = false;
-};
-
-/// Every token of the window but the first is predicted; with `half`, only those after the middle
-/// count.
-Status score_window(Session& session, std::span<const TokenId> window, bool half,
-                    const PassOptions& pass, Score& score) {
-  const std::size_t first_target = half ? window.size() / 2 + 1 : 1;
-  session.truncate(0);
-  Status sound;
-  const LogitsSink sink = [&](std::size_t row, std::span<const float> logits) {
-    if (row + 1 < first_target || row + 1 >= window.size() || !sound.ok()) return;
-    sound = check_logits(logits, row, session.model());
-    score.add(logits, window[row + 1]);
-  };
-  SLUICE_TRY(session.eval(window, Session::Logits::kAll, sink, pass));
-  return sound;
-}
-
-/// Windows of the text, scored as its tokens come; Ctrl-C ends it between two layers.
-class Evaluation {
- public:
-  /// `exact`: without the model's approximations.
-  Evaluation(Session& session, TextSource text, bool half, bool exact = false)
-      : session_(session), source_(std::move(text), *session.model().tokenizer(), {}), half_(half) {
-    pass_.cancel = &cancel_requested();
-    pass_.exact = exact;
-  }
-
-  Status run() {
-    const Status status = score_windows();
-    line_.clear();
-    return status;
-  }
-  const Score& score() const { return score_; }
-  std::size_t window() const { return session_.context(); }
-  std::size_t tokens_seen() const { return tokens_seen_; }
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
-  }
-
- private:
-  Status score_windows() {
-    const std::size_t window = session_.context();
-    for (bool more = true; more;) {
-      SLUICE_ASSIGN(more, source_.next(tokens_));
-      while (tokens_.size() >= window) SLUICE_TRY(score(window));
-    }
-    return tokens_.size() > 1 ? score(tokens_.size()) : Status();
-  }
-  Status score(std::size_t count) {
-    SLUICE_TRY(score_window(session_, {tokens_.data(), count}, half_, pass_, score_));
-    tokens_.erase(tokens_.begin(), tokens_.begin() + static_cast<std::ptrdiff_t>(count));
-    tokens_seen_ += count;
-    if (line_.visible() && score_.tokens != 0) show_progress();
-    return {};
-  }
-  void show_progress() {
-    const TextSource& text = source_.text();
-    std::string part;
-    if (text.size() != 0) {
-      // Read in larger parts than it is scored in.
-      const double scored =
-          static_cast<double>(tokens_seen_) / static_cast<double>(tokens_seen_ + tokens_.size());
-      part = fmt::format(" ({:.0f} %)", 100.0 * scored * static_cast<double>(text.taken()) /
-                                            static_cast<double>(text.size()));
-    }
-    line_.show(
-        fmt::format("{} tokens{}, perplexity {:.4f}", tokens_seen_, part, score_.perplexity()));
-  }
-
-  Session& session_;
-  TokenSource source_;
-  const bool half_;
-  PassOptions pass_;
-  ProgressLine line_;
-  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-  std::vector<TokenId> tokens_;  // read and not scored
-  std::size_t tokens_seen_ = 0;
-  Score score_;
 };
 
 /// What the approximations cost: the same text once more, without them. None of a text that cannot
@@ -112,7 +29,9 @@ Result<std::optional<Score>> score_exactly(Session& session, const EvalOptions& 
   std::error_code ignored;
   if (!std::filesystem::is_regular_file(options.file, ignored)) return std::optional<Score>();
   SLUICE_ASSIGN(TextSource text, TextSource::open(options.file, "--text", IllFormed::kRefused));
-  Evaluation evaluation(session, std::move(text), options.half, /*exact=*/true);
+  PassOptions exactly;
+  exactly.exact = true;
+  Evaluation evaluation(session, std::move(text), options.half, exactly);
   const Status status = evaluation.run();
   if (!status.ok() && status.code() != ErrorCode::kCancelled) return status;
   const bool same = status.ok() && evaluation.score().tokens == tokens;
@@ -144,35 +63,27 @@ void print_result(const Evaluation& evaluation, const std::optional<Score>& exac
              100 * (score.perplexity() / exact->perplexity() - 1));
 }
 
-Status eval(EvalOptions& options) {
-  if (options.common.context == 0) options.common.context = kDefaultWindow;
-  const std::uint32_t least = options.half ? 3 : 2;
-  if (options.common.context < least) {
-    return Status(
-        ErrorCode::kInvalidArgument,
-        fmt::format("--ctx {} leaves nothing to predict in a window{}: it takes at least {}",
-                    options.common.context, options.half ? " with --half" : "", least));
-  }
+/// Too little text to score anything, or stopped before.
+Status nothing_scored(const Status& status, const EvalOptions& options) {
+  if (!status.ok()) return status;
+  return Status(ErrorCode::kInvalidArgument,
+                options.file + ": too short: nothing " +
+                    (options.half ? "is left to score with --half" : "can be predicted"));
+}
+
+/// At one width.
+Status eval_once(EvalOptions& options) {
   SLUICE_ASSIGN(TextSource text, TextSource::open(options.file, "--text", IllFormed::kRefused));
   options.common.files.add(options.file, "what --text names");
   SLUICE_ASSIGN(OpenedModel opened, open_model(options.common));
   Model& model = *opened.model;
-  if (model.tokenizer() == nullptr) {
-    return Status(ErrorCode::kUnsupported, fmt::format("{}: a text cannot be read: {}",
-                                                       options.common.model, model.no_tokenizer()));
-  }
+  SLUICE_TRY(check_tokenizer(model, options.common.model));
   Session session(model);
   Evaluation evaluation(session, std::move(text), options.half);
   const Status status = evaluation.run();
   const bool stopped = status.code() == ErrorCode::kCancelled;
   if (!status.ok() && !stopped) return status;
-  if (evaluation.score().tokens == 0) {
-    return stopped
-               ? status
-               : Status(ErrorCode::kInvalidArgument,
-                        options.file + ": too short: nothing " +
-                            (options.half ? "is left to score with --half" : "can be predicted"));
-  }
+  if (evaluation.score().tokens == 0) return nothing_scored(status, options);
   // Before the text is read again: of the first time.
   nlohmann::json result = result_json(evaluation, model, stopped);
   if (options.common.stats) print_statistics(model);
@@ -193,12 +104,109 @@ Status eval(EvalOptions& options) {
   return opened.finish();
 }
 
+/// The common options for one of several widths.
+CommonOptions at_width(const EvalOptions& options, unsigned width) {
+  CommonOptions common = options.common;
+  common.width = width;
+  if (width != kAutoWidth) common.narrow.reset();
+  return common;
+}
+
+/// What would be found wrong after the widths before it had been scored.
+Status check_widths(const EvalOptions& options) {
+  const std::vector<unsigned>& widths = options.common.widths;
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(options.file, ignored)) {
+    return Status(ErrorCode::kInvalidArgument,
+                  options.file +
+                      ": is no file that can be read once for each width: give one, or "
+                      "one width");
+  }
+  if (!options.common.trace_routing.empty()) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "--trace-routing records one run: give --width one width");
+  }
+  if (options.common.narrow && std::ranges::count(widths, kAutoWidth) == 0) {
+    return check_narrow(options.common);
+  }
+  for (const unsigned width : widths) {
+    const auto outline = open_outline(at_width(options, width));
+    if (!outline.ok()) return outline.status();
+  }
+  return {};
+}
+
+void print_widths(const nlohmann::json& widths) {
+  const auto exact = std::ranges::find_if(
+      widths, [](const nlohmann::json& one) { return one["width"] == "exact"; });
+  fmt::print("{:<8}{:>14}{:>13}{:>10}\n", "width", "bits a weight", "perplexity",
+             exact == widths.end() ? "" : "cost");
+  for (const nlohmann::json& one : widths) {
+    const double perplexity = one["perplexity"];
+    std::string cost;
+    if (exact != widths.end() && exact->at("tokens") == one["tokens"]) {
+      cost =
+          fmt::format("{:+.2f} %", 100 * (perplexity / exact->at("perplexity").get<double>() - 1));
+    }
+    fmt::print("{:<8}{:>14.2f}{:>13.4f}{:>10}{}\n",
+               one["width"].is_string() ? one["width"].get<std::string>() : one["width"].dump(),
+               one["experts"]["mean_bits"].get<double>(), perplexity, cost,
+               one["partial"].get<bool>() ? "  partial: stopped before the end of the text" : "");
+  }
+}
+
+/// At one width after the other, each as if it had been asked for alone.
+Status eval_widths(const EvalOptions& options) {
+  SLUICE_TRY(check_widths(options));
+  nlohmann::json widths = nlohmann::json::array();
+  bool stopped = false;
+  std::size_t window = 0;
+  for (const unsigned width : options.common.widths) {
+    SLUICE_ASSIGN(TextSource text, TextSource::open(options.file, "--text", IllFormed::kRefused));
+    CommonOptions common = at_width(options, width);
+    SLUICE_ASSIGN(OpenedModel opened, open_model(common));
+    SLUICE_TRY(check_tokenizer(*opened.model, common.model));
+    Session session(*opened.model);
+    Evaluation evaluation(session, std::move(text), options.half);
+    const Status status = evaluation.run();
+    stopped = status.code() == ErrorCode::kCancelled;
+    if (!status.ok() && !stopped) return status;
+    window = evaluation.window();
+    if (evaluation.score().tokens != 0) {
+      widths.push_back(result_json(evaluation, *opened.model, stopped));
+      widths.back()["width"] = widths.back()["experts"]["width"];
+      if (common.stats) print_statistics(*opened.model);
+    } else if (widths.empty()) {
+      return nothing_scored(status, options);
+    }
+    if (stopped) break;
+  }
+  if (options.common.json) {
+    print_json({{"widths", widths}, {"ctx", window}, {"partial", stopped}});
+  } else {
+    print_widths(widths);
+  }
+  return {};
+}
+
+Status eval(EvalOptions& options) {
+  if (options.common.context == 0) options.common.context = kDefaultWindow;
+  const std::uint32_t least = options.half ? 3 : 2;
+  if (options.common.context < least) {
+    return Status(
+        ErrorCode::kInvalidArgument,
+        fmt::format("--ctx {} leaves nothing to predict in a window{}: it takes at least {}",
+                    options.common.context, options.half ? " with --half" : "", least));
+  }
+  return options.common.widths.size() > 1 ? eval_widths(options) : eval_once(options);
+}
+
 }  // namespace
 
 Verb add_eval(CLI::App& root) {
   auto options = std::make_shared<EvalOptions>();
   CLI::App* app = root.add_subcommand("eval", "Perplexity of a text");
-  options->common.add_to(*app, true);
+  options->common.add_to(*app, true, Widths::kSeveral);
   options->common.add_trace_to(*app);
   options->common.add_width_log_to(*app);
   options->common.add_approximations_to(*app);

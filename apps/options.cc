@@ -42,6 +42,24 @@ std::uint32_t most_rows(const CommonOptions& common, const ModelDescription& mod
   return common.context != 0 ? common.context : std::min(model.context_length, 8192u);
 }
 
+/// A matrix that has not so many bits is read with all it has.
+void warn_of_width(const CommonOptions& common, const ExpertCatalogue& catalogue) {
+  if (common.width == kExactWidth || common.width == kAutoWidth) return;
+  const auto [fewest, most] = catalogue.widths_of_planes();
+  if (fewest == common.width) return;
+  const std::string bits =
+      fewest == most ? fmt::format("{}", most) : fmt::format("{} to {}", fewest, most);
+  if (most < common.width) {
+    spdlog::warn("--width {} is more than the {} bits that the experts have, all of which are read",
+                 common.width, bits);
+  } else {
+    spdlog::warn(
+        "--width {}: the experts have matrices of {} bits; those that have fewer are read "
+        "with all they have",
+        common.width, bits);
+  }
+}
+
 /// Results that are not the model's own say so, whatever --quiet says.
 void warn_of_approximations(const Model& model, const ModelOptions& options) {
   const RouteTolerance& tolerance = options.tolerance;
@@ -77,26 +95,14 @@ void warn_of_approximations(const Model& model, const ModelOptions& options) {
 
 }  // namespace
 
-void CommonOptions::add_to(CLI::App& app, bool runs_the_model) {
+void CommonOptions::add_to(CLI::App& app, bool runs_the_model, Widths how_many) {
   app.add_option("MODEL", model,
                  "A .gguf file (the first of a split set), a Hugging Face folder or a store (.slc)")
       ->required()
       ->check(part_of_a_folder);
   app.add_flag("--json", json, "Write one JSON object to standard output");
   if (!runs_the_model) return;
-  app.add_option("--ram", ram,
-                 "Ceiling for the whole process, such as 512M or 1.5G (default: what is free)")
-      ->check([](const std::string& text) {
-        const auto bytes = parse_size(text);
-        return !bytes.ok()   ? bytes.status().message()
-               : *bytes == 0 ? std::string("0 holds nothing")
-                             : std::string();
-      });
-  app.add_option("--threads", threads,
-                 "Threads that compute (default: the processors that may be used)")
-      ->check(CLI::Range(1u, 1024u));
-  app.add_option("--ctx", context, "Positions of the context (default: the model's, at most 8192)")
-      ->check(CLI::Range(1u, 1u << 24));
+  add_machine_to(app);
   app.add_option("--kv", kv, "Type of the KV cache")
       ->check(CLI::IsMember({"f32", "f16", "q8_0"}))
       ->capture_default_str();
@@ -113,20 +119,7 @@ void CommonOptions::add_to(CLI::App& app, bool runs_the_model) {
   app.add_option("--calibration", calibration,
                  "What 'sluice calibrate' wrote (default: the file beside the model, if there is "
                  "one; \"\": none)");
-  std::vector<std::string> widths = {"exact", "auto"};
-  for (const unsigned bits : expert_widths()) widths.push_back(std::to_string(bits));
-  app.add_option_function<std::string>(
-         "--width",
-         [this](const std::string& asked) {
-           width = asked == "exact"  ? kExactWidth
-                   : asked == "auto" ? kAutoWidth
-                                     : static_cast<unsigned>(std::stoul(asked));
-         },
-         "Bits of an expert's weights that are read and multiplied, of a store whose experts are "
-         "nested: exact, or APPROXIMATE with fewer; auto: the fewer, the less the expert counts "
-         "for a token (default: exact)")
-      ->check(CLI::IsMember(widths))
-      ->option_text("exact|auto|2|3|4|5|6|8");
+  add_width_to(app, how_many);
   app.add_option(
          "--narrow", narrow,
          "With --width auto: experts that have at most this share of a token's weights are "
@@ -137,6 +130,45 @@ void CommonOptions::add_to(CLI::App& app, bool runs_the_model) {
   app.add_option("--batch", batch, "Most rows in one pass (default: as the budget allows)")
       ->check(kUnsigned32);
   app.add_flag("--stats", stats, "Say at the end where time and bytes went (standard error)");
+}
+
+void CommonOptions::add_machine_to(CLI::App& app) {
+  app.add_option("--ram", ram,
+                 "Ceiling for the whole process, such as 512M or 1.5G (default: what is free)")
+      ->check([](const std::string& text) {
+        const auto bytes = parse_size(text);
+        return !bytes.ok()   ? bytes.status().message()
+               : *bytes == 0 ? std::string("0 holds nothing")
+                             : std::string();
+      });
+  app.add_option("--threads", threads,
+                 "Threads that compute (default: the processors that may be used)")
+      ->check(CLI::Range(1u, 1024u));
+  app.add_option("--ctx", context, "Positions of the context (default: the model's, at most 8192)")
+      ->check(CLI::Range(1u, 1u << 24));
+}
+
+void CommonOptions::add_width_to(CLI::App& app, Widths how_many) {
+  std::vector<std::string> names = {"exact", "auto"};
+  for (const unsigned bits : expert_widths()) names.push_back(std::to_string(bits));
+  const bool several = how_many == Widths::kSeveral;
+  CLI::Option* const option = app.add_option_function<std::vector<std::string>>(
+      "--width",
+      [this](const std::vector<std::string>& asked) {
+        widths.clear();
+        for (const std::string& name : asked) {
+          widths.push_back(name == "exact"  ? kExactWidth
+                           : name == "auto" ? kAutoWidth
+                                            : static_cast<unsigned>(std::stoul(name)));
+        }
+        width = widths.front();
+      },
+      std::string("Bits of an expert's weights that are read and multiplied, of a store whose "
+                  "experts are nested: exact, or APPROXIMATE with fewer; auto: the fewer, the less "
+                  "the expert counts for a token (default: exact)") +
+          (several ? "; several, as in 2,3,exact: a table" : ""));
+  option->check(kListed)->check(CLI::IsMember(names))->option_text("exact|auto|2|3|4|5|6|8");
+  several ? option->delimiter(',') : option->expected(1);
 }
 
 void CommonOptions::add_trace_to(CLI::App& app) {
@@ -232,15 +264,22 @@ Status OpenedModel::finish() {
   return recorded.ok() ? logged : recorded;
 }
 
+Status check_narrow(const CommonOptions& common) {
+  if (!common.narrow || common.width == kAutoWidth) return {};
+  return Status(ErrorCode::kInvalidArgument,
+                "--narrow says how --width auto chooses, which is not asked for");
+}
+
 Status check_width(const CommonOptions& common, const ModelOutline& outline) {
   if (!common.width_replay.empty() && (common.narrow || common.width != kAutoWidth)) {
     return Status(ErrorCode::kInvalidArgument,
                   "--width-replay says which widths experts have: leave --width and --narrow out");
   }
-  if (common.narrow && common.width != kAutoWidth) {
+  if (common.widths.size() > 1 && !(common.width_log + common.width_replay).empty()) {
     return Status(ErrorCode::kInvalidArgument,
-                  "--narrow says how --width auto chooses, which is not asked for");
+                  "--width-log and --width-replay are of one --width at a time");
   }
+  SLUICE_TRY(check_narrow(common));
   if (common.width == kExactWidth || outline.catalogue.layers_in_planes() != 0) return {};
   return Status(ErrorCode::kInvalidArgument,
                 fmt::format("{}: --width {}: its experts have no width but their own. 'sluice pack "
@@ -252,6 +291,7 @@ Status check_width(const CommonOptions& common, const ModelOutline& outline) {
 Result<ModelOutline> open_outline(const CommonOptions& common) {
   SLUICE_ASSIGN(ModelOutline outline, ModelOutline::open(common.model, common.width));
   SLUICE_TRY(check_width(common, outline));
+  warn_of_width(common, outline.catalogue);
   return outline;
 }
 

@@ -21,6 +21,9 @@
 
 namespace sluice::apps {
 
+/// How many --width a verb takes: several, with commas between them, are that many runs.
+enum class Widths { kOne, kSeveral };
+
 /// --ram, --threads, --ctx, --kv, --compute, --policy, --json …
 struct CommonOptions {
   std::string model;
@@ -37,12 +40,15 @@ struct CommonOptions {
   std::string width_log, width_replay;  // files
   RouteTolerance tolerance;             // --skip, --prefer-resident
   unsigned width = kExactWidth;
+  std::vector<unsigned> widths;  // with Widths::kSeveral all, the first being `width`
   std::optional<float> narrow;
   bool json = false;
   bool stats = false;
   RunFiles files;  // what a verb reads it adds before it opens the model
 
-  void add_to(CLI::App& app, bool runs_the_model);
+  void add_to(CLI::App& app, bool runs_the_model, Widths widths = Widths::kOne);
+  /// --ram, --threads and --ctx alone, of a verb that runs the model on the way to something else.
+  void add_machine_to(CLI::App& app);
   /// --trace-routing, of verbs that compute what the user gives them.
   void add_trace_to(CLI::App& app);
   /// --width-log and --width-replay, of those that compute it once.
@@ -52,6 +58,9 @@ struct CommonOptions {
   /// Warns of a --ram that this process cannot get.
   Result<std::unique_ptr<Runtime>> create_runtime() const;
   ModelOptions model_options() const;
+
+ private:
+  void add_width_to(CLI::App& app, Widths widths);
 };
 
 /// A runtime and the model opened in it.
@@ -74,9 +83,12 @@ struct OpenedModel {
 using OutlineCheck = std::function<Status(const ModelOutline& outline)>;
 Result<OpenedModel> open_model(CommonOptions& common, std::uint32_t sequences = 1,
                                const OutlineCheck& check = {});
-/// kInvalidArgument: a width was asked for, and there is none but the model's own.
+/// kInvalidArgument: --narrow says what nobody asks.
+Status check_narrow(const CommonOptions& common);
+/// The same; or a width was asked for, and there is none but the model's own.
 Status check_width(const CommonOptions& common, const ModelOutline& outline);
-/// ModelOutline::open at the width that was asked for, which is checked.
+/// ModelOutline::open at the width that was asked for, which is checked. Warns where planes have
+/// fewer bits than that.
 Result<ModelOutline> open_outline(const CommonOptions& common);
 /// Model::open, but a refusal names the options that help, and approximations are warned of.
 Result<std::unique_ptr<Model>> load_model(Runtime& runtime, ModelOutline outline,

@@ -104,12 +104,17 @@ double mean_bits(const Model& model) {
   return model.widths() == nullptr ? model.catalogue().mean_bits() : model.widths()->mean_bits();
 }
 
+/// As --width has it.
+nlohmann::json width_json(unsigned width) {
+  if (width == kExactWidth) return "exact";
+  if (width == kAutoWidth) return "auto";
+  return width;
+}
+
 nlohmann::json widths_json(const WidthChoice& widths) {
   nlohmann::json uses = nlohmann::json::array();
   for (const WidthChoice::Use& use : widths.uses()) {
-    nlohmann::json width = use.bits;
-    if (use.bits == kExactWidth) width = "exact";
-    uses.push_back({{"width", std::move(width)}, {"rows", use.rows}});
+    uses.push_back({{"width", width_json(use.bits)}, {"rows", use.rows}});
   }
   return uses;
 }
@@ -165,6 +170,7 @@ void add_use(nlohmann::json& json, const Model& model) {
   json["experts"] = experts_json(model.expert_statistics());
   json["experts"]["layers"] = layers_json(model);
   json["experts"]["mean_bits"] = mean_bits(model);
+  json["experts"]["width"] = width_json(model.catalogue().width());
   json["experts"]["exact"] = model.catalogue().exact() && model.relaxation() == nullptr;
   if (model.widths() != nullptr) {
     json["experts"]["widths"] = widths_json(*model.widths());

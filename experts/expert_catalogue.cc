@@ -384,6 +384,7 @@ Result<ExpertCatalogue> ExpertCatalogue::build(const Checkpoint& checkpoint, uns
   }
   ExpertCatalogue catalogue;
   catalogue.files_ = checkpoint.files;
+  catalogue.width_ = width;
   catalogue.layers_.reserve(sparse.size());
   for (const std::uint32_t number : sparse) {
     ExpertLayer& layer = catalogue.layers_.emplace_back();
@@ -444,6 +445,18 @@ double ExpertCatalogue::mean_bits() const {
 
 std::size_t ExpertCatalogue::layers_in_planes() const {
   return static_cast<std::size_t>(std::ranges::count_if(layers_, &ExpertLayer::planes));
+}
+
+std::pair<unsigned, unsigned> ExpertCatalogue::widths_of_planes() const {
+  unsigned fewest = ~0u, most = 0;
+  for (const ExpertLayer& layer : layers_) {
+    if (!layer.planes()) continue;
+    for (const WeightView& view : layer.views) {
+      fewest = std::min<unsigned>(fewest, view.matrix.nested.width);
+      most = std::max<unsigned>(most, view.matrix.nested.width);
+    }
+  }
+  return {std::min(fewest, most), most};
 }
 
 std::map<unsigned, std::uint64_t> ExpertCatalogue::resting_widths() const {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -80,6 +81,11 @@ class ExpertCatalogue {
   static Result<ExpertCatalogue> build(const Checkpoint& checkpoint, unsigned width = kExactWidth);
 
   const std::vector<std::string>& files() const { return files_; }
+  /// What was asked for.
+  unsigned width() const { return width_; }
+  /// The fewest and the most bits that matrices in planes are read with, those of experts that rest
+  /// narrower aside; 0 and 0: there are no planes.
+  std::pair<unsigned, unsigned> widths_of_planes() const;
   /// Sparse layers in order.
   const std::vector<ExpertLayer>& layers() const { return layers_; }
   /// Null for a dense layer.
@@ -102,6 +108,7 @@ class ExpertCatalogue {
  private:
   std::vector<std::string> files_;
   std::vector<ExpertLayer> layers_;
+  unsigned width_ = kExactWidth;
   bool exact_ = true;
 };
 

@@ -256,6 +256,51 @@ class Nested(Planes):
         self.assertIn("results are approximate: --width auto", said)
         self.assertRegex(said, r"approximate: of experts' weights [2-8]\.\d\d bits were multiplied on average \([0-9.]+ % 2 bits, ")
 
+    def test_several_widths_are_a_table(self):
+        self.nest()
+        text = self.text()
+        names = ["2", "auto", "4", "exact"]
+        each = [sluice_json("eval", self.store, "--text", text, "--width", name) for name in names]
+        many = sluice_json("eval", self.store, "--text", text, "--width", ",".join(names))
+        self.assertEqual((many["ctx"], many["partial"]), (512, False))
+        self.assertEqual([one["width"] for one in many["widths"]], [2, "auto", 4, "exact"])
+        for one, alone in zip(many["widths"], each):
+            self.assertEqual(alone["experts"]["width"], one["width"])
+            for key in ("perplexity", "nll", "tokens"):
+                self.assertEqual(one[key], alone[key])
+            self.assertEqual(one["experts"]["mean_bits"], alone["experts"]["mean_bits"])
+        shown = sluice("eval", self.store, "--text", text, "--width", "exact,2").stdout.decode().splitlines()
+        self.assertRegex(shown[0], r"^width +bits a weight +perplexity +cost$")
+        self.assertRegex(shown[1], rf"^exact +8\.\d\d +{each[3]['perplexity']:.4f} +\+0\.00 %$")
+        cost = 100 * (each[0]["perplexity"] / each[3]["perplexity"] - 1)
+        self.assertRegex(shown[2], rf"^2 +2\.\d\d +{each[0]['perplexity']:.4f} +\+{cost:.2f} %$")
+        for arguments, words in ((("--width", "2,7"), "--width: 7 not in {"),
+                                 (("--width", "2,3", "--narrow", 0.1), "--narrow says how --width auto chooses"),
+                                 (("--width", "2,3", "--trace-routing", self.folder / "a"), "--trace-routing records one run"),
+                                 (("--width", "2,3", "--text", "/dev/null"), "once for each width")):
+            done = sluice("eval", self.store, "--text", text, *arguments)
+            self.assertIn(done.returncode, (1, 2))
+            self.assertIn(words, done.stderr.decode())
+
+    def test_the_width_that_was_asked_for_is_reported(self):
+        self.nest()
+        for width in (3, "auto", "exact"):
+            run = sluice_json("run", self.store, "-p", "Once", "-n", 1, "--width", width)
+            self.assertEqual(run["experts"]["width"], width)
+        self.assertEqual(sluice_json("bench", self.store, "-p", 8, "-n", 4, "-r", 1, "--width", 3)["experts"]["width"], 3)
+        self.assertEqual(sluice_json("run", MODEL, "-p", "Once", "-n", 1)["experts"]["width"], "exact")
+
+    def test_more_bits_than_there_are_are_warned_of(self):
+        self.nest()
+        slim = self.folder / "slim.slc"
+        done = self.pack(self.store, slim, "--target-bits", 2.7)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        bits = max(one["width"] for one in sluice_json("info", slim)["resting"])
+        self.assertLess(bits, 8)
+        for model, width, warned in ((slim, 8, True), (slim, 2, False), (slim, "auto", False), (self.store, 8, False)):
+            said = sluice("run", model, "-p", "Once", "-n", 1, "--width", width).stderr.decode()
+            self.assertEqual(f"--width {width} is more than the {bits} bits that the experts have" in said, warned, said)
+
     def test_a_width_for_each_use_takes_planes(self):
         for arguments, words in (((MODEL, "--width", "auto"), "--width auto: its experts have no width but their own"),
                                  ((MODEL, "--narrow", 0.1), "--narrow says how --width auto chooses"),
