@@ -126,6 +126,10 @@ Status check_widths(const EvalOptions& options) {
     return Status(ErrorCode::kInvalidArgument,
                   "--trace-routing records one run: give --width one width");
   }
+  if (!(options.common.width_log + options.common.width_replay).empty()) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "--width-log and --width-replay are of one run: give --width one width");
+  }
   if (options.common.narrow && std::ranges::count(widths, kAutoWidth) == 0) {
     return check_narrow(options.common);
   }

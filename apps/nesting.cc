@@ -31,10 +31,10 @@ std::string integer_sources(std::string_view last) {
   return names;
 }
 
-/// --nested, --keep and --drop-floats; floats beside planes would be more bits than --target-bits.
+/// --nested, --keep and --drop-floats; floats beside planes would be more bits than are wanted.
 StoreChoice choice_of(const NestingOptions& options) {
   StoreChoice choice;
-  choice.keep_floats = !options.drop_floats && !options.target_bits;
+  choice.keep_floats = !options.drop_floats && !options.rests();
   if (!options.nests()) return choice;
   choice.nest = [&options](const std::string& tensor) {
     return std::ranges::none_of(options.keep,
@@ -94,6 +94,17 @@ void NestingOptions::add_to(CLI::App& app) {
                  "rests at a width of its own, the narrower the less it is taken (as --imatrix "
                  "knows) and errs. Implies --nested; keeps no floats")
       ->check(CLI::PositiveNumber & kFinite);
+  CLI::Option* const loss = app.add_option(
+      "--target-loss", target_loss,
+      "The fewest --target-bits with which perplexity of --text rises by at most so many percent, "
+      "found by trying, of a store that --nested made");
+  loss->check(CLI::NonNegativeNumber & kFinite)->excludes("--target-bits");
+  CLI::Option* const of = app.add_option(
+      "--text", text,
+      "The text of --target-loss: best another one than --imatrix and --calibration were measured "
+      "on, which bits go by");
+  loss->needs(of);
+  of->needs(loss);
   app.add_flag("--drop-floats", drop_floats,
                "Do not keep floats that are nested: the store's 8 bits are then all there is");
   app.add_option("--imatrix", imatrix,
@@ -103,10 +114,13 @@ void NestingOptions::add_to(CLI::App& app) {
                  "Patterns of tensors, such as 'blk.0.*': layers whose ffn_gate_exps fits one are "
                  "not nested");
   app.parse_complete_callback([this] {
+    if (!calibration.empty() && !rests())
+      throw CLI::RequiresError("--calibration", "--target-bits or --target-loss");
     if (nests()) return;
     const bool any = drop_floats || !imatrix.empty() || !keep.empty();
     if (any)
-      throw CLI::RequiresError("--drop-floats, --imatrix or --keep", "--nested or --target-bits");
+      throw CLI::RequiresError("--drop-floats, --imatrix or --keep",
+                               "--nested, --target-bits or --target-loss");
   });
 }
 
@@ -128,7 +142,7 @@ Result<NestingPlan> plan_nesting(const NestingOptions& options, const Checkpoint
     SLUICE_ASSIGN(plan.importance, ImportanceMatrix::open(options.imatrix));
     SLUICE_TRY(check_importance(*plan.importance, plan.store, options.imatrix));
   }
-  if (options.target_bits && !options.calibration.empty()) {
+  if (options.rests() && !options.calibration.empty()) {
     SLUICE_ASSIGN(const ModelDescription description, ModelDescription::from(checkpoint));
     SLUICE_ASSIGN(plan.sensitivities,
                   GateCorrections::read_sensitivities(options.calibration, description));
@@ -136,26 +150,49 @@ Result<NestingPlan> plan_nesting(const NestingOptions& options, const Checkpoint
   return plan;
 }
 
-Result<RestingWidths> rest(const NestingOptions& options, const Checkpoint& checkpoint,
-                           BlockReader& reader, NestingPlan& plan, StorePlan* whole) {
+Result<Rested> rest(const NestingOptions& options, const CommonOptions& common,
+                    const Checkpoint& checkpoint, BlockReader& reader, NestingPlan& plan) {
+  if (options.target_loss) {
+    SLUICE_TRY(check_target_loss(options.text, common.model, plan.store));
+  }
   std::optional<ByteProgress> progress;
   const auto measured = [&progress](std::uint64_t done, std::uint64_t all) {
     if (!progress) progress.emplace(all, 0);
     progress->update(done);
   };
   auto widths = plan_resting_widths(checkpoint, plan.store, reader,
-                                    {.bits = *options.target_bits,
+                                    {.bits = options.target_bits.value_or(0),
                                      .importance = plan.known(),
                                      .sensitivities = plan.sensitivities,
                                      .progress = measured,
                                      .cancel = &cancel_requested()});
+  progress.reset();
   if (!widths.ok()) {
-    return widths.status().with_context(fmt::format("--target-bits {:g}", *options.target_bits));
+    return widths.status().with_context(
+        options.target_bits ? fmt::format("--target-bits {:g}", *options.target_bits)
+                            : "--target-loss");
   }
-  plan.choice.widths = widths->by_layer(plan.store);
-  if (whole != nullptr) *whole = std::move(plan.store);
+  Rested rested{.widths = std::move(*widths), .loss = {}, .whole = {}};
+  if (options.target_loss) {
+    SLUICE_ASSIGN(rested.loss, meet_target_loss(*options.target_loss, options.text, common,
+                                                plan.store, rested.widths));
+  }
+  plan.choice.widths = rested.widths.by_layer(plan.store);
+  rested.whole = std::move(plan.store);
   SLUICE_ASSIGN(plan.store, plan_store(checkpoint, plan.choice));
-  return widths;
+  return rested;
+}
+
+nlohmann::json Rested::json() const {
+  nlohmann::json json = {{"mean_bits", widths.mean_bits()}};
+  if (!loss) return json;
+  json["target_loss"] = {{"percent", loss->percent()},
+                         {"perplexity", loss->perplexity},
+                         {"exact", loss->exact},
+                         {"tokens", loss->tokens},
+                         {"evaluations", loss->evaluations},
+                         {"too_few_bits", loss->too_few_bits}};
+  return json;
 }
 
 }  // namespace sluice::apps

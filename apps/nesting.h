@@ -2,10 +2,13 @@
 // The options of `pack` and `plan` that say what becomes of experts, and what follows from them.
 
 #include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "apps/options.h"
+#include "apps/target_loss.h"
 #include "base/status.h"
 #include "formats/checkpoint.h"
 #include "formats/imatrix.h"
@@ -19,11 +22,15 @@ struct NestingOptions {
   bool nested = false;
   bool drop_floats = false;
   std::optional<double> target_bits;
+  std::optional<double> target_loss;  // in percent of perplexity
+  std::string text;                   // that it is measured on
   std::string imatrix;
   std::string calibration;  // whose layers' sensitivities count; empty: all alike
   std::vector<std::string> keep;
 
-  bool nests() const { return nested || target_bits; }
+  /// Whether experts rest at widths of their own.
+  bool rests() const { return target_bits || target_loss; }
+  bool nests() const { return nested || rests(); }
   /// Borrows this.
   void add_to(CLI::App& app);
 };
@@ -42,9 +49,18 @@ struct NestingPlan {
 Result<NestingPlan> plan_nesting(const NestingOptions& options, const Checkpoint& checkpoint,
                                  const std::string& model);
 
-/// --target-bits: reads every expert, says how far that is, and finds the width at which each
-/// rests. `plan.store` is then a store of these, and `whole`, if it is not null, what it was.
-Result<RestingWidths> rest(const NestingOptions& options, const Checkpoint& checkpoint,
-                           BlockReader& reader, NestingPlan& plan, StorePlan* whole = nullptr);
+struct Rested {
+  RestingWidths widths;
+  std::optional<LossFound> loss;  // of --target-loss
+  StorePlan whole;                // with all widths
+
+  /// {"mean_bits"} and, of --target-loss, "target_loss".
+  nlohmann::json json() const;
+};
+
+/// --target-bits and --target-loss: reads every expert, says how far that is, and finds the width
+/// at which each rests. `plan.store` is then a store of these. `common`: for running the model.
+Result<Rested> rest(const NestingOptions& options, const CommonOptions& common,
+                    const Checkpoint& checkpoint, BlockReader& reader, NestingPlan& plan);
 
 }  // namespace sluice::apps

@@ -275,10 +275,6 @@ Status check_width(const CommonOptions& common, const ModelOutline& outline) {
     return Status(ErrorCode::kInvalidArgument,
                   "--width-replay says which widths experts have: leave --width and --narrow out");
   }
-  if (common.widths.size() > 1 && !(common.width_log + common.width_replay).empty()) {
-    return Status(ErrorCode::kInvalidArgument,
-                  "--width-log and --width-replay are of one --width at a time");
-  }
   SLUICE_TRY(check_narrow(common));
   if (common.width == kExactWidth || outline.catalogue.layers_in_planes() != 0) return {};
   return Status(ErrorCode::kInvalidArgument,

@@ -62,9 +62,9 @@ Status pack(const PackVerbOptions& options) {
   if (nesting.importance) sources.push_back(options.nesting.imatrix);
   SLUICE_ASSIGN(const std::unique_ptr<FileTarget> target, FileTarget::open(options.out, sources));
   SLUICE_ASSIGN(const std::unique_ptr<BlockReader> reader, make_block_reader(ReaderKind::kAuto));
-  std::optional<RestingWidths> widths;
-  if (options.nesting.target_bits) {
-    SLUICE_ASSIGN(widths, rest(options.nesting, checkpoint, *reader, nesting));
+  std::optional<Rested> rested;
+  if (options.nesting.rests()) {
+    SLUICE_ASSIGN(rested, rest(options.nesting, options.common, checkpoint, *reader, nesting));
   }
   const StorePlan& plan = nesting.store;
   std::optional<ByteProgress> progress;
@@ -92,11 +92,12 @@ Status pack(const PackVerbOptions& options) {
                            {"source", checkpoint.container},
                            {"seconds", seconds},
                            {"peak_rss", memory.ok() ? memory->peak_resident : 0}};
-    if (widths) json["mean_bits"] = widths->mean_bits();
+    if (rested) json.update(rested->json());
     print_json(json);
   } else {
     fmt::print("{}: {} in {} blocks, packed in {:.1f} s ({:.0f} MB/s)\n", options.out,
                format_size(plan.file_bytes), plan.blocks.size(), seconds, written / seconds / 1e6);
+    if (rested && rested->loss) print_loss(*rested->loss);
   }
   return {};
 }
@@ -115,8 +116,11 @@ Verb add_pack(CLI::App& root) {
   options->nesting.add_to(*app);
   app->add_option("--calibration", options->nesting.calibration,
                   "What 'sluice calibrate' wrote of this model: layers that it knows to be "
-                  "sensitive get more of the bits")
-      ->needs(app->get_option("--target-bits"));
+                  "sensitive get more of the bits");
+  options->common.add_machine_to(*app);
+  for (const char* const name : {"--ram", "--threads", "--ctx"}) {
+    app->get_option(name)->needs(app->get_option("--target-loss"));
+  }
   return {app, [options] { return pack(*options); }};
 }
 

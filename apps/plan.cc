@@ -50,8 +50,7 @@ RestingTable table_of(const RestingWidths& widths, const StorePlan& whole) {
   return table;
 }
 
-nlohmann::json table_json(const RestingTable& table, const RestingWidths& widths,
-                          const StorePlan& store, const StorePlan& whole) {
+nlohmann::json table_json(const RestingTable& table, const Rested& rested, const StorePlan& store) {
   nlohmann::json layers = nlohmann::json::array();
   for (const auto& [layer, resting] : table.layers) {
     layers.push_back({{"layer", layer},
@@ -59,19 +58,20 @@ nlohmann::json table_json(const RestingTable& table, const RestingWidths& widths
                       {"bytes", resting.bytes},
                       {"error", resting.error}});
   }
-  return {{"layers", layers},
-          {"widths", resting_json(table.all.experts)},
-          {"bytes", widths.chosen.bytes},
-          {"kept_bytes", widths.kept_bytes},
-          {"mean_bits", widths.mean_bits()},
-          {"error", widths.chosen.error},
-          {"least_error", widths.chosen.least_error},
-          {"file_bytes", store.file_bytes},
-          {"file_bytes_with_all_widths", whole.file_bytes}};
+  const WidthPlan& chosen = rested.widths.chosen;
+  nlohmann::json json = {{"layers", layers},
+                         {"widths", resting_json(table.all.experts)},
+                         {"bytes", chosen.bytes},
+                         {"kept_bytes", rested.widths.kept_bytes},
+                         {"error", chosen.error},
+                         {"least_error", chosen.least_error},
+                         {"file_bytes", store.file_bytes},
+                         {"file_bytes_with_all_widths", rested.whole.file_bytes}};
+  json.update(rested.json());
+  return json;
 }
 
-void print_resting(const RestingTable& table, const RestingWidths& widths, const StorePlan& store,
-                   const StorePlan& whole) {
+void print_resting(const RestingTable& table, const Rested& rested, const StorePlan& store) {
   fmt::print("{:<8}", "layer");
   for (const auto& [width, experts] : table.all.experts) {
     fmt::print("{:>8}", fmt::format("{} bits", width));
@@ -88,8 +88,11 @@ void print_resting(const RestingTable& table, const RestingWidths& widths, const
   };
   for (const auto& [layer, resting] : table.layers) row(std::to_string(layer), resting);
   row("all", table.all);
-  fmt::print("experts rest at {:.3f} bits a weight; a file of {}, with all widths {}\n\n",
-             widths.mean_bits(), format_size(store.file_bytes), format_size(whole.file_bytes));
+  fmt::print("experts rest at {:.3f} bits a weight; a file of {}, with all widths {}\n",
+             rested.widths.mean_bits(), format_size(store.file_bytes),
+             format_size(rested.whole.file_bytes));
+  if (rested.loss) print_loss(*rested.loss);
+  fmt::print("\n");
 }
 
 Status plan(PlanOptions& options) {
@@ -100,13 +103,12 @@ Status plan(PlanOptions& options) {
   nlohmann::json json = nlohmann::json::object();
   if (options.nesting.nests()) {
     SLUICE_ASSIGN(NestingPlan nesting, plan_nesting(options.nesting, checkpoint, common.model));
-    if (options.nesting.target_bits) {
-      StorePlan whole;
-      SLUICE_ASSIGN(const RestingWidths widths,
-                    rest(options.nesting, checkpoint, runtime->reader(), nesting, &whole));
-      const RestingTable table = table_of(widths, whole);
-      json["resting"] = table_json(table, widths, nesting.store, whole);
-      if (!common.json) print_resting(table, widths, nesting.store, whole);
+    if (options.nesting.rests()) {
+      SLUICE_ASSIGN(const Rested rested,
+                    rest(options.nesting, common, checkpoint, runtime->reader(), nesting));
+      const RestingTable table = table_of(rested.widths, rested.whole);
+      json["resting"] = table_json(table, rested, nesting.store);
+      if (!common.json) print_resting(table, rested, nesting.store);
     }
     // From here on the store is looked at as if it had been packed.
     SLUICE_ASSIGN(checkpoint, planned_checkpoint(nesting.store, common.model));

@@ -40,9 +40,33 @@ std::string bits_text(double bits) {
   return text.substr(0, text.find('.') + 4);
 }
 
-class Chooser {
+/// Of the widths that `pick` names of each expert's options.
+template <typename Pick>
+std::uint64_t sum_of(const RestingWidths& widths, const Pick& pick) {
+  std::uint64_t bytes = widths.kept_bytes;
+  for (const std::vector<WidthOption>& options : widths.options) bytes += pick(options).bytes;
+  return bytes;
+}
+
+Status check(const RestingWidths& widths, double bits) {
+  const std::string kept =
+      widths.kept_bytes == 0 ? "" : ", with the layers that are not nested as they are";
+  if (bits < widths.least_bits()) {
+    return {ErrorCode::kInvalidArgument, "experts have " + bits_text(widths.least_bits()) +
+                                             " bits at the least, scales and offsets included" +
+                                             kept + ": ask for more than that"};
+  }
+  if (bits > widths.most_bits()) {
+    return {ErrorCode::kInvalidArgument, "experts have " + bits_text(widths.most_bits()) +
+                                             " bits at the most, scales and offsets included" +
+                                             kept + ": ask for fewer, or leave it out"};
+  }
+  return {};
+}
+
+class Measurer {
  public:
-  Chooser(const Checkpoint& source, const StorePlan& plan, const RestingOptions& options)
+  Measurer(const Checkpoint& source, const StorePlan& plan, const RestingOptions& options)
       : plan_(plan), options_(options) {
     std::set<std::string> nested;
     for (const StoreNestedLayer& layer : plan.nested_layers) {
@@ -57,29 +81,7 @@ class Chooser {
   }
 
   /// Whether there are widths of so many bits: known before anything is read.
-  Status check_bits() const {
-    std::uint64_t least = made_.kept_bytes, most = least;
-    for (const std::vector<WidthOption>& options : made_.options) {
-      least += options.front().bytes;
-      most += options.back().bytes;
-    }
-    const auto bits = [&](std::uint64_t bytes) {
-      return bits_text(8 * static_cast<double>(bytes) / made_.weights);
-    };
-    const std::string kept =
-        made_.kept_bytes == 0 ? "" : ", with the layers that are not nested as they are";
-    if (budget() < static_cast<double>(least)) {
-      return {ErrorCode::kInvalidArgument, "experts have " + bits(least) +
-                                               " bits at the least, scales and offsets included" +
-                                               kept + ": ask for more than that"};
-    }
-    if (budget() > static_cast<double>(most)) {
-      return {ErrorCode::kInvalidArgument, "experts have " + bits(most) +
-                                               " bits at the most, scales and offsets included" +
-                                               kept + ": ask for fewer, or leave it out"};
-    }
-    return {};
-  }
+  Status check_bits() const { return check(made_, options_.bits); }
 
   Status measure(BlockReader& reader) {
     std::vector<FileIndex> files;
@@ -105,15 +107,9 @@ class Chooser {
     return {};
   }
 
-  Result<RestingWidths> choose() {
-    SLUICE_ASSIGN(made_.chosen, plan_widths(made_.options, static_cast<std::uint64_t>(budget()) -
-                                                               made_.kept_bytes));
-    return std::move(made_);
-  }
+  RestingWidths take() { return std::move(made_); }
 
  private:
-  double budget() const { return options_.bits * made_.weights / 8; }
-
   const StoreNestedLayer& layer_of(const StoreNestedExpert& expert) const {
     return plan_.nested_layers[expert.layer];
   }
@@ -204,12 +200,32 @@ std::map<std::uint32_t, std::vector<std::uint8_t>> RestingWidths::by_layer(
   return widths_of;
 }
 
+double RestingWidths::least_bits() const {
+  const auto pick = [](const std::vector<WidthOption>& of) -> auto& { return of.front(); };
+  return 8 * static_cast<double>(sum_of(*this, pick)) / weights;
+}
+
+double RestingWidths::most_bits() const {
+  const auto pick = [](const std::vector<WidthOption>& of) -> auto& { return of.back(); };
+  return 8 * static_cast<double>(sum_of(*this, pick)) / weights;
+}
+
+Status RestingWidths::choose(double bits) {
+  SLUICE_TRY(check(*this, bits));
+  // The least bits times the weights may be a rounding below the bytes that they are of.
+  const auto bytes = static_cast<std::uint64_t>(bits * weights / 8 + 0.5);
+  SLUICE_ASSIGN(chosen, plan_widths(options, bytes - kept_bytes));
+  return {};
+}
+
 Result<RestingWidths> plan_resting_widths(const Checkpoint& source, const StorePlan& plan,
                                           BlockReader& reader, const RestingOptions& options) {
-  Chooser chooser(source, plan, options);
-  SLUICE_TRY(chooser.check_bits());
-  SLUICE_TRY(chooser.measure(reader));
-  return chooser.choose();
+  Measurer measurer(source, plan, options);
+  if (options.bits != 0) SLUICE_TRY(measurer.check_bits());
+  SLUICE_TRY(measurer.measure(reader));
+  RestingWidths widths = measurer.take();
+  if (options.bits != 0) SLUICE_TRY(widths.choose(options.bits));
+  return widths;
 }
 
 }  // namespace sluice

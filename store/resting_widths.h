@@ -21,9 +21,7 @@
 namespace sluice {
 
 struct RestingOptions {
-  /// Of the weights of all routed experts, scales and offsets included, those of layers that stay
-  /// as they are, too; gaps between blocks are not.
-  double bits = 0;
+  double bits = 0;  // as RestingWidths::choose has them; 0: nothing is chosen yet
   /// Of columns, and how often each expert was taken; null: all alike.
   const ImportanceMatrix* importance = nullptr;
   /// [layers] of the model: how sensitive it is to each; none: alike.
@@ -41,6 +39,14 @@ struct RestingWidths {
   double weights = 0;            // of all routed experts
   std::uint64_t kept_bytes = 0;  // of those that stay as they are
 
+  /// Of what each expert costs, widths that have at most so many bits: of the weights of all routed
+  /// experts, scales and offsets included, those of layers that stay as they are, too; gaps between
+  /// blocks are not. kInvalidArgument: no widths make so few bits, or so many, and which do.
+  Status choose(double bits);
+  /// The fewest and the most bits that there are to choose.
+  double least_bits() const;
+  double most_bits() const;
+
   std::uint8_t width(std::size_t expert) const { return widths[expert][chosen.options[expert]]; }
   double mean_bits() const { return 8 * static_cast<double>(chosen.bytes + kept_bytes) / weights; }
   /// As StoreChoice has them.
@@ -48,8 +54,8 @@ struct RestingWidths {
 };
 
 /// `plan`: of the source, with all widths that there are. Reads every expert once; the same source
-/// and options give the same widths. kInvalidArgument: no widths make so few bits, or so many, and
-/// which do; kCancelled, and what reading and fitting have.
+/// and options give the same widths. kInvalidArgument of bits before anything is read; kCancelled,
+/// and what reading and fitting have.
 Result<RestingWidths> plan_resting_widths(const Checkpoint& source, const StorePlan& plan,
                                           BlockReader& reader, const RestingOptions& options);
 

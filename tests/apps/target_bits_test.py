@@ -119,6 +119,50 @@ class TargetBits(Planes):
         self.assertLess(bits["known"][least], bits["alike"][least])
         self.refused("none.calibration", MODEL, self.store, "--target-bits", 4, "--calibration", self.folder / "none.calibration")
 
+    def test_a_target_loss_is_met_and_hardly_more(self):
+        matrix, text = self.importance(), self.text(2500)
+        self.nest("--imatrix", matrix)
+        out, target = self.folder / "loss.slc", 2.0
+        asked = ("--target-loss", target, "--text", text, "--imatrix", matrix)
+        result = sluice_json("pack", self.store, "--out", out, *asked)
+        found = result["target_loss"]
+        exact, rested = (sluice_json("eval", store, "--text", text) for store in (self.store, out))
+        self.assertEqual((found["exact"], found["perplexity"]), (exact["perplexity"], rested["perplexity"]))
+        self.assertEqual(found["tokens"], exact["tokens"])
+        self.assertLessEqual(100 * (rested["perplexity"] / exact["perplexity"] - 1), target)
+        self.assertEqual(rested["experts"]["mean_bits"], result["mean_bits"])
+        # Fewer bits lose more, and they are not many fewer.
+        few = found["too_few_bits"]
+        self.assertLess(few, result["mean_bits"])
+        self.assertLessEqual(result["mean_bits"] - few, 0.05)
+        _, fewer = self.slim(few, "--imatrix", matrix, model=self.store, out=self.folder / "fewer.slc")
+        lost = sluice_json("eval", fewer, "--text", text)["perplexity"] / exact["perplexity"] - 1
+        self.assertGreater(100 * lost, target)
+        plan = sluice_json("plan", self.store, *asked)["resting"]
+        self.assertEqual((plan["target_loss"], plan["mean_bits"]), (found, result["mean_bits"]))
+        self.assertEqual(plan["file_bytes"], out.stat().st_size)
+        shown = sluice("plan", self.store, *asked).stdout.decode()
+        self.assertIn(f"{result['mean_bits']:.3f} bits lose {found['percent']:.3f} % of perplexity", shown)
+        # Where any loss will do, the least bits do; where none, integers' own.
+        least = sluice_json("plan", self.store, "--target-loss", 1000, "--text", text)["resting"]
+        self.assertEqual((least["widths"], least["target_loss"]["too_few_bits"]), ([{"width": 2, "experts": 192}], 0))
+
+    def test_a_target_loss_asks_for_a_store_and_a_text(self):
+        text = self.text(2000)
+        self.assertIn("sluice pack MODEL --nested", self.refused("tries widths by running the model", MODEL, self.store, "--target-loss", 1, "--text", text))
+        for arguments in (("--target-loss", 1), ("--text", text), ("--target-loss", -1, "--text", text), ("--ctx", 64),
+                          ("--target-loss", 1, "--text", text, "--target-bits", 4)):
+            done = self.pack(MODEL, self.store, *arguments)
+            self.assertEqual(done.returncode, 2, done.stderr)
+        self.nest()
+        out = self.folder / "out.slc"
+        asked = (self.store, out, "--target-loss", 1, "--text")
+        self.refused("nothing.txt", *asked, self.folder / "nothing.txt")
+        self.refused("again and again", *asked, "/dev/null")
+        self.refused("too short", *asked, self.file("short.txt", ""))
+        self.refused("--ram", *asked, text, "--ram", "1M")
+        self.assertNotIn("out.slc", self.names())
+
     def test_what_makes_no_sense_is_refused(self):
         self.refused("--target-bits 2: experts have 2.64", MODEL, self.store, "--target-bits", 2)
         self.refused("--target-bits 9: experts have 8.6", MODEL, self.store, "--target-bits", 9)
