@@ -51,7 +51,7 @@ void warn_of_width(const CommonOptions& common, const ExpertCatalogue& catalogue
       fewest == most ? fmt::format("{}", most) : fmt::format("{} to {}", fewest, most);
   if (most < common.width) {
     spdlog::warn("--width {} is more than the {} bits that the experts have, all of which are read",
-                 common.width, bits);
+                 common.width, most);
   } else {
     spdlog::warn(
         "--width {}: the experts have matrices of {} bits; those that have fewer are read "

@@ -278,7 +278,8 @@ class Nested(Planes):
                                  (("--width", "2,3", "--narrow", 0.1), "--narrow says how --width auto chooses"),
                                  (("--width", "2,3", "--trace-routing", self.folder / "a"), "--trace-routing records one run"),
                                  (("--width", "2,3", "--text", "/dev/null"), "once for each width")):
-            done = sluice("eval", self.store, "--text", text, *arguments)
+            named = () if "--text" in arguments else ("--text", text)
+            done = sluice("eval", self.store, *named, *arguments)
             self.assertIn(done.returncode, (1, 2))
             self.assertIn(words, done.stderr.decode())
 
