@@ -33,7 +33,15 @@ void announce(const Packer& packer, const StorePlan& plan, const FileTarget& tar
         "{}.partial: what an earlier pack left does not fit, since the model, the options or this "
         "program have changed: it starts over",
         target.path());
-  } else if (packer.resumed_bytes() > 0) {
+  }
+  if (packer.damaged_bytes() > 0) {
+    spdlog::warn(
+        "{}.partial: what an earlier pack left is damaged, or missing, behind {} of {}: {} are "
+        "packed again",
+        target.path(), format_size(packer.resumed_bytes()), format_size(plan.file_bytes),
+        format_size(packer.damaged_bytes()));
+  }
+  if (packer.resumed_bytes() > 0) {
     spdlog::info("{}: goes on where an earlier pack stopped, after {} of {}", target.path(),
                  format_size(packer.resumed_bytes()), format_size(plan.file_bytes));
   }
@@ -68,12 +76,22 @@ Status pack(const PackVerbOptions& options) {
   }
   const StorePlan& plan = nesting.store;
   std::optional<ByteProgress> progress;
+  const auto checking = [&](std::uint64_t right, std::uint64_t listed) {
+    if (!progress) {
+      spdlog::info("{}.partial: {} of an earlier pack are read back, to see that they are right",
+                   target->path(), format_size(listed));
+      progress.emplace(listed, 0);
+    }
+    progress->update(right);
+  };
   SLUICE_ASSIGN(
       const std::unique_ptr<Packer> packer,
       Packer::begin(plan, *reader, *target,
                     {.progress = [&progress](std::uint64_t done) { progress->update(done); },
+                     .checking = checking,
                      .cancel = &cancel_requested(),
                      .importance = nesting.known()}));
+  progress.reset();
   announce(*packer, plan, *target);
   const double started = steady_seconds();
   progress.emplace(plan.file_bytes, packer->resumed_bytes());

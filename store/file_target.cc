@@ -64,6 +64,7 @@ class SystemFile final : public PackFile {
   }
 
   Status read(std::uint64_t offset, std::span<std::byte> out) const override {
+    const std::uint64_t first = offset;
     while (!out.empty()) {
       const ssize_t count =
           ::pread(descriptor_.get(), out.data(), out.size(), static_cast<off_t>(offset));
@@ -73,6 +74,9 @@ class SystemFile final : public PackFile {
       out = out.subspan(static_cast<std::size_t>(count));
       offset += static_cast<std::uint64_t>(count);
     }
+    // Read once.
+    ::posix_fadvise(descriptor_.get(), static_cast<off_t>(first),
+                    static_cast<off_t>(offset - first), POSIX_FADV_DONTNEED);
     return {};
   }
 

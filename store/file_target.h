@@ -11,8 +11,9 @@
 namespace sluice {
 
 /// Owns both files and holds a lock on the partial one, so that two packers never share it. Written
-/// bytes go to the disk early and leave the page cache with every sync. What is empty at
-/// the end goes with the object, and a journal that was made for nothing. One thread at a time.
+/// bytes go to the disk early and leave the page cache with every sync, those that are read at
+/// once. What is empty at the end goes with the object, and a journal that was made for nothing.
+/// One thread at a time.
 class FileTarget final : public PackTarget {
  public:
   /// Opens what an earlier pack left, or creates both files. `sources` are what will be packed:

@@ -5,8 +5,8 @@
 // The file is records of 24 bytes, each three little-endian u64. The first is "SLCPACK1" and the
 // pin; those that follow are the number of a block, counted from 0, and its checksum. Each ends
 // with the checksum of its two words and the pin. A record is written only after its block is on
-// the disk, so whatever is found here can be relied on, and what follows the first record that is
-// wrong is worth nothing.
+// the disk, so whatever is found here was there, and what follows the first record that is wrong is
+// worth nothing. Whether a block still is what it was, its checksum tells (kept_blocks.h).
 
 #include <cstdint>
 #include <span>

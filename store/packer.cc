@@ -13,6 +13,7 @@
 
 #include "base/size.h"
 #include "formats/checksum.h"
+#include "store/kept_blocks.h"
 
 namespace sluice {
 namespace {
@@ -66,11 +67,11 @@ Result<std::unique_ptr<Packer>> Packer::begin(const StorePlan& plan, BlockReader
   std::unique_ptr<Packer> packer(
       new Packer(plan, std::move(source), target, std::move(journal), std::move(options)));
   packer->pin_ = pin;
-  SLUICE_TRY(packer->make_room());
-  packer->writer_.emplace(plan, target.partial(), packer->journal_, packer->options_.sync_bytes);
   for (AlignedBuffer& chunk : packer->chunks_) {
     SLUICE_ASSIGN(chunk, AlignedBuffer::allocate(packer->options_.chunk_bytes));
   }
+  SLUICE_TRY(packer->make_room());
+  packer->writer_.emplace(plan, target.partial(), packer->journal_, packer->options_.sync_bytes);
   return packer;
 }
 
@@ -83,14 +84,17 @@ Status Packer::make_room() {
                 ": is there without the journal of a pack, and is left as it is: "
                 "remove it, or choose another name"};
   }
-  std::size_t blocks = journal_.checksums().size();
-  // Else it is not the file that the journal is about. The padding behind the last one may be
-  // missing, and comes with `truncate`.
-  const bool whole =
-      blocks == 0 || there >= plan_.blocks[blocks - 1].offset + plan_.blocks[blocks - 1].bytes;
-  if (!whole) blocks = 0;
-  started_over_ = there > 0 && (journal_.other() || !whole);
+  started_over_ = there > 0 && journal_.other();
+  const std::uint64_t listed = offset_after(plan_, journal_.checksums().size());
+  const auto progress = [&](std::uint64_t right) {
+    if (options_.checking) options_.checking(right, listed);
+  };
+  SLUICE_ASSIGN(
+      const std::size_t blocks,
+      count_right_blocks(plan_, partial, journal_.checksums(),
+                         {chunks_[0].data(), options_.chunk_bytes}, progress, options_.cancel));
   resumed_ = offset_after(plan_, blocks);
+  damaged_ = listed - resumed_;
   SLUICE_TRY(partial.truncate(resumed_));
   SLUICE_TRY(partial.sync());
   SLUICE_ASSIGN(const std::uint64_t free, target_.free_bytes());
@@ -104,7 +108,12 @@ Status Packer::make_room() {
 }
 
 Status Packer::copy() {
-  if (writer_->offset() == 0) SLUICE_TRY(writer_->write(plan_.head));
+  if (writer_->offset() == 0) {
+    SLUICE_TRY(writer_->write(plan_.head));
+  } else {
+    // No block, and so nothing that was checked: written again, it is right.
+    SLUICE_TRY(target_.partial().write(0, plan_.head));
+  }
   std::future<Status> writing;
   std::uint64_t at = writer_->offset();
   for (std::size_t turn = 0; at < plan_.table_offset; turn ^= 1) {

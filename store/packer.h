@@ -30,6 +30,9 @@ struct PackOptions {
   /// Called between two chunks, on the caller's thread, with the bytes of the store that are
   /// written. May be empty.
   std::function<void(std::uint64_t written)> progress = {};
+  /// The same of what an earlier packer has left, while it is read back: so much of `listed` bytes
+  /// is right.
+  std::function<void(std::uint64_t right, std::uint64_t listed)> checking = {};
   const std::atomic<bool>* cancel = nullptr;
   /// Of the columns of what becomes planes; null: all count alike.
   const ImportanceMatrix* importance = nullptr;
@@ -39,14 +42,18 @@ struct PackOptions {
 /// time.
 class Packer {
  public:
-  /// Finds out what is there already and whether the rest has room. kIo says how much room is
-  /// missing; kInvalidArgument: the partial file or the journal is somebody else's.
+  /// Finds out what is there already, reads it back to see that it is still right, and whether the
+  /// rest has room. kIo says how much room is missing; kInvalidArgument: the partial file or the
+  /// journal is somebody else's; kCancelled, in which case all stays as it is.
   static Result<std::unique_ptr<Packer>> begin(const StorePlan& plan, BlockReader& reader,
                                                PackTarget& target, PackOptions options = {});
 
   /// Bytes of the store that an earlier packer has left.
   std::uint64_t resumed_bytes() const { return resumed_; }
-  /// An earlier packer left something that does not fit: the source, or this program, has changed.
+  /// Bytes behind these that it had on the disk, too, and that must be packed again: the block with
+  /// which they begin is not what it wrote, or is missing.
+  std::uint64_t damaged_bytes() const { return damaged_; }
+  /// An earlier packer left something of another source, or of another program.
   bool started_over() const { return started_over_; }
 
   /// Bytes of the store that the next packer would find.
@@ -78,7 +85,7 @@ class Packer {
   std::optional<BlockWriter> writer_;
   AlignedBuffer chunks_[2];
   std::uint64_t pin_ = 0;
-  std::uint64_t resumed_ = 0;
+  std::uint64_t resumed_ = 0, damaged_ = 0;
   bool started_over_ = false;
 };
 

@@ -17,6 +17,7 @@ struct PackOutcome {
   Status status;
   std::uint64_t resumed = 0, kept = 0;
   bool started_over = false;
+  std::uint64_t damaged = 0;
 };
 
 inline std::unique_ptr<BlockReader> any_reader() {
@@ -30,7 +31,8 @@ inline PackOutcome pack_into(const StorePlan& plan, MemoryTarget& target, BlockR
   auto packer = Packer::begin(plan, reader, target, std::move(options));
   if (!packer.ok()) return {packer.status()};
   const Status status = (*packer)->run();
-  return {status, (*packer)->resumed_bytes(), (*packer)->kept_bytes(), (*packer)->started_over()};
+  return {status, (*packer)->resumed_bytes(), (*packer)->kept_bytes(), (*packer)->started_over(),
+          (*packer)->damaged_bytes()};
 }
 
 /// Power is lost at each of a pack's `operations`, and after every third once more within the next
@@ -53,6 +55,7 @@ void lose_power_at_each(std::uint64_t operations, std::uint64_t again, std::mt19
     }
     const PackOutcome outcome = finish(target, nth);
     EXPECT_FALSE(outcome.started_over) << nth;
+    EXPECT_EQ(outcome.damaged, 0u) << nth;
     EXPECT_GE(outcome.resumed, lost.kept) << nth;
   }
 }

@@ -170,15 +170,16 @@ TEST_F(PackerTest, ReadsThatComeLateChangeNothing) {
   EXPECT_TRUE(target.published == sample.bytes);
 }
 
-/// Leaves a target with about half of the store in it.
-void pack_half(MemoryTarget& target, const SamplePlan& sample) {
+/// Leaves a target with about half of the store in it. How many bytes of it are in the journal.
+std::uint64_t pack_half(MemoryTarget& target, const SamplePlan& sample) {
   const auto each_its_own = test::any_reader();
   target.partial().set_most_bytes(sample.bytes.size() / 2);
   const auto packer = Packer::begin(sample.plan, *each_its_own, target, small());
-  ASSERT_TRUE(packer.ok());
+  if (!packer.ok()) throw std::runtime_error(packer.status().message());
   EXPECT_FALSE((*packer)->run().ok());
   EXPECT_GT((*packer)->kept_bytes(), 0u);
   target.partial().set_most_bytes(test::kNever);
+  return (*packer)->kept_bytes();
 }
 
 TEST_F(PackerTest, AChangedSourceStartsOver) {
@@ -247,11 +248,58 @@ TEST_F(PackerTest, ASourceThatEndsTooEarlyIsNamed) {
   EXPECT_THAT(outcome.status.message(), HasSubstr(sample.plan.files[0]));
 }
 
-TEST_F(PackerTest, ALostPartialFileStartsOver) {
+TEST_F(PackerTest, APartialFileThatWasCutGoesOnBehindItsLastWholeBlock) {
+  for (const std::uint64_t left :
+       {std::uint64_t{1}, std::uint64_t{20'000}, after(7) - 1, after(7)}) {
+    MemoryTarget target;
+    const std::uint64_t kept = pack_half(target, sample);
+    ASSERT_TRUE(target.partial().truncate(left).ok());
+    const Outcome outcome = finish(target);
+    std::size_t whole = 0;
+    while (sample.plan.blocks[whole].offset + sample.plan.blocks[whole].bytes <= left) ++whole;
+    EXPECT_EQ(outcome.resumed, after(whole)) << left;
+    EXPECT_EQ(outcome.damaged, kept - after(whole)) << left;
+  }
+}
+
+TEST_F(PackerTest, AFlippedBitInWhatIsKeptIsFoundAndItsBlockPackedAgain) {
+  std::mt19937_64 random(11);
+  for (int turn = 0; turn < 60; ++turn) {
+    MemoryTarget target;
+    const std::uint64_t kept = pack_half(target, sample);
+    const std::uint64_t at = random() % kept;
+    const std::byte flipped = target.partial().bytes()[at] ^ std::byte(1 << turn % 8);
+    ASSERT_TRUE(target.partial().write(at, {&flipped, 1}).ok());
+    const Outcome outcome = finish(target);  // the very bytes, padding and head included
+    if (at < sample.plan.head.size()) {
+      EXPECT_EQ(outcome.damaged, 0u);  // written again, whatever it is
+      continue;
+    }
+    std::size_t block = 0;
+    while (after(block + 1) <= at) ++block;
+    EXPECT_EQ(outcome.resumed, block == 0 ? 0 : after(block)) << at;
+    EXPECT_EQ(outcome.damaged, kept - outcome.resumed) << at;
+  }
+}
+
+TEST_F(PackerTest, AStopWhileItReadsBackLosesNothing) {
   MemoryTarget target;
-  pack_half(target, sample);
-  ASSERT_TRUE(target.partial().truncate(20'000).ok());
-  EXPECT_TRUE(finish(target).started_over);
+  const std::uint64_t kept = pack_half(target, sample);
+  const std::vector<std::byte> before = target.partial().bytes();
+  std::atomic<bool> cancel = false;
+  PackOptions options = small();
+  options.cancel = &cancel;
+  std::vector<std::uint64_t> seen;
+  options.checking = [&](std::uint64_t right, std::uint64_t listed) {
+    EXPECT_EQ(listed, kept);
+    seen.push_back(right);
+    cancel = seen.size() == 3;
+  };
+  EXPECT_EQ(pack(target, std::move(options)).status.code(), ErrorCode::kCancelled);
+  EXPECT_EQ(seen.size(), 3u);
+  EXPECT_TRUE(std::ranges::is_sorted(seen));
+  EXPECT_TRUE(target.partial().bytes() == before);
+  EXPECT_EQ(finish(target).resumed, kept);
 }
 
 TEST_F(PackerTest, WhatNobodyPackedIsLeftAsItIs) {
