@@ -92,7 +92,8 @@ Status pack(const PackVerbOptions& options) {
                      .cancel = &cancel_requested(),
                      .importance = nesting.known()}));
   progress.reset();
-  announce(*packer, plan, *target);
+  const bool was_packed = packer->was_packed();
+  if (!was_packed) announce(*packer, plan, *target);
   const double started = steady_seconds();
   progress.emplace(plan.file_bytes, packer->resumed_bytes());
   const Status status = packer->run();
@@ -112,6 +113,9 @@ Status pack(const PackVerbOptions& options) {
                            {"peak_rss", memory.ok() ? memory->peak_resident : 0}};
     if (rested) json.update(rested->json());
     print_json(json);
+  } else if (was_packed) {
+    fmt::print("{}: {} in {} blocks, was packed already\n", options.out,
+               format_size(plan.file_bytes), plan.blocks.size());
   } else {
     fmt::print("{}: {} in {} blocks, packed in {:.1f} s ({:.0f} MB/s)\n", options.out,
                format_size(plan.file_bytes), plan.blocks.size(), seconds, written / seconds / 1e6);

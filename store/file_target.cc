@@ -29,12 +29,6 @@ Status refusal(const std::string& path, const std::string& why) {
   return {ErrorCode::kInvalidArgument, path + ": " + why};
 }
 
-Status taken(const std::string& path) {
-  return refusal(path,
-                 "is there already, and packing replaces nothing: remove it, or choose "
-                 "another name");
-}
-
 /// Closes what it holds.
 class Descriptor {
  public:
@@ -132,11 +126,14 @@ bool is_empty(const PackFile& file) {
   return size.ok() && *size == 0;
 }
 
-Result<std::unique_ptr<SystemFile>> open_file(const std::string& path) {
+Result<std::unique_ptr<SystemFile>> open_file(const std::string& path,
+                                              int access = O_RDWR | O_CREAT) {
   // A link would lead the renamed file's bytes elsewhere, and a pipe would be waited for.
-  constexpr int kFlags = O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
-  Descriptor descriptor(::open(path.c_str(), kFlags, 0666));
-  if (descriptor.get() < 0) return failure(path, "created", errno);
+  constexpr int kFlags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+  Descriptor descriptor(::open(path.c_str(), access | kFlags, 0666));
+  if (descriptor.get() < 0) {
+    return failure(path, (access & O_CREAT) != 0 ? "created" : "opened", errno);
+  }
   struct stat about = {};
   if (::fstat(descriptor.get(), &about) != 0) return failure(path, "looked at", errno);
   if (!S_ISREG(about.st_mode)) return refusal(path, "is not a regular file: choose another name");
@@ -160,11 +157,11 @@ Status sync_folder(const std::string& path) {
 /// As rename(2), but what is there stays.
 Status rename_to_free(const std::string& from, const std::string& to) {
   if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) return {};
-  if (errno == EEXIST) return taken(to);
+  if (errno == EEXIST) return name_is_taken(to);
   if (errno != EINVAL && errno != ENOSYS) return failure(from, "renamed", errno);
   // The file system has no such thing: all that is left is to look first.
   struct stat about = {};
-  if (::lstat(to.c_str(), &about) == 0) return taken(to);
+  if (::lstat(to.c_str(), &about) == 0) return name_is_taken(to);
   return ::rename(from.c_str(), to.c_str()) == 0 ? Status() : failure(from, "renamed", errno);
 }
 
@@ -176,16 +173,29 @@ Status check_name(const std::string& path) {
   }
   const std::string folder = folder_of(path);
   if (!fs::is_directory(folder, ignored)) return refusal(folder, "there is no such folder");
-  return fs::exists(fs::symlink_status(name, ignored)) ? taken(path) : Status();
+  return fs::exists(fs::symlink_status(name, ignored)) ? name_is_taken(path) : Status();
+}
+
+/// What a packer leaves that is killed when it has renamed the file and not removed the journal.
+bool journal_was_left(const std::string& path, const std::string& partial,
+                      const std::string& journal) {
+  std::error_code ignored;
+  const auto kind = [&](const std::string& name) {
+    return fs::symlink_status(name, ignored).type();
+  };
+  return kind(path) == fs::file_type::regular && kind(journal) == fs::file_type::regular &&
+         kind(partial) == fs::file_type::not_found;
 }
 
 }  // namespace
 
 Result<std::unique_ptr<FileTarget>> FileTarget::open(const std::string& path,
                                                      const std::vector<std::string>& sources) {
-  SLUICE_TRY(check_name(path));
   const std::string partial = path + ".partial";
   const std::string journal = partial + ".journal";
+  const Status name = check_name(path);
+  const bool has_its_name = !name.ok() && journal_was_left(path, partial, journal);
+  if (!name.ok() && !has_its_name) return name;
   for (const std::string& source : sources) {
     std::error_code ignored;
     for (const std::string& written : {partial, journal}) {
@@ -193,11 +203,17 @@ Result<std::unique_ptr<FileTarget>> FileTarget::open(const std::string& path,
       return refusal(written, "would be written to and is what is to be packed: rename it first");
     }
   }
-  SLUICE_ASSIGN(std::unique_ptr<SystemFile> locked, open_file(partial));
+  SLUICE_ASSIGN(std::unique_ptr<SystemFile> locked,
+                has_its_name ? open_file(path, O_RDONLY) : open_file(partial));
   SLUICE_ASSIGN(const bool ours, locked->lock());
   if (!ours) return refusal(partial, "another 'sluice pack' is at it: wait until that has ended");
   std::unique_ptr<FileTarget> target(new FileTarget(path));
+  target->published_ = has_its_name;
   target->partial_ = std::move(locked);
+  if (has_its_name) {
+    SLUICE_ASSIGN(target->journal_, open_file(journal, O_RDWR));
+    return target;
+  }
   SLUICE_TRY(check_name(path));  // the other may have published
   SLUICE_ASSIGN(target->journal_, open_file(journal));
   SLUICE_ASSIGN(const std::uint64_t journal_bytes, target->journal_->size());
@@ -221,7 +237,7 @@ Result<std::uint64_t> FileTarget::free_bytes() const {
 }
 
 Status FileTarget::publish() {
-  SLUICE_TRY(rename_to_free(partial_->path(), path_));
+  if (!published_) SLUICE_TRY(rename_to_free(partial_->path(), path_));
   published_ = true;
   SLUICE_TRY(sync_folder(path_));
   // Without its store it says nothing; whoever packs to this name again starts over.

@@ -24,6 +24,7 @@ class FileTarget final : public PackTarget {
   ~FileTarget() override;
 
   const std::string& path() const override { return path_; }
+  bool has_its_name() const override { return published_; }
   PackFile& partial() override { return *partial_; }
   PackFile& journal() override { return *journal_; }
   Result<std::uint64_t> free_bytes() const override;

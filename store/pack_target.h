@@ -33,13 +33,24 @@ class PackTarget {
   virtual ~PackTarget() = default;
   /// The store's own path: it names nothing before `publish`.
   virtual const std::string& path() const = 0;
+  /// The path names a file already, beside which a journal was left, as when a packer was killed
+  /// while it published: `partial` is that file, for reading only.
+  virtual bool has_its_name() const = 0;
   virtual PackFile& partial() = 0;
   virtual PackFile& journal() = 0;
   /// Bytes that files can still grow by.
   virtual Result<std::uint64_t> free_bytes() const = 0;
   /// The partial file gets the store's name, durably, and the journal goes. REQUIRES: the partial
-  /// file was synced. kInvalidArgument if the name has been taken meanwhile.
+  /// file was synced, or has the name. kInvalidArgument if the name has been taken meanwhile.
   virtual Status publish() = 0;
 };
+
+/// Of a path that names another file than the one that was to be written.
+inline Status name_is_taken(const std::string& path) {
+  return {ErrorCode::kInvalidArgument,
+          path +
+              ": is there already, and packing replaces nothing: remove it, or choose "
+              "another name"};
+}
 
 }  // namespace sluice

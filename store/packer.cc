@@ -70,9 +70,31 @@ Result<std::unique_ptr<Packer>> Packer::begin(const StorePlan& plan, BlockReader
   for (AlignedBuffer& chunk : packer->chunks_) {
     SLUICE_ASSIGN(chunk, AlignedBuffer::allocate(packer->options_.chunk_bytes));
   }
+  if (target.has_its_name()) {
+    SLUICE_TRY(packer->check_finished());
+    return packer;
+  }
   SLUICE_TRY(packer->make_room());
   packer->writer_.emplace(plan, target.partial(), packer->journal_, packer->options_.sync_bytes);
   return packer;
+}
+
+/// The journal has what every block had when it was written, and so has the file's table.
+Status Packer::check_finished() {
+  const Status taken = name_is_taken(target_.path());
+  const std::vector<std::uint64_t>& checksums = journal_.checksums();
+  SLUICE_ASSIGN(const std::uint64_t size, target_.partial().size());
+  if (checksums.size() != plan_.blocks.size() || size != plan_.file_bytes) return taken;
+  const auto has = [&](std::uint64_t offset, std::span<const std::byte> right) -> Result<bool> {
+    std::vector<std::byte> bytes(right.size());
+    SLUICE_TRY(target_.partial().read(offset, bytes));
+    return std::ranges::equal(bytes, right);
+  };
+  SLUICE_ASSIGN(const bool head, has(0, plan_.head));
+  SLUICE_ASSIGN(const bool table, has(plan_.table_offset, store_table(checksums)));
+  if (!head || !table) return taken;
+  resumed_ = plan_.file_bytes;
+  return {};
 }
 
 Status Packer::make_room() {
@@ -145,6 +167,7 @@ Status Packer::check_source() {
 }
 
 Status Packer::run() {
+  if (was_packed()) return target_.publish();
   Status status = copy();
   if (!status.ok()) {
     // Why it ends is what is told; what this fails to keep is packed again.

@@ -43,8 +43,8 @@ struct PackOptions {
 class Packer {
  public:
   /// Finds out what is there already, reads it back to see that it is still right, and whether the
-  /// rest has room. kIo says how much room is missing; kInvalidArgument: the partial file or the
-  /// journal is somebody else's; kCancelled, in which case all stays as it is.
+  /// rest has room. kIo says how much room is missing; kInvalidArgument: the partial file, the
+  /// journal or the name is somebody else's; kCancelled, in which case all stays as it is.
   static Result<std::unique_ptr<Packer>> begin(const StorePlan& plan, BlockReader& reader,
                                                PackTarget& target, PackOptions options = {});
 
@@ -53,6 +53,8 @@ class Packer {
   /// Bytes behind these that it had on the disk, too, and that must be packed again: the block with
   /// which they begin is not what it wrote, or is missing.
   std::uint64_t damaged_bytes() const { return damaged_; }
+  /// An earlier packer had done all but remove the journal.
+  bool was_packed() const { return target_.has_its_name(); }
   /// An earlier packer left something of another source, or of another program.
   bool started_over() const { return started_over_; }
 
@@ -73,6 +75,7 @@ class Packer {
         journal_(std::move(journal)),
         options_(std::move(options)) {}
 
+  Status check_finished();
   Status make_room();
   Status copy();
   Status check_source();

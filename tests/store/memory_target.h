@@ -109,6 +109,7 @@ class MemoryFile final : public PackFile {
 class MemoryTarget final : public PackTarget {
  public:
   const std::string& path() const override { return path_; }
+  bool has_its_name() const override { return published.has_value(); }
   MemoryFile& partial() override { return partial_; }
   MemoryFile& journal() override { return journal_; }
   Result<std::uint64_t> free_bytes() const override { return free; }

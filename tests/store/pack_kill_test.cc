@@ -52,11 +52,9 @@ int end_of(pid_t child) {
   return WIFEXITED(outcome) ? WEXITSTATUS(outcome) : kKilled;
 }
 
-/// Blocks in the journal of a pack that was killed: whole records but the first. Without bytes of
-/// the store it is the journal of one that was published just before.
+/// Blocks in the journal of a pack that was killed: whole records but the first.
 std::uintmax_t journalled(const std::string& path) {
   std::error_code none;
-  if (fs::file_size(path + ".partial", none) == 0 || none) return 0;
   const std::uintmax_t bytes = fs::file_size(path + ".partial.journal", none);
   return none || bytes < 24 ? 0 : bytes / 24 - 1;
 }
@@ -81,12 +79,18 @@ void kill_and_go_on(const StorePlan& plan, const std::vector<std::byte>& bytes,
     const int outcome = end_of(child);
     ASSERT_NE(outcome, kFailed);
     killed += outcome == kKilled ? 1 : 0;
-    if (!fs::exists(path)) {  // else the kill, if any, came after the renaming
+    if (!fs::exists(path)) {
       // What the one before had journalled is not lost: this one went on there.
       EXPECT_GE(journalled(path), kept);
       kept = journalled(path);
       continue;
     }
+    // The kill, if any, came after the renaming: all that may be left to do is to remove the
+    // journal.
+    if (fs::exists(path + ".partial.journal")) {
+      ASSERT_EQ(end_of(start_pack(plan, path)), kPacked);
+    }
+    ASSERT_FALSE(fs::exists(path + ".partial.journal"));
     ASSERT_TRUE(read_file(path) == bytes);
     fs::remove(path);
     kept = 0;
@@ -100,6 +104,53 @@ TEST(PackKill, AStoreKilledAt200MomentsIsTheSameStore) {
   const SamplePlan sample(folder, 1, 150);
   kill_and_go_on(sample.plan, sample.bytes, folder / "a.slc", 200);
   EXPECT_EQ(folder.names(), (std::vector<std::string>{"a.slc", "one.bin", "two.bin"}));
+}
+
+/// Dies between the renaming and the removal of the journal.
+class DiesPublishing final : public PackTarget {
+ public:
+  explicit DiesPublishing(FileTarget& target) : target_(target) {}
+  const std::string& path() const override { return target_.path(); }
+  bool has_its_name() const override { return target_.has_its_name(); }
+  PackFile& partial() override { return target_.partial(); }
+  PackFile& journal() override { return target_.journal(); }
+  Result<std::uint64_t> free_bytes() const override { return target_.free_bytes(); }
+  Status publish() override {
+    fs::rename(partial().path(), path());
+    return {ErrorCode::kIo, "killed"};
+  }
+
+ private:
+  FileTarget& target_;
+};
+
+TEST(PackKill, KilledBetweenTheRenamingAndTheJournalsRemovalTheSameCommandEndsWell) {
+  const TemporaryFolder folder;
+  const SamplePlan sample(folder, 1, 30);
+  const std::string path = folder / "a.slc";
+  {
+    const auto reader = make_block_reader(ReaderKind::kPread, 4);
+    const auto target = FileTarget::open(path, sample.plan.files);
+    ASSERT_TRUE(reader.ok() && target.ok());
+    DiesPublishing dies(**target);
+    const auto packer = Packer::begin(sample.plan, **reader, dies, {});
+    ASSERT_TRUE(packer.ok());
+    EXPECT_EQ((*packer)->run().message(), "killed");
+  }
+  const std::vector<std::string> left = {"a.slc", "a.slc.partial.journal", "one.bin", "two.bin"};
+  ASSERT_EQ(folder.names(), left);
+  // Of another file the journal says nothing: that file, and what else is there, stays.
+  std::vector<std::byte> other = sample.bytes;
+  other.back() ^= std::byte{1};
+  test::write_file(path, other);
+  EXPECT_EQ(pack(sample.plan, path), kFailed);
+  EXPECT_EQ(folder.names(), left);
+  EXPECT_TRUE(read_file(path) == other);
+  test::write_file(path, sample.bytes);
+  EXPECT_EQ(pack(sample.plan, path), kPacked);
+  EXPECT_EQ(folder.names(), (std::vector<std::string>{"a.slc", "one.bin", "two.bin"}));
+  EXPECT_TRUE(read_file(path) == sample.bytes);
+  EXPECT_EQ(pack(sample.plan, path), kFailed);  // is there already
 }
 
 TEST(PackKill, AStoreOfPlanesKilledAt60MomentsIsTheSameStore) {

@@ -302,6 +302,39 @@ TEST_F(PackerTest, AStopWhileItReadsBackLosesNothing) {
   EXPECT_EQ(finish(target).resumed, kept);
 }
 
+TEST_F(PackerTest, AStoreWhoseJournalWasLeftWasPackedAlready) {
+  MemoryTarget target;
+  finish(target);
+  const std::uint64_t operations = target.faults.operations;
+  EXPECT_EQ(finish(target).resumed, sample.bytes.size());
+  EXPECT_EQ(target.faults.operations, operations + 1);  // publishing
+}
+
+TEST_F(PackerTest, ANameThatIsTakenIsNotTakenForWhatTheJournalIsOf) {
+  const auto others = {
+      +[](MemoryTarget& target) { return target.partial().write(99, {{std::byte{0xa5}}}); },
+      +[](MemoryTarget& target) {
+        return target.partial().write(target.published->size() - 20, {{std::byte{0xa5}}});
+      },
+      +[](MemoryTarget& target) { return target.partial().truncate(target.published->size() - 1); },
+      +[](MemoryTarget& target) {
+        return target.journal().truncate(target.journal().bytes().size() - 1);
+      },
+      +[](MemoryTarget& target) { return target.journal().truncate(0); },
+  };
+  for (const auto other : others) {
+    MemoryTarget target;
+    finish(target);
+    ASSERT_TRUE(other(target).ok());
+    const std::vector<std::byte> there = target.partial().bytes(),
+                                 journal = target.journal().bytes();
+    const Outcome outcome = pack(target);
+    EXPECT_EQ(outcome.status.code(), ErrorCode::kInvalidArgument);
+    EXPECT_THAT(outcome.status.message(), HasSubstr("memory.slc: is there already"));
+    EXPECT_TRUE(target.partial().bytes() == there && target.journal().bytes() == journal);
+  }
+}
+
 TEST_F(PackerTest, WhatNobodyPackedIsLeftAsItIs) {
   MemoryTarget target;
   const std::vector<std::byte> mine(10, std::byte{1});
