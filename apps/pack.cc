@@ -28,12 +28,6 @@ struct PackVerbOptions {
 };
 
 void announce(const Packer& packer, const StorePlan& plan, const FileTarget& target) {
-  if (packer.started_over()) {
-    spdlog::warn(
-        "{}.partial: what an earlier pack left does not fit, since the model, the options or this "
-        "program have changed: it starts over",
-        target.path());
-  }
   if (packer.damaged_bytes() > 0) {
     spdlog::warn(
         "{}.partial: what an earlier pack left is damaged, or missing, behind {} of {}: {} are "

@@ -2,15 +2,17 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <optional>
+#include <tuple>
 
 #include "formats/checksum.h"
 
 namespace sluice {
 namespace {
 
-constexpr std::uint64_t kMagic = 0x314b434150434c53;  // "SLCPACK1" as bytes
+constexpr std::uint64_t kMagic = 0x324b434150434c53;  // "SLCPACK2" as bytes
 constexpr std::size_t kWordBytes = sizeof(std::uint64_t);
+constexpr std::size_t kHeadBytes =
+    kWordBytes * (1 + std::tuple_size_v<decltype(PackIdentity::parts)> + 1);
 constexpr std::size_t kRecordBytes = 3 * kWordBytes;
 
 void put(std::vector<std::byte>& bytes, std::uint64_t word) {
@@ -27,25 +29,41 @@ std::uint64_t get(std::span<const std::byte> bytes) {
   return word;
 }
 
-std::uint64_t check_of(std::uint64_t first, std::uint64_t second, std::uint64_t pin) {
+std::uint64_t check_of(std::uint64_t number, std::uint64_t of_block, std::uint64_t pin) {
   std::vector<std::byte> bytes;
-  for (const std::uint64_t word : {first, second, pin}) put(bytes, word);
+  for (const std::uint64_t word : {number, of_block, pin}) put(bytes, word);
   return checksum(bytes);
 }
 
-void put_record(std::vector<std::byte>& bytes, std::uint64_t first, std::uint64_t second,
-                std::uint64_t pin) {
-  for (const std::uint64_t word : {first, second, check_of(first, second, pin)}) put(bytes, word);
+/// The journal's beginning, its own checksum included.
+std::vector<std::byte> head_of(const PackIdentity& identity) {
+  std::vector<std::byte> bytes;
+  put(bytes, kMagic);
+  for (const std::uint64_t part : identity.parts) put(bytes, part);
+  put(bytes, checksum(bytes));
+  return bytes;
 }
 
-/// Of the record at the front: its second word, if its first is `first` and its check is right.
-std::optional<std::uint64_t> second_of(std::span<const std::byte> bytes, std::uint64_t first,
-                                       std::optional<std::uint64_t> pin) {
-  if (bytes.size() < kRecordBytes || get(bytes) != first) return std::nullopt;
-  const std::uint64_t second = get(bytes.subspan(kWordBytes));
-  const std::uint64_t check = get(bytes.subspan(2 * kWordBytes));
-  if (check != check_of(first, second, pin.value_or(second))) return std::nullopt;
-  return second;
+std::uint64_t last_word(std::span<const std::byte> bytes) { return get(bytes.last(kWordBytes)); }
+
+std::optional<PackIdentity> read_head(std::span<const std::byte> bytes) {
+  if (bytes.size() < kHeadBytes) return std::nullopt;
+  PackIdentity identity;
+  for (std::size_t i = 0; i < identity.parts.size(); ++i) {
+    identity.parts[i] = get(bytes.subspan((1 + i) * kWordBytes));
+  }
+  if (!std::ranges::equal(head_of(identity), bytes.first(kHeadBytes))) return std::nullopt;
+  return identity;
+}
+
+/// Of the record at the front: the block's checksum, if it is block `number` and its check is
+/// right.
+std::optional<std::uint64_t> read_record(std::span<const std::byte> bytes, std::uint64_t number,
+                                         std::uint64_t pin) {
+  if (bytes.size() < kRecordBytes || get(bytes) != number) return std::nullopt;
+  const std::uint64_t of_block = get(bytes.subspan(kWordBytes));
+  if (last_word(bytes.first(kRecordBytes)) != check_of(number, of_block, pin)) return std::nullopt;
+  return of_block;
 }
 
 /// Is it a journal's start, even one of which only a part, or its length alone, came to the disk?
@@ -59,42 +77,40 @@ bool may_be_journal(std::span<const std::byte> bytes) {
 
 }  // namespace
 
-Result<PackJournal> PackJournal::open(PackFile& file, std::uint64_t pin,
-                                      std::uint64_t most_blocks) {
-  PackJournal journal(file, pin);
+Result<PackJournal> PackJournal::open(PackFile& file, std::uint64_t most_blocks) {
+  PackJournal journal(file);
   SLUICE_ASSIGN(const std::uint64_t size, file.size());
-  std::vector<std::byte> bytes(std::min(size, kRecordBytes * (most_blocks + 1)));
+  std::vector<std::byte> bytes(std::min(size, kHeadBytes + kRecordBytes * most_blocks));
   SLUICE_TRY(file.read(0, bytes));
   if (!may_be_journal(bytes)) {
     return Status(ErrorCode::kInvalidArgument,
                   file.path() +
-                      ": this is no journal of a store being packed, and is left as it "
-                      "is: move it away, or pack under another name");
+                      ": this is no journal of a store being packed, or one of another version of "
+                      "this program, and is left as it is: remove it and the .partial file, or "
+                      "pack under another name");
   }
+  journal.identity_ = read_head(bytes);
+  if (!journal.identity_) return journal;
   std::span<const std::byte> rest = bytes;
-  const auto its_pin = second_of(rest, kMagic, std::nullopt);
-  journal.fresh_ = !its_pin;
-  journal.other_ = its_pin && *its_pin != pin;
-  if (journal.fresh_ || journal.other_) return journal;
-  for (;;) {
-    rest = rest.subspan(kRecordBytes);
-    const auto of_block = second_of(rest, journal.checksums_.size(), pin);
+  journal.pin_ = last_word(rest.first(kHeadBytes));
+  for (rest = rest.subspan(kHeadBytes);; rest = rest.subspan(kRecordBytes)) {
+    const auto of_block = read_record(rest, journal.checksums_.size(), journal.pin_);
     if (!of_block) return journal;
     journal.checksums_.push_back(*of_block);
   }
 }
 
-Status PackJournal::restart(std::size_t keep) {
+Status PackJournal::restart(const PackIdentity& identity, std::size_t keep) {
   checksums_.resize(std::min(keep, checksums_.size()));
   if (checksums_.empty()) {
-    std::vector<std::byte> first;
-    put_record(first, kMagic, pin_, pin_);
+    const std::vector<std::byte> head = head_of(identity);
     SLUICE_TRY(file_->truncate(0));
-    SLUICE_TRY(file_->write(0, first));
+    SLUICE_TRY(file_->write(0, head));
+    identity_ = identity;
+    pin_ = last_word(head);
   } else {
-    SLUICE_TRY(file_->truncate(kRecordBytes * (checksums_.size() + 1)));
+    SLUICE_TRY(file_->truncate(kHeadBytes + kRecordBytes * checksums_.size()));
   }
-  fresh_ = false;
   // Before anything is written to the store: records that were cut off must not come back.
   return file_->sync();
 }
@@ -103,8 +119,13 @@ Status PackJournal::append(std::span<const std::uint64_t> checksums) {
   if (checksums.empty()) return {};
   std::vector<std::byte> records;
   std::uint64_t number = checksums_.size();
-  for (const std::uint64_t checksum : checksums) put_record(records, number++, checksum, pin_);
-  SLUICE_TRY(file_->write(kRecordBytes * (checksums_.size() + 1), records));
+  for (const std::uint64_t of_block : checksums) {
+    for (const std::uint64_t word : {number, of_block, check_of(number, of_block, pin_)}) {
+      put(records, word);
+    }
+    ++number;
+  }
+  SLUICE_TRY(file_->write(kHeadBytes + kRecordBytes * checksums_.size(), records));
   SLUICE_TRY(file_->sync());
   checksums_.insert(checksums_.end(), checksums.begin(), checksums.end());
   return {};

@@ -1,51 +1,15 @@
 #include "store/packer.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstdlib>
-#include <cstring>
 #include <future>
-#include <string_view>
 #include <system_error>
 #include <utility>
 
 #include "base/size.h"
-#include "formats/checksum.h"
 #include "store/kept_blocks.h"
 
 namespace sluice {
 namespace {
-
-/// Everything that decides the store's bytes: what is copied where, and that the source's files are
-/// still those of the earlier pack, as far as their paths, sizes and times of change tell.
-Result<std::uint64_t> pin_of(const StorePlan& plan, const ImportanceMatrix* importance) {
-  std::vector<std::uint64_t> words;
-  words.push_back(checksum(plan.head));
-  words.push_back(plan.table_offset);
-  for (const StoreBlock& block : plan.blocks) {
-    words.insert(words.end(), {block.offset, block.bytes});
-  }
-  for (const StoreCopy& copy : plan.copies) {
-    words.insert(words.end(), {copy.from.file, copy.from.offset, copy.from.bytes, copy.to});
-  }
-  std::vector<std::string> files = plan.files;
-  if (importance != nullptr) files.push_back(importance->path());
-  for (const std::string& file : files) {
-    struct stat about = {};
-    if (::stat(file.c_str(), &about) != 0) {
-      return Status(ErrorCode::kIo, file + ": cannot be looked at: " + std::strerror(errno));
-    }
-    const std::unique_ptr<char, void (*)(void*)> real(::realpath(file.c_str(), nullptr), std::free);
-    const char* const path = real ? real.get() : file.c_str();
-    words.insert(words.end(),
-                 {checksum(std::string_view(path)), static_cast<std::uint64_t>(about.st_size),
-                  static_cast<std::uint64_t>(about.st_mtim.tv_sec),
-                  static_cast<std::uint64_t>(about.st_mtim.tv_nsec)});
-  }
-  return checksum(std::as_bytes(std::span(words)));
-}
 
 /// Beside the caller, where there is a thread to be had.
 template <typename Work>
@@ -61,12 +25,12 @@ std::future<Status> start(Work work) {
 
 Result<std::unique_ptr<Packer>> Packer::begin(const StorePlan& plan, BlockReader& reader,
                                               PackTarget& target, PackOptions options) {
-  SLUICE_ASSIGN(const std::uint64_t pin, pin_of(plan, options.importance));
+  SLUICE_ASSIGN(const PackIdentity identity, identity_of(plan, options.importance));
   SLUICE_ASSIGN(PlanReader source, PlanReader::open(plan, reader, options.importance));
-  SLUICE_ASSIGN(PackJournal journal, PackJournal::open(target.journal(), pin, plan.blocks.size()));
+  SLUICE_ASSIGN(PackJournal journal, PackJournal::open(target.journal(), plan.blocks.size()));
   std::unique_ptr<Packer> packer(
       new Packer(plan, std::move(source), target, std::move(journal), std::move(options)));
-  packer->pin_ = pin;
+  packer->identity_ = identity;
   for (AlignedBuffer& chunk : packer->chunks_) {
     SLUICE_ASSIGN(chunk, AlignedBuffer::allocate(packer->options_.chunk_bytes));
   }
@@ -84,7 +48,8 @@ Status Packer::check_finished() {
   const Status taken = name_is_taken(target_.path());
   const std::vector<std::uint64_t>& checksums = journal_.checksums();
   SLUICE_ASSIGN(const std::uint64_t size, target_.partial().size());
-  if (checksums.size() != plan_.blocks.size() || size != plan_.file_bytes) return taken;
+  const bool of_this = journal_.identity() == identity_;
+  if (!of_this || checksums.size() != plan_.blocks.size() || size != plan_.file_bytes) return taken;
   const auto has = [&](std::uint64_t offset, std::span<const std::byte> right) -> Result<bool> {
     std::vector<std::byte> bytes(right.size());
     SLUICE_TRY(target_.partial().read(offset, bytes));
@@ -100,21 +65,28 @@ Status Packer::check_finished() {
 Status Packer::make_room() {
   PackFile& partial = target_.partial();
   SLUICE_ASSIGN(const std::uint64_t there, partial.size());
-  if (there > 0 && journal_.fresh()) {
+  if (there > 0 && !journal_.identity()) {
     return {ErrorCode::kInvalidArgument,
             partial.path() +
                 ": is there without the journal of a pack, and is left as it is: "
                 "remove it, or choose another name"};
   }
-  started_over_ = there > 0 && journal_.other();
-  const std::uint64_t listed = offset_after(plan_, journal_.checksums().size());
+  const bool other = journal_.identity() && *journal_.identity() != identity_;
+  if (there > 0 && other && !journal_.checksums().empty()) {
+    return {ErrorCode::kInvalidArgument,
+            partial.path() + ": was begun with " + journal_.identity()->difference(identity_) +
+                ": repeat the command that began it, or remove this file to begin anew"};
+  }
+  const std::span<const std::uint64_t> checksums =
+      other ? std::span<const std::uint64_t>() : journal_.checksums();
+  const std::uint64_t listed = offset_after(plan_, checksums.size());
   const auto progress = [&](std::uint64_t right) {
     if (options_.checking) options_.checking(right, listed);
   };
   SLUICE_ASSIGN(
       const std::size_t blocks,
-      count_right_blocks(plan_, partial, journal_.checksums(),
-                         {chunks_[0].data(), options_.chunk_bytes}, progress, options_.cancel));
+      count_right_blocks(plan_, partial, checksums, {chunks_[0].data(), options_.chunk_bytes},
+                         progress, options_.cancel));
   resumed_ = offset_after(plan_, blocks);
   damaged_ = listed - resumed_;
   SLUICE_TRY(partial.truncate(resumed_));
@@ -126,7 +98,7 @@ Status Packer::make_room() {
                                 format_size(free) + " free: " + format_size(needed - free) +
                                 " are missing"};
   }
-  return journal_.restart(blocks);
+  return journal_.restart(identity_, blocks);
 }
 
 Status Packer::copy() {
@@ -156,10 +128,10 @@ Status Packer::copy() {
 }
 
 Status Packer::check_source() {
-  SLUICE_ASSIGN(const std::uint64_t now, pin_of(plan_, options_.importance));
-  if (now == pin_) return {};
+  SLUICE_ASSIGN(const PackIdentity now, identity_of(plan_, options_.importance));
+  if (now == identity_) return {};
   // Nobody knows which of its blocks are old and which are new.
-  SLUICE_TRY(journal_.restart(0));
+  SLUICE_TRY(journal_.restart(identity_, 0));
   SLUICE_TRY(target_.partial().truncate(0));
   return {ErrorCode::kCorrupt, plan_.files.front() +
                                    ": the source changed while it was packed: "

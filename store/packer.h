@@ -18,6 +18,7 @@
 #include "formats/store_format.h"
 #include "io/block_reader.h"
 #include "store/block_writer.h"
+#include "store/pack_identity.h"
 #include "store/pack_journal.h"
 #include "store/pack_target.h"
 #include "store/plan_reader.h"
@@ -44,7 +45,8 @@ class Packer {
  public:
   /// Finds out what is there already, reads it back to see that it is still right, and whether the
   /// rest has room. kIo says how much room is missing; kInvalidArgument: the partial file, the
-  /// journal or the name is somebody else's; kCancelled, in which case all stays as it is.
+  /// journal or the name is somebody else's, or what is there is of another pack: says what
+  /// differs; kCancelled, in which case all stays as it is.
   static Result<std::unique_ptr<Packer>> begin(const StorePlan& plan, BlockReader& reader,
                                                PackTarget& target, PackOptions options = {});
 
@@ -55,9 +57,6 @@ class Packer {
   std::uint64_t damaged_bytes() const { return damaged_; }
   /// An earlier packer had done all but remove the journal.
   bool was_packed() const { return target_.has_its_name(); }
-  /// An earlier packer left something of another source, or of another program.
-  bool started_over() const { return started_over_; }
-
   /// Bytes of the store that the next packer would find.
   std::uint64_t kept_bytes() const { return offset_after(plan_, journal_.checksums().size()); }
 
@@ -87,9 +86,8 @@ class Packer {
   const PackOptions options_;
   std::optional<BlockWriter> writer_;
   AlignedBuffer chunks_[2];
-  std::uint64_t pin_ = 0;
+  PackIdentity identity_;
   std::uint64_t resumed_ = 0, damaged_ = 0;
-  bool started_over_ = false;
 };
 
 }  // namespace sluice

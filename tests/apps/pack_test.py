@@ -170,7 +170,7 @@ class Damage(Pack):
         self.store.rename(self.folder / "tales.slc.partial")
         # A journal is written by the program alone: one that was begun and says nothing yet.
         journal = self.folder / "tales.slc.partial.journal"
-        journal.write_bytes(struct.pack("<8sQQ", b"SLCPACK1", 1, 1))
+        journal.write_bytes(struct.pack("<8s7Q", b"SLCPACK2", *range(7)))
         self.refused("without the journal")  # its check is wrong
         (self.folder / "tales.slc.partial").write_bytes(b"")
         done = self.pack()

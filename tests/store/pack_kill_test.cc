@@ -52,11 +52,11 @@ int end_of(pid_t child) {
   return WIFEXITED(outcome) ? WEXITSTATUS(outcome) : kKilled;
 }
 
-/// Blocks in the journal of a pack that was killed: whole records but the first.
+/// Blocks in the journal of a pack that was killed: whole records behind its head.
 std::uintmax_t journalled(const std::string& path) {
   std::error_code none;
   const std::uintmax_t bytes = fs::file_size(path + ".partial.journal", none);
-  return none || bytes < 24 ? 0 : bytes / 24 - 1;
+  return none || bytes < 64 ? 0 : (bytes - 64) / 24;
 }
 
 /// Kills packs of the plan, which become these bytes, at any moment, and goes on with them.

@@ -41,6 +41,16 @@ class PackerTest : public testing::Test {
     EXPECT_TRUE(target.published == sample.bytes);
     return outcome;
   }
+  /// What is there is of another pack, and stays.
+  void expect_refused(MemoryTarget& target, const char* words) {
+    const std::vector<std::byte> there = target.partial().bytes();
+    const Outcome outcome = pack(target);
+    EXPECT_EQ(outcome.status.code(), ErrorCode::kInvalidArgument);
+    for (const char* part : {"memory.slc.partial: was begun with", words, "remove this file"}) {
+      EXPECT_THAT(outcome.status.message(), HasSubstr(part));
+    }
+    EXPECT_TRUE(target.partial().bytes() == there);
+  }
   /// Where block `count` begins.
   std::uint64_t after(std::size_t count) const { return offset_after(sample.plan, count); }
 
@@ -61,7 +71,6 @@ TEST_F(PackerTest, CopiesEveryByteAndFillsGapsWithZeros) {
       ASSERT_TRUE(outcome.status.ok()) << outcome.status.message();
       EXPECT_TRUE(target.published == sample.bytes);
       EXPECT_EQ(outcome.resumed, 0u);
-      EXPECT_FALSE(outcome.started_over);
       EXPECT_TRUE(std::ranges::is_sorted(written));
       EXPECT_EQ(written.back(), sample.bytes.size());
     }
@@ -182,7 +191,7 @@ std::uint64_t pack_half(MemoryTarget& target, const SamplePlan& sample) {
   return (*packer)->kept_bytes();
 }
 
-TEST_F(PackerTest, AChangedSourceStartsOver) {
+TEST_F(PackerTest, AChangedSourceIsRefusedAndSaidSo) {
   namespace fs = std::filesystem;
   const std::string& source = sample.plan.files[1];
   const auto time = fs::last_write_time(source);
@@ -197,18 +206,19 @@ TEST_F(PackerTest, AChangedSourceStartsOver) {
     fs::last_write_time(other, time);
     sample.plan.files[1] = other;
   };
-  for (const std::function<void()>& change :
-       {std::function<void()>(later), {longer}, {elsewhere}}) {
+  const std::pair<std::function<void()>, const char*> changes[] = {
+      {later, "changed, or touched, since"},
+      {longer, "another size"},
+      {elsewhere, "another model"}};
+  for (const auto& [change, words] : changes) {
     MemoryTarget target;
     pack_half(target, sample);
     change();
-    const Outcome outcome = finish(target);
-    EXPECT_TRUE(outcome.started_over);
-    EXPECT_EQ(outcome.resumed, 0u);
+    expect_refused(target, words);
   }
 }
 
-TEST_F(PackerTest, AnotherPlanStartsOver) {
+TEST_F(PackerTest, AnotherPlanIsRefusedAndSaidSo) {
   const auto changes = {
       +[](StorePlan& plan) { plan.head[100] ^= std::byte{1}; },
       +[](StorePlan& plan) { plan.copies[3].from.offset ^= 1; },
@@ -216,12 +226,28 @@ TEST_F(PackerTest, AnotherPlanStartsOver) {
   for (const auto change : changes) {
     const SamplePlan before = sample;
     MemoryTarget target;
-    pack_half(target, sample);
+    const std::uint64_t kept = pack_half(target, sample);
     change(sample.plan);
-    const Outcome outcome = pack(target);
-    EXPECT_TRUE(outcome.status.ok());
-    EXPECT_TRUE(outcome.started_over);
+    expect_refused(target, "other options");
     sample = before;
+    EXPECT_EQ(finish(target).resumed, kept);
+  }
+}
+
+TEST_F(PackerTest, WhatIsOfAnotherPackAndHasNoBlockIsInNobodysWay) {
+  const SamplePlan before = sample;
+  for (const bool emptied : {true, false}) {
+    sample = before;
+    MemoryTarget target;
+    pack_half(target, sample);
+    if (emptied) {
+      ASSERT_TRUE(target.partial().truncate(0).ok());  // as if it had been removed
+    } else {
+      ASSERT_TRUE(target.journal().truncate(64).ok());
+    }
+    sample.plan.head[100] ^= std::byte{1};
+    sample.bytes[100] ^= std::byte{1};
+    EXPECT_EQ(finish(target).resumed, 0u);
   }
 }
 
