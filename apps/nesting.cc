@@ -82,6 +82,30 @@ Status check_importance(const ImportanceMatrix& importance, const StorePlan& pla
   return {};
 }
 
+/// What a store's planes are cut like was said when they were.
+Status check_cut(const NestingOptions& options, const StorePlan& plan, const std::string& model) {
+  const bool cut = std::ranges::any_of(plan.nested_layers, [](const StoreNestedLayer& layer) {
+    return layer.tensors[0].nested.has_value();
+  });
+  const bool asks = !options.keep.empty() || (!options.imatrix.empty() && !options.rests());
+  if (!cut || !asks) return {};
+  return {ErrorCode::kInvalidArgument,
+          fmt::format("{}: its experts are cut into planes already, and stay as they are: {} what "
+                      "it was made of",
+                      model, options.keep.empty() ? "with --imatrix, pack" : "with --keep, pack")};
+}
+
+/// Who asks for planes and gets them in some layers only wants to know.
+void warn_of_left_layers(const StorePlan& plan) {
+  const StoreLeftLayers& left = plan.left_layers;
+  if (left.unfit == 0) return;
+  const TensorInfo& tensor = left.first_unfit;
+  spdlog::warn(
+      "{} of {} layers of experts are nested; {} others stay as they are: '{}' is {} in rows of {}",
+      plan.nested_layers.size(), plan.nested_layers.size() + left.unasked + left.unfit, left.unfit,
+      tensor.name, tensor_format(tensor.type).name, tensor.shape.back());
+}
+
 }  // namespace
 
 void NestingOptions::add_to(CLI::App& app) {
@@ -93,7 +117,7 @@ void NestingOptions::add_to(CLI::App& app) {
                  "Bits a weight that experts have on average in the file, scales included: each "
                  "rests at a width of its own, the narrower the less it is taken (as --imatrix "
                  "knows) and errs. Implies --nested; keeps no floats")
-      ->check(CLI::PositiveNumber & kFinite);
+      ->check(CLI::Range(0.01, 1000.0) & kFinite);
   CLI::Option* const loss = app.add_option(
       "--target-loss", target_loss,
       "The fewest --target-bits with which perplexity of --text rises by at most so many percent, "
@@ -138,6 +162,8 @@ Result<NestingPlan> plan_nesting(const NestingOptions& options, const Checkpoint
                     "does not leave as they are",
                     model, integer_sources(" or "), kNestedBlock));
   }
+  SLUICE_TRY(check_cut(options, plan.store, model));
+  if (options.nests()) warn_of_left_layers(plan.store);
   if (!options.imatrix.empty()) {
     SLUICE_ASSIGN(plan.importance, ImportanceMatrix::open(options.imatrix));
     SLUICE_TRY(check_importance(*plan.importance, plan.store, options.imatrix));

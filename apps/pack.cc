@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cstdio>
 
 #include "apps/byte_progress.h"
 #include "apps/cancel.h"
@@ -105,6 +106,11 @@ Status pack(const PackVerbOptions& options) {
                            {"source", checkpoint.container},
                            {"seconds", seconds},
                            {"peak_rss", memory.ok() ? memory->peak_resident : 0}};
+    if (options.nesting.nests()) {
+      const StoreLeftLayers& left = plan.left_layers;
+      json["nested_layers"] = plan.nested_layers.size();
+      json["expert_layers"] = plan.nested_layers.size() + left.unasked + left.unfit;
+    }
     if (rested) json.update(rested->json());
     print_json(json);
   } else if (was_packed) {
@@ -114,6 +120,13 @@ Status pack(const PackVerbOptions& options) {
     fmt::print("{}: {} in {} blocks, packed in {:.1f} s ({:.0f} MB/s)\n", options.out,
                format_size(plan.file_bytes), plan.blocks.size(), seconds, written / seconds / 1e6);
     if (rested && rested->loss) print_loss(*rested->loss);
+  }
+  // The store is what was asked for, and is there.
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    std::clearerr(stdout);
+    return {ErrorCode::kIo, fmt::format("{}: is complete; but what is said of it cannot be written "
+                                        "to standard output",
+                                        options.out)};
   }
   return {};
 }

@@ -135,7 +135,14 @@ Result<Checkpoint> open_checkpoint(const std::string& path, CheckpointParts part
   try {
     std::error_code ignored;
     if (std::filesystem::is_directory(path, ignored)) return open_hugging_face(path, parts);
-    return is_store(path) ? open_store(path, parts) : open_gguf(path, parts);
+    if (is_store(path)) return open_store(path, parts);
+    auto opened = open_gguf(path, parts);
+    if (opened.ok() || std::filesystem::path(path).extension() != ".slc") return opened;
+    // Whoever named it so takes it for one.
+    return Status(opened.status().code(),
+                  opened.status().message() +
+                      "; nor does it begin as a store does: it is none, or its first bytes are "
+                      "damaged: pack it again");
   } catch (const std::bad_alloc&) {
     return Status(ErrorCode::kBudget, path + ": not enough memory to read the header");
   } catch (const std::exception& failure) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <limits>
 #include <utility>
 
 #include "formats/gguf_header.h"
@@ -174,6 +175,7 @@ Result<Importance> ImportanceMatrix::read(std::string_view tensor, std::uint64_t
   SLUICE_ASSIGN(importance.mean_squares,
                 read_numbers(tensor, "sums", entry->sums_offset, entry->sums));
   if (entry->counts == 0) {
+    SLUICE_TRY(check_sums(tensor, importance.mean_squares));
     for (float& value : importance.mean_squares) value /= entry->chunks;
     importance.counts.resize(experts);
     return importance;
@@ -185,9 +187,22 @@ Result<Importance> ImportanceMatrix::read(std::string_view tensor, std::uint64_t
     return Status(ErrorCode::kCorrupt, path_ + ": counts of " + in_quotes(tensor) + ": " +
                                            std::to_string(count) + " is no number of rows");
   }
+  if (std::ranges::any_of(importance.counts, [](float count) { return count > 0; })) {
+    SLUICE_TRY(check_sums(tensor, importance.mean_squares));
+  }
   importance.counts.resize(experts, importance.counts.front());
   divide(importance.mean_squares, importance.counts, columns);
   return importance;
+}
+
+/// By sums of zeros no column would count at all.
+Status ImportanceMatrix::check_sums(std::string_view tensor,
+                                    const std::vector<float>& sums) const {
+  const auto none = [](float sum) { return sum < std::numeric_limits<float>::min(); };
+  if (!std::ranges::all_of(sums, none)) return {};
+  return {ErrorCode::kCorrupt, path_ + ": all sums of " + in_quotes(tensor) +
+                                   " are 0, as of inputs that are all zeros; " +
+                                   std::string(kRemedy)};
 }
 
 /// REQUIRES: when the file was opened, they lay in it.

@@ -67,6 +67,7 @@ class ImportanceMatrix {
   Status list_older(HeaderReader& reader);
   Status list_older_entry(HeaderReader& reader);
   const Entry* find(std::string_view tensor) const;
+  Status check_sums(std::string_view tensor, const std::vector<float>& sums) const;
   Result<std::vector<float>> read_numbers(std::string_view tensor, std::string_view what,
                                           std::uint64_t offset, std::uint64_t count) const;
 

@@ -59,6 +59,13 @@ struct StoreNestedExpert {
   std::uint64_t bytes = 0;   // of all groups, gaps included
 };
 
+/// Layers of experts that do not become planes.
+struct StoreLeftLayers {
+  std::size_t unasked = 0;  // nobody wanted it
+  std::size_t unfit = 0;    // a matrix has no form, or its rows are not whole blocks …
+  TensorInfo first_unfit;   // … as this one
+};
+
 struct StorePlan {
   std::vector<std::string> files;  // of the source, as StoreCopy::from counts them
   /// Of a source that keeps checksums its files, tensors and blocks, for what is read to be checked
@@ -70,6 +77,7 @@ struct StorePlan {
   /// less than kStoreRangeAlignment, which are zero.
   std::vector<StoreCopy> copies;
   std::vector<StoreNestedLayer> nested_layers;
+  StoreLeftLayers left_layers;
   std::vector<StoreNestedExpert> nested;  // ascending by `to`
   std::uint64_t table_offset = 0;         // zeros between the last block and it
   std::uint64_t file_bytes = 0;

@@ -68,6 +68,7 @@ class Planner {
   StoreIndex take_index() { return std::move(index_); }
   std::vector<StoreCopy> take_copies() { return std::move(copies_); }
   std::vector<StoreNestedLayer> take_nested_layers() { return std::move(nested_layers_); }
+  const StoreLeftLayers& left_layers() const { return left_; }
   std::vector<StoreNestedExpert> take_nested() { return std::move(nested_); }
   std::uint64_t end() const { return end_; }
 
@@ -198,13 +199,17 @@ class Planner {
       nested_layers_.push_back(std::move(layer));
       return true;
     }
-    if (!choice_.nest || !choice_.nest(tensors[0]->name)) return false;
+    if (!choice_.nest || !choice_.nest(tensors[0]->name)) {
+      left_.unasked += 1;
+      return false;
+    }
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       const TensorInfo& tensor = *tensors[i];
       const NestedForm* const form = nested_form_of(tensor.type);
       // Integers that lie there otherwise must be such as can be laid out first.
       if (form == nullptr || tensor.shape.back() % form->block != 0 ||
           (tensor.stored && !form->fitted && !check_relay(tensor).ok())) {
+        if (left_.unfit++ == 0) left_.first_unfit = tensor;
         return false;
       }
       layer.tensors[i] = tensor;
@@ -287,6 +292,7 @@ class Planner {
   StoreIndex index_;
   std::vector<StoreCopy> copies_;
   std::vector<StoreNestedLayer> nested_layers_;
+  StoreLeftLayers left_;
   std::vector<StoreNestedExpert> nested_;
   std::uint64_t begin_ = 0;  // of the block
   std::uint64_t at_ = 0;     // its end so far
@@ -342,6 +348,7 @@ Result<StorePlan> plan_store(const Checkpoint& source, const StoreChoice& choice
   for (StoreBlock& block : plan.blocks) block.offset += first;
   for (StoreCopy& copy : plan.copies) copy.to += first;
   plan.nested_layers = planner.take_nested_layers();
+  plan.left_layers = planner.left_layers();
   plan.nested = planner.take_nested();
   for (StoreNestedExpert& expert : plan.nested) expert.to += first;
   plan.table_offset = round_up(first + planner.end(), kStoreBlockAlignment);

@@ -133,7 +133,7 @@ class Verbs(unittest.TestCase):
         layers = result["experts"]["layers"]
         self.assertEqual([layer["layer"] for layer in layers], list(range(6)))
         for key, total in result["experts"].items():
-            if key not in ("layers", "hit_rate", "mean_bits", "exact", "policy", "predict"):
+            if key not in ("layers", "hit_rate", "mean_bits", "exact", "policy", "predict", "width"):
                 self.assertAlmostEqual(sum(layer[key] for layer in layers), total, msg=key)
         for layer in layers:
             self.assertEqual(layer["expected_rightly"] + layer["wasted"], layer["expected"], layer)

@@ -15,6 +15,7 @@ import unittest
 
 sys.dont_write_bytecode = True
 from command import MIB, MODEL, ROOT, SLUICE, min_ram, sluice, sluice_json  # noqa: E402
+from gguf_patch import Gguf  # noqa: E402
 from packing import FLOATS, Pack, Planes  # noqa: E402
 
 NOBODY = 65534
@@ -188,6 +189,54 @@ def distance(left, right):
     for data in (left, right):
         numbers.append(array.array("f", data[10 + struct.unpack_from("<H", data, 8)[0]:]))
     return math.sqrt(sum((a - b) ** 2 for a, b in zip(*numbers)) / sum(b * b for b in numbers[1]))
+
+
+class WhatIsCut(Planes):
+    """Which experts become planes."""
+
+    def test_layers_that_cannot_be_nested_are_told(self):
+        model = Gguf(MODEL)
+        name = "blk.2.ffn_down_exps.weight"
+        at = model.data.index(name.encode()) + len(name)
+        dimensions, = struct.unpack_from("<I", model.data, at)
+        struct.pack_into("<I", model.data, at + 4 + 8 * dimensions, 6)  # Q5_0, whose bytes are fewer
+        mixed = self.folder / "mixed.gguf"
+        mixed.write_bytes(model.data)
+        done = self.pack(mixed, None, "--nested", "--keep", "blk.0.*", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(f"4 of 6 layers of experts are nested; 1 others stay as they are: '{name}' is Q5_0 in rows of 96", done.stderr.decode())
+        result = json.loads(done.stdout)
+        self.assertEqual((result["nested_layers"], result["expert_layers"]), (4, 6))
+
+    def test_what_is_cut_already_is_not_cut_otherwise(self):
+        self.nest()
+        again = self.folder / "again.slc"
+        self.refused("cut into planes already", self.store, again, "--nested", "--keep", "blk.0.*")
+        matrix = self.folder / "matrix"
+        done = sluice("calibrate", MODEL, "--text", self.text(), "--out", self.folder / "fit", "--imatrix", matrix)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.refused("cut into planes already", self.store, again, "--nested", "--imatrix", matrix)
+        self.assertEqual(self.pack(self.store, again, "--target-bits", 4, "--imatrix", matrix).returncode, 0)
+
+    def test_a_store_is_there_though_nobody_hears_of_it(self):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([SLUICE, "pack", MODEL, "--out", self.store, "--json"], stdout=full, stderr=subprocess.PIPE, timeout=300)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("is complete", done.stderr.decode())
+        self.assertEqual(self.logits(self.store), self.logits(MODEL))
+
+    def test_what_is_no_store_is_not_told_to_be_no_gguf_file_alone(self):
+        for content in (b"SLUICE", b"x" * 5000):
+            self.store.write_bytes(content)
+            done = sluice("info", self.store)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("nor does it begin as a store does", done.stderr.decode())
+
+    def test_bits_that_nobody_has(self):
+        for bits in ("0", "-1", "nan", "1e9"):
+            done = self.pack(MODEL, None, "--target-bits", bits)
+            self.assertEqual(done.returncode, 2)
+            self.assertLess(len(done.stderr), 300)
 
 
 class Nested(Planes):

@@ -135,6 +135,23 @@ TEST_F(ImatrixTest, OneThatHasCountedNothingIsRefused) {
   EXPECT_TRUE(open(builder.build()).ok());
 }
 
+TEST_F(ImatrixTest, SumsThatAreAllZerosAreRefusedWhereRowsWereCounted) {
+  for (const float nothing : {0.0f, 1e-45f}) {
+    GgufBuilder builder = imatrix();
+    add_tensor(builder, kDown, 2, {nothing, 0, 0, nothing}, {3, 4});
+    add_tensor(builder, kUp, 2, {nothing, 0, 0, 2}, {3, 4});
+    add_tensor(builder, kGate, 2, {0, 0, 0, 0}, {0, 0});
+    const ImportanceMatrix matrix = opened(builder.build());
+    const auto down = matrix.read(kDown, 2, 2);
+    ASSERT_FALSE(down.ok());
+    EXPECT_THAT(down.status().message(), AllOf(HasSubstr("all sums"), HasSubstr(kDown)));
+    EXPECT_TRUE(matrix.read(kUp, 2, 2).ok());
+    EXPECT_TRUE(matrix.read(kGate, 2, 2).ok()) << "nobody took these experts";
+    const std::string older = raw<std::int32_t>(1) + older_entry(kDown, 1, {nothing, 0});
+    EXPECT_FALSE(opened(older).read(kDown, 1, 2).ok());
+  }
+}
+
 TEST_F(ImatrixTest, OneCountIsOfAllMatrices) {
   GgufBuilder builder = imatrix();
   add_tensor(builder, kDown, 2, {2, 4, 6, 8}, {2});
