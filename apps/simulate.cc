@@ -4,13 +4,13 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <mutex>
 
 #include "apps/cancel.h"
 #include "apps/options.h"
+#include "apps/percentage.h"
 #include "apps/progress_line.h"
 #include "apps/report.h"
 #include "apps/routing_trace_file.h"
@@ -45,13 +45,7 @@ struct SimulateOptions {
 /// "10%" of `all`, or a size.
 Result<std::uint64_t> parse_capacity(const std::string& text, std::uint64_t all) {
   if (!text.ends_with('%')) return parse_size(text);
-  double percent = 0;
-  const char* const end = text.data() + text.size() - 1;
-  const auto [rest, error] = std::from_chars(text.data(), end, percent);
-  if (error != std::errc() || rest != end || !(percent >= 0 && percent <= 100)) {
-    return Status(ErrorCode::kInvalidArgument,
-                  fmt::format("'{}' is not a share from 0% to 100%", text));
-  }
+  SLUICE_ASSIGN(const double percent, parse_percentage(text));
   return static_cast<std::uint64_t>(std::floor(static_cast<double>(all) * percent / 100 + 1e-6));
 }
 

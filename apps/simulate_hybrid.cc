@@ -4,13 +4,12 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <charconv>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "apps/cancel.h"
 #include "apps/options.h"
+#include "apps/percentage.h"
 #include "apps/report.h"
 #include "apps/routing_trace_file.h"
 #include "apps/side_by_side.h"
@@ -128,19 +127,6 @@ Result<std::vector<HybridMachine>> read_machines(const std::string& path) {
   return machines;
 }
 
-/// "10%" of all experts' bytes.
-Result<double> parse_share(const std::string& text) {
-  double percent = 0;
-  const char* const end = text.data() + text.size() - 1;
-  const auto [rest, error] = std::from_chars(text.data(), end, percent);
-  if (!text.ends_with('%') || error != std::errc() || rest != end || !(percent >= 0) ||
-      percent > 100) {
-    return Status(ErrorCode::kInvalidArgument,
-                  fmt::format("'{}' is not a share from 0% to 100%", text));
-  }
-  return percent / 100;
-}
-
 struct Run {
   std::size_t machine = 0, vram = 0, mode = 0;
   HybridReplay::Result result;
@@ -180,8 +166,8 @@ void print(const std::vector<HybridMachine>& machines, const HybridOptions& opti
            const std::vector<Run>& runs) {
   fmt::print("{:<24} {:>6}", "machine", "VRAM");
   for (const ModeName& mode : kModes) fmt::print(" {:>10}", mode.name);
-  fmt::print("  {:>10} {:>9} {:>10}   (seconds; auto's hits, copies a use, foretold time off)\n",
-             "x the best", "on GPU", "off");
+  fmt::print("  {:>10} {:>9} {:>10}   (seconds; auto's hits, foretold time off)\n", "x the best",
+             "on GPU", "off");
   for (std::size_t at = 0; at < runs.size(); at += std::size(kModes)) {
     fmt::print("{:<24} {:>6}", machines[runs[at].machine].name, options.vram[runs[at].vram]);
     double best = 0;
@@ -230,7 +216,7 @@ CLI::Option* add_hybrid_options(CLI::App& app, HybridOptions& options) {
       ->check(kListed)
       ->check(CLI::Validator(
           [](const std::string& text) {
-            const auto share = parse_share(text);
+            const auto share = parse_percentage(text);
             return share.ok() ? std::string() : share.status().message();
           },
           ""))
@@ -264,8 +250,8 @@ Status simulate_hybrid(const HybridOptions& options, const std::string& path,
   }
   side_by_side(runs.size(), threads, [&](std::size_t at) {
     Run& run = runs[at];
-    run.result = replay(trace, machines[run.machine], *parse_share(options.vram[run.vram]),
-                        kModes[run.mode].mode);
+    run.result = replay(trace, machines[run.machine],
+                        *parse_percentage(options.vram[run.vram]) / 100, kModes[run.mode].mode);
   });
   SLUICE_TRY(check_cancelled(&cancel_requested()));
   if (json) {

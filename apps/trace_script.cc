@@ -5,21 +5,11 @@
 #include <algorithm>
 #include <utility>
 
+#include "apps/drawn.h"
 #include "apps/routing_trace_file.h"
 
 namespace sluice::apps {
 namespace {
-
-/// A number that looks drawn, for each value of the arguments another (SplitMix64's finaliser).
-std::uint64_t mixed(std::uint64_t value) {
-  value += 0x9E3779B97F4A7C15u;
-  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9u;
-  value = (value ^ (value >> 27)) * 0x94D049BB133111EBu;
-  return value ^ (value >> 31);
-}
-
-/// [0, 1)
-double unit(std::uint64_t bits) { return static_cast<double>(bits >> 11) * 0x1p-53; }
 
 bool takes(std::span<const RoutedExpert> row, std::uint32_t expert) {
   return std::ranges::find(row, expert, &RoutedExpert::expert) != row.end();

@@ -7,6 +7,8 @@
 #include <charconv>
 #include <utility>
 
+#include "apps/drawn.h"
+
 namespace sluice::apps {
 namespace {
 
@@ -43,13 +45,6 @@ Status check_choice(const Model& model, const char* option) {
 
 /// As many of a log's tokens stand for all.
 constexpr std::size_t kMostTokens = 4096;
-
-/// [0, 1), for each value another.
-double drawn(std::uint64_t value) {
-  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9u;
-  value = (value ^ (value >> 27)) * 0x94D049BB133111EBu;
-  return static_cast<double>((value ^ (value >> 31)) >> 11) * 0x1p-53;
-}
 
 }  // namespace
 
@@ -286,7 +281,7 @@ std::optional<std::uint8_t> WidthMixture::level(std::uint32_t layer, std::size_t
   const std::size_t tokens = log_.size() / (log_layers_ * log_ranks_);
   const std::size_t log_layer = turn * log_layers_ / widths_.size();
   const double high =
-      static_cast<double>(rank) + drawn((token * widths_.size() + turn) * top_k_ + rank + 1);
+      static_cast<double>(rank) + unit(mixed((token * widths_.size() + turn) * top_k_ + rank));
   const auto log_rank = static_cast<std::size_t>(high * static_cast<double>(log_ranks_) /
                                                  static_cast<double>(top_k_));
   const char bits = log_[(token % tokens * log_layers_ + log_layer) * log_ranks_ +

@@ -140,13 +140,12 @@ void HybridScheduler::scan_uploads() {
   std::ranges::sort(order_, [&](std::uint32_t a, std::uint32_t b) {
     return keys_[a] != keys_[b] ? keys_[a] > keys_[b] : a < b;
   });
-  std::vector<std::uint32_t>& rows = rows_;
-  rows = best_.gpu_rows;
+  rows_ = best_.gpu_rows;
   for (std::size_t n = 0; n < order_.size() && n < aims_.most_uploads; ++n) {
-    rows[order_[n]] = work_[order_[n]].rows;
-    const double cost = cost_of(rows);
+    rows_[order_[n]] = work_[order_[n]].rows;
+    const double cost = cost_of(rows_);
     if (cost < best_cost_ * (1 - kGain)) {
-      best_.gpu_rows = rows;
+      best_.gpu_rows = rows_;
       best_cost_ = cost;
     }
   }
@@ -164,18 +163,17 @@ void HybridScheduler::deal_out(bool largest_first) {
   });
   dealt_.clear();
   const std::span<const ExpertWork> all = work_;
-  std::vector<std::uint32_t>& gpu_rows = rows_;
-  gpu_rows.clear();
+  rows_.clear();
   for (const std::uint32_t i : order_) {
     dealt_.push_back(all[i]);
     work_ = dealt_;
-    gpu_rows.push_back(0);
-    const double cpu = cost_of(gpu_rows);
-    gpu_rows.back() = all[i].rows;
-    if (cpu < cost_of(gpu_rows)) gpu_rows.back() = 0;
+    rows_.push_back(0);
+    const double cpu = cost_of(rows_);
+    rows_.back() = all[i].rows;
+    if (cpu < cost_of(rows_)) rows_.back() = 0;
   }
   work_ = all;
-  for (std::size_t n = 0; n < order_.size(); ++n) best_.gpu_rows[order_[n]] = gpu_rows[n];
+  for (std::size_t n = 0; n < order_.size(); ++n) best_.gpu_rows[order_[n]] = rows_[n];
   best_cost_ = cost_of(best_.gpu_rows);
 }
 
