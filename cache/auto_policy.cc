@@ -8,6 +8,7 @@
 #include "cache/layered_policy.h"
 #include "cache/learned_reuse.h"
 #include "cache/lru.h"
+#include "cache/part_worth.h"
 
 namespace sluice {
 namespace {
@@ -28,8 +29,8 @@ AutoPolicy::AutoPolicy(const CacheShape& shape) : shape_(shape), sizes_(shape.si
     add(std::make_unique<LayeredPolicy>(shape, model),
         std::make_unique<LayeredPolicy>(shape, model, false));
   };
-  add_model(std::make_shared<LearnedReuse>(shape));
-  add_model(std::make_shared<DecayedFrequency>(shape, DecayedFrequency::lfu()));
+  add_model(make_worth<LearnedReuse>(shape));
+  add_model(make_worth<DecayedFrequency>(shape, DecayedFrequency::lfu()));
   add(std::make_unique<Lru>(shape), std::make_unique<Lru>(shape));
 }
 

@@ -14,6 +14,7 @@
 #include "cache/lru.h"
 #include "cache/mixed_frequency.h"
 #include "cache/mrs.h"
+#include "cache/part_worth.h"
 #include "cache/path_frequency.h"
 #include "cache/s3_fifo.h"
 
@@ -33,6 +34,13 @@ CacheKey CacheShape::key(std::uint32_t index) const {
           static_cast<std::uint16_t>(within % plane_groups_)};
 }
 
+CacheShape CacheShape::whole_experts() const {
+  CacheShape whole = *this;
+  for (std::uint32_t& first : whole.first_) first /= plane_groups_;
+  whole.plane_groups_ = 1;
+  return whole;
+}
+
 namespace {
 
 template <typename Policy>
@@ -42,7 +50,7 @@ std::unique_ptr<CachePolicy> make(const CacheShape& shape) {
 
 template <typename Model>
 std::unique_ptr<CachePolicy> make_layered(const CacheShape& shape) {
-  return std::make_unique<LayeredPolicy>(shape, std::make_shared<Model>(shape));
+  return std::make_unique<LayeredPolicy>(shape, make_worth<Model>(shape));
 }
 
 struct NamedPolicy {
@@ -62,7 +70,7 @@ constexpr NamedPolicy kPolicies[] = {
     {"lfu",
      [](const CacheShape& shape) -> std::unique_ptr<CachePolicy> {
        return std::make_unique<LayeredPolicy>(
-           shape, std::make_shared<DecayedFrequency>(shape, DecayedFrequency::lfu()));
+           shape, make_worth<DecayedFrequency>(shape, DecayedFrequency::lfu()));
      }},
     {"lru", make<Lru>},
     {"mixed", make_layered<MixedFrequency>},

@@ -46,6 +46,9 @@ class CacheShape {
     return first_[key.layer] + key.expert * plane_groups_ + key.plane_group;
   }
   CacheKey key(std::uint32_t index) const;
+  /// The same experts in one part each: an expert's number is that of any of its keys over
+  /// plane_groups().
+  CacheShape whole_experts() const;
 
  private:
   std::vector<std::uint32_t> first_;  // [layers + 1]
@@ -68,8 +71,9 @@ class CachePolicy {
   virtual void admit(CacheKey key, std::uint64_t bytes) = 0;
   /// `key` has left the cache.
   virtual void forget(CacheKey key) = 0;
-  /// A predictor expects, with this probability, that the next turn of `key`'s layer wants it, be
-  /// it resident or not: until then it is no good victim. Policies that do not weigh it ignore it.
+  /// A predictor expects, with this probability, that the next turn of `key`'s layer wants its
+  /// expert, be it resident or not: until then it is no good victim. Policies that do not weigh it
+  /// ignore it.
   virtual void expect(CacheKey, float) {}
   /// The resident key to give up first among those that `evictable` allows; none if it allows none.
   /// The key stays resident until `forget`.

@@ -45,7 +45,7 @@ class ExpertCache {
   void visit(std::uint32_t layer, std::span<const CacheKey> wanted,
              std::span<const float> scores = {});
 
-  /// Likely wanted at the next turn of its layer, as CachePolicy::expect has it.
+  /// Its expert is likely wanted at the next turn of its layer, as CachePolicy::expect has it.
   void expect(CacheKey key, float probability);
   /// Ready or Loading: pins the copy, which then stays where it is; Empty: does nothing.
   PinnedCopy pin(CacheKey key);

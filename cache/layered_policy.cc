@@ -32,7 +32,10 @@ void LayeredPolicy::visit(std::uint32_t layer) {
 }
 
 void LayeredPolicy::expect(CacheKey key, float probability) {
-  expected_[shape_.index(key)] = probability;
+  const std::uint32_t first = shape_.index({key.layer, key.expert, 0});
+  for (std::uint32_t i = first; i < first + shape_.plane_groups(); ++i) {
+    expected_[i] = probability * model_->share(key.layer, i);
+  }
   layers_[key.layer].expected = true;
 }
 

@@ -27,6 +27,8 @@ class WorthModel {
   /// The probability that the layer's next turn wants the expert, as far as the model foresees it
   /// beyond what its worth says; changes from visit to visit.
   virtual float foreseen(std::uint32_t, std::uint32_t) const { return 0; }
+  /// Of those who want the key's expert, the share that want this part of it.
+  virtual float share(std::uint32_t, std::uint32_t) const { return 1; }
 
  protected:
   explicit WorthModel(const CacheShape& shape) : shape_(shape) {}

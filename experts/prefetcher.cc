@@ -38,11 +38,9 @@ void Prefetcher::expect(std::uint32_t turn, std::span<const LikelyExpert> likely
   const CacheShape& shape = cache_.shape();
   for (const auto& [expert, wanted] : likely) {
     if (expert >= shape.experts(turn)) continue;
-    CacheKey key{turn, static_cast<std::uint16_t>(expert), 0};
-    for (; key.plane_group < shape.plane_groups(); ++key.plane_group) {
-      cache_.expect(key, std::min(wanted, 1.0f));
-    }
-    key.plane_group = 0;  // of experts in parts the first is read ahead
+    // Of experts in parts the first is read ahead.
+    const CacheKey key{turn, static_cast<std::uint16_t>(expert), 0};
+    cache_.expect(key, std::min(wanted, 1.0f));
     if (cache_.state(key) == CopyState::kEmpty) {
       guesses_.push_back({key, reach == Reach::kAll ? kNoGrade : GuessWorth::grade(wanted)});
     } else if (const auto load = find(key); load != loads_.end()) {
