@@ -40,7 +40,7 @@ def speed(args, setting, ram):
 
 def quality(args, setting):
     """Of `auto` the widths are logged, too, so that speed is measured with the same histogram of them."""
-    command = [args.sluice, "eval", args.quality, "--text", args.text, "--json", "--calibration", "", *options_of(setting)]
+    command = [args.sluice, "eval", args.quality, "--text", args.text, "--json", "--calibration", args.calibration, *options_of(setting)]
     if setting.startswith("auto"):
         args.logs[setting] = f"{args.folder}/{setting}"
         command += ["--width-log", args.logs[setting]]
@@ -89,6 +89,7 @@ def main():
     parser.add_argument("-n", type=int, default=128)
     parser.add_argument("--quality", help="a store whose perplexity is measured")
     parser.add_argument("--text")
+    parser.add_argument("--calibration", default="", help="of that store, which --width auto goes by")
     parser.add_argument("--svg")
     args = parser.parse_args()
     if (args.quality is None) != (args.text is None) or (args.svg and not args.quality):
@@ -96,7 +97,7 @@ def main():
     settings = args.settings.split(",")
     budgets = args.ram.split(",")
 
-    losses, args.logs = {}, {}
+    losses, args.logs = ({"source": 0.0} if args.quality else {}), {}
     folder = tempfile.TemporaryDirectory()
     args.folder = folder.name
     if args.quality:
