@@ -19,7 +19,54 @@ void scale(const WeightMatrix& matrix, std::size_t row, float* values) {
   }
 }
 
+/// A strip of kStripRows.
+void turn_back(const TensorFormat& format, const std::byte* strip, std::size_t row_bytes,
+               std::byte* out) {
+  const StripBlock parts(format);
+  for (std::size_t at = 0; at < row_bytes; at += format.block_bytes) {
+    for (std::size_t lane = 0; lane < kStripRows; ++lane) {
+      std::byte* const block = out + lane * row_bytes + at;
+      for (std::size_t word = 0; word < parts.words; ++word) {
+        std::memcpy(block + parts.first_word + 4 * word, strip + 4 * (word * kStripRows + lane), 4);
+      }
+      std::memcpy(block + parts.rest,
+                  strip + 4 * parts.words * kStripRows + lane * parts.rest_bytes, parts.rest_bytes);
+    }
+    strip += kStripRows * format.block_bytes;
+  }
+}
+
+/// A strip of so many rows, column by column.
+void turn_columns_back(const std::byte* strip, std::size_t rows, std::size_t columns,
+                       std::size_t bytes, std::byte* out) {
+  for (std::size_t column = 0; column < columns; ++column) {
+    for (std::size_t row = 0; row < rows; ++row, strip += bytes) {
+      std::memcpy(out + (row * columns + column) * bytes, strip, bytes);
+    }
+  }
+}
+
 }  // namespace
+
+void copy_rows(const WeightMatrix& matrix, std::size_t first, std::size_t count, std::byte* out) {
+  const std::size_t row_bytes = matrix.row_bytes();
+  const std::size_t end = first + count;
+  const std::size_t height = matrix.layout == WeightLayout::kColumnStrips ? kColumnStripRows
+                             : matrix.layout == WeightLayout::kStrips     ? kStripRows
+                                                                          : count;
+  for (std::size_t row = first; row < end; row += height) {
+    const std::byte* const strip = matrix.data + row * row_bytes;
+    const std::size_t rows = std::min(height, end - row);
+    if (matrix.layout == WeightLayout::kColumnStrips) {
+      turn_columns_back(strip, rows, matrix.columns, matrix.format->block_bytes, out);
+    } else if (matrix.layout == WeightLayout::kStrips && rows == kStripRows) {
+      turn_back(*matrix.format, strip, row_bytes, out);
+    } else {
+      std::memcpy(out, strip, rows * row_bytes);
+    }
+    out += rows * row_bytes;
+  }
+}
 
 void decode_row(const WeightMatrix& matrix, std::size_t row, float* out) {
   if (matrix.layout == WeightLayout::kPlanes) {

@@ -43,4 +43,9 @@ struct StripBlock {
 /// Row `row` of the matrix as float32 `[columns]`, whatever its layout.
 void decode_row(const WeightMatrix& matrix, std::size_t row, float* out);
 
+/// Rows [first, first + count) as kRows has them, without scales beside them, to
+/// out `[count, row_bytes]`. REQUIRES: the layout is kRows, kStrips or kColumnStrips; `first`
+/// begins a strip, and so does what follows the last, if anything does.
+void copy_rows(const WeightMatrix& matrix, std::size_t first, std::size_t count, std::byte* out);
+
 }  // namespace sluice

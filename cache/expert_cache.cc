@@ -61,10 +61,20 @@ PinnedCopy ExpertCache::pin(CacheKey key) {
 
 std::optional<CachedCopy> ExpertCache::reserve(CacheKey key, std::uint64_t bytes) {
   const std::lock_guard lock(mutex_);
+  return reserve(key, bytes, /*if_worth=*/false);
+}
+
+std::optional<CachedCopy> ExpertCache::reserve_if_worth(CacheKey key, std::uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  return reserve(key, bytes, /*if_worth=*/true);
+}
+
+std::optional<CachedCopy> ExpertCache::reserve(CacheKey key, std::uint64_t bytes, bool if_worth) {
   // Not even an empty cache but for the pinned would do: keep what is there.
   if (ExtentArena::rounded(bytes) > arena_.capacity() - pinned_bytes_) return std::nullopt;
   std::optional<Extent> extent = arena_.allocate(bytes);
   while (!extent) {
+    if (if_worth && !would_stay(key, bytes)) return std::nullopt;
     const std::optional<CacheKey> victim = choose_victim(ExtentArena::rounded(bytes));
     if (!victim) return std::nullopt;
     evict(*victim);
@@ -78,6 +88,15 @@ std::optional<CachedCopy> ExpertCache::reserve_free(CacheKey key, std::uint64_t 
   const std::optional<Extent> extent = arena_.allocate(bytes);
   if (!extent) return std::nullopt;
   return take(key, *extent);
+}
+
+/// If it had come in, and one had to leave.
+bool ExpertCache::would_stay(CacheKey key, std::uint64_t bytes) {
+  policy_->admit(key, ExtentArena::rounded(bytes));
+  const std::optional<CacheKey> victim =
+      policy_->victim([this, key](CacheKey other) { return other == key || evictable_(other); });
+  policy_->forget(key);
+  return victim && *victim != key;
 }
 
 CachedCopy ExpertCache::take(CacheKey key, Extent extent) {

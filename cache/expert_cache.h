@@ -53,6 +53,8 @@ class ExpertCache {
   /// cannot while the pinned and the loading stay: try again after an `unpin`. REQUIRES: the key is
   /// Empty and bytes > 0.
   std::optional<CachedCopy> reserve(CacheKey key, std::uint64_t bytes);
+  /// The same where the policy would rather give up another resident than this key, once it is one.
+  std::optional<CachedCopy> reserve_if_worth(CacheKey key, std::uint64_t bytes);
   /// The same where the room is free: nothing is evicted for it.
   std::optional<CachedCopy> reserve_free(CacheKey key, std::uint64_t bytes);
   /// Loading → Ready; pins stay. REQUIRES: the key is Loading.
@@ -87,6 +89,8 @@ class ExpertCache {
   };
   Entry& entry(CacheKey key) { return entries_[shape_.index(key)]; }
   const Entry& entry(CacheKey key) const { return entries_[shape_.index(key)]; }
+  std::optional<CachedCopy> reserve(CacheKey key, std::uint64_t bytes, bool if_worth);
+  bool would_stay(CacheKey key, std::uint64_t bytes);
   CachedCopy take(CacheKey key, Extent extent);
   std::optional<CacheKey> choose_victim(std::uint64_t bytes);
   void evict(CacheKey victim);

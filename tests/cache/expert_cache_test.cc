@@ -29,6 +29,39 @@ TEST(CacheShape, NumbersKeysWithoutGaps) {
   EXPECT_EQ(shape.key(7), (CacheKey{1, 0, 1}));
 }
 
+/// LFU takes what comes seldom for the first to go.
+TEST(ExpertCache, ReservesWhereAnotherIsWorthLess) {
+  for (const std::string& policy : cache_policy_names()) {
+    SCOPED_TRACE(policy);
+    ExpertCache cache = make_cache({4}, 2, policy);
+    const CacheKey often{0, 0, 0}, seldom{0, 1, 0}, never{0, 2, 0};
+    for (const CacheKey key : {often, seldom}) {
+      ASSERT_TRUE(cache.reserve_if_worth(key, kPage)) << "there is room";
+      cache.loaded(key);
+      cache.unpin(key);
+    }
+    for (int i = 0; i < 50; ++i) {
+      const CacheKey wanted[] = {often, seldom};
+      cache.visit(0, std::span(wanted).first(i % 10 == 0 ? 2 : 1));
+    }
+    if (policy == "lfu") {
+      EXPECT_FALSE(cache.reserve_if_worth(never, kPage));
+    }
+    const auto taken = cache.reserve_if_worth(never, kPage);
+    EXPECT_EQ(cache.state(never), taken ? CopyState::kLoading : CopyState::kEmpty);
+    EXPECT_EQ(cache.residents().size(), taken ? 1u : 2u);
+    if (taken) continue;
+    const CacheKey wanted[] = {never};
+    for (int i = 0; i < 200; ++i) cache.visit(0, wanted);
+    EXPECT_TRUE(cache.reserve_if_worth(never, kPage)) << "by now it is wanted most";
+    // What is in use does not leave for it.
+    const CacheKey last{0, 3, 0};
+    (void)cache.pin(often);
+    (void)cache.pin(seldom);
+    EXPECT_FALSE(cache.reserve_if_worth(last, kPage));
+  }
+}
+
 TEST(ExpertCache, GoesThroughItsStates) {
   ExpertCache cache = make_cache({4}, 2, "lru");
   const CacheKey a{0, 0, 0}, b{0, 1, 0}, c{0, 2, 0};

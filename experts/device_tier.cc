@@ -1,0 +1,236 @@
+#include "experts/device_tier.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/size.h"
+
+namespace sluice {
+namespace {
+
+CacheShape shape_of(const ExpertCatalogue& catalogue) {
+  std::vector<std::uint32_t> experts;
+  for (const ExpertLayer& layer : catalogue.layers()) experts.push_back(layer.experts);
+  return CacheShape(experts);
+}
+
+/// As much as the device gives of so much.
+Result<DeviceBuffer> allocate_most(DeviceBackend& device, std::uint64_t bytes,
+                                   std::uint64_t least) {
+  for (;;) {
+    auto memory = DeviceBuffer::allocate(device, bytes);
+    if (memory.ok() || memory.status().code() != ErrorCode::kBudget || bytes == least) {
+      return memory;
+    }
+    bytes = std::max(least, bytes / 4 * 3);
+  }
+}
+
+}  // namespace
+
+std::size_t DeviceTier::widest_copy(const ExpertCatalogue& catalogue) {
+  std::size_t widest = 0;
+  for (const ExpertLayer& layer : catalogue.layers()) {
+    for (std::uint32_t expert = 0; expert < layer.experts && has_device_copy(layer); ++expert) {
+      widest = std::max(widest, device_copy_bytes(layer, expert, layer.parts_there(expert)));
+    }
+  }
+  return widest;
+}
+
+Result<std::unique_ptr<DeviceTier>> DeviceTier::create(DeviceBackend& device,
+                                                       const ExpertCatalogue& catalogue,
+                                                       const DeviceTierOptions& options) {
+  const std::uint64_t widest = ExtentArena::rounded(widest_copy(catalogue));
+  if (widest == 0) {
+    return Status(ErrorCode::kUnsupported,
+                  "the file keeps no layer's experts as a device multiplies them");
+  }
+  std::uint64_t all = 0;
+  for (const ExpertLayer& layer : catalogue.layers()) all += widest * layer.experts;
+  const std::uint64_t wanted = std::min(options.bytes, all);
+  const auto too_small = [&](std::uint64_t bytes) {
+    return Status(ErrorCode::kBudget, format_size(bytes) + " of " + std::string(device.name()) +
+                                          " hold no expert: the widest takes " +
+                                          format_size(widest));
+  };
+  if (wanted < widest) return too_small(wanted);
+  SLUICE_ASSIGN(DeviceBuffer memory, allocate_most(device, wanted, widest));
+  std::array<DeviceBuffer, kStagings> stagings;
+  for (DeviceBuffer& staging : stagings) {
+    SLUICE_ASSIGN(staging, DeviceBuffer::allocate_pinned(device, widest));
+  }
+  SLUICE_ASSIGN(const StreamIndex stream, device.make_stream());
+  CacheShape shape = shape_of(catalogue);
+  SLUICE_ASSIGN(std::unique_ptr<CachePolicy> policy, make_cache_policy(options.policy, shape));
+  return std::unique_ptr<DeviceTier>(new DeviceTier(device, catalogue, std::move(memory),
+                                                    std::move(stagings), stream, std::move(policy),
+                                                    std::move(shape)));
+}
+
+DeviceTier::DeviceTier(DeviceBackend& device, const ExpertCatalogue& catalogue, DeviceBuffer memory,
+                       std::array<DeviceBuffer, kStagings> stagings, StreamIndex stream,
+                       std::unique_ptr<CachePolicy> policy, CacheShape shape)
+    : device_(device),
+      catalogue_(catalogue),
+      widest_(ExtentArena::rounded(widest_copy(catalogue))),
+      memory_(std::move(memory)),
+      stagings_(std::move(stagings)),
+      stream_(stream),
+      cache_(std::move(shape), memory_.size(), std::move(policy)),
+      parts_(cache_.shape().size()),
+      places_(cache_.shape().size()) {
+  keys_.reserve(catalogue.widest_layer());
+  statistics_.capacity = cache_.capacity();
+}
+
+/// Nothing may write into the stagings' place any more.
+DeviceTier::~DeviceTier() {
+  while (open() && under_way_ > 0) {
+    if (!come(/*wait=*/true).ok()) break;
+  }
+}
+
+void DeviceTier::close(const Status& why) {
+  if (open()) statistics_.closed = why.message();
+  under_way_ = 0;
+}
+
+Status DeviceTier::note(Status status) {
+  if (!status.ok()) close(status);
+  return status;
+}
+
+CacheKey DeviceTier::key_of(ExpertId id) const {
+  return {static_cast<std::uint32_t>(&layer_of(id) - catalogue_.layers().data()),
+          static_cast<std::uint16_t>(id.expert), 0};
+}
+
+void DeviceTier::visit(std::uint32_t layer, std::span<const std::uint32_t> experts,
+                       std::span<const float> scores) {
+  keys_.clear();
+  for (const std::uint32_t expert : experts) keys_.push_back(key_of({layer, expert}));
+  const ExpertLayer* const where = catalogue_.find(layer);
+  cache_.visit(static_cast<std::uint32_t>(where - catalogue_.layers().data()), keys_, scores);
+}
+
+bool DeviceTier::takes(std::uint32_t layer) const {
+  const ExpertLayer* const where = catalogue_.find(layer);
+  return where != nullptr && has_device_copy(*where);
+}
+
+std::uint64_t DeviceTier::copy_bytes(ExpertId id, unsigned bits) const {
+  return device_copy_bytes(layer_of(id), id.expert, wanted_parts(id, bits));
+}
+
+bool DeviceTier::has(ExpertId id) const {
+  return open() && cache_.state(key_of(id)) != CopyState::kEmpty;
+}
+
+bool DeviceTier::covers(ExpertId id, CacheKey key, unsigned bits) const {
+  return cache_.state(key) != CopyState::kEmpty &&
+         parts_[cache_.shape().index(key)] >= wanted_parts(id, bits);
+}
+
+bool DeviceTier::pin(ExpertId id, unsigned bits) {
+  const CacheKey key = key_of(id);
+  if (!open() || !covers(id, key, bits)) return false;
+  (void)cache_.pin(key);
+  return true;
+}
+
+void DeviceTier::unpin(ExpertId id) { cache_.unpin(key_of(id)); }
+
+ExpertWeights DeviceTier::weights(ExpertId id, unsigned bits) const {
+  const std::uint32_t index = cache_.shape().index(key_of(id));
+  ExpertWeights weights =
+      device_weights(layer_of(id), id.expert, parts_[index], memory_.data() + places_[index]);
+  if (layer_of(id).widths.empty()) return weights;
+  // Where its groups lie stays; fewer of them are read.
+  const ExpertWeights narrow =
+      device_weights(layer_of(id), id.expert, wanted_parts(id, bits), nullptr);
+  weights.gate.nested.width = narrow.gate.nested.width;
+  weights.up.nested.width = narrow.up.nested.width;
+  weights.down.nested.width = narrow.down.nested.width;
+  return weights;
+}
+
+Status DeviceTier::await(StreamIndex stream, ExpertId id) {
+  const CacheKey key = key_of(id);
+  for (std::size_t i = 0; i < under_way_; ++i) {
+    const Upload& upload = uploads_[(first_ + i) % kStagings];
+    if (upload.key == key) return note(device_.wait(stream, upload.come));
+  }
+  return {};
+}
+
+/// The oldest upload, or, without waiting, all that have come.
+Status DeviceTier::come(bool wait) {
+  while (under_way_ > 0) {
+    const Upload& upload = uploads_[first_];
+    if (wait) {
+      SLUICE_TRY(device_.finish(upload.come));
+    } else {
+      SLUICE_ASSIGN(const bool done, device_.done(upload.come));
+      if (!done) return {};
+    }
+    SLUICE_ASSIGN(const double seconds, device_.seconds_between(upload.begun, upload.come));
+    statistics_.seconds += seconds;
+    statistics_.come += 1;
+    cache_.loaded(upload.key);
+    cache_.unpin(upload.key);
+    first_ = (first_ + 1) % kStagings;
+    under_way_ -= 1;
+    if (wait) return {};
+  }
+  return {};
+}
+
+Status DeviceTier::poll() { return open() ? note(come(/*wait=*/false)) : Status(); }
+
+Result<bool> DeviceTier::staging_free() {
+  SLUICE_TRY(poll());
+  return under_way_ < kStagings;
+}
+
+std::size_t DeviceTier::room() const {
+  return (cache_.capacity() - cache_.pinned_bytes()) / widest_;
+}
+
+Status DeviceTier::begin_upload(Upload& upload, std::byte* to, const std::byte* from,
+                                std::size_t bytes) {
+  SLUICE_ASSIGN(upload.begun, device_.record(stream_));
+  SLUICE_TRY(device_.upload(stream_, to, from, bytes));
+  SLUICE_ASSIGN(upload.come, device_.record(stream_));
+  return {};
+}
+
+Result<bool> DeviceTier::upload(ExpertId id, unsigned bits, const ExpertWeights& weights, Room room,
+                                Compute& compute) {
+  SLUICE_ASSIGN(const bool free, staging_free());
+  if (!free) SLUICE_TRY(note(come(/*wait=*/true)));
+  const CacheKey key = key_of(id);
+  const std::size_t parts = wanted_parts(id, bits);
+  const std::size_t bytes = device_copy_bytes(layer_of(id), id.expert, parts);
+  if (cache_.state(key) == CopyState::kLoading) return false;  // a narrower one
+  if (cache_.state(key) == CopyState::kReady) cache_.discard(key);
+  const auto copy = room == Room::kAny     ? cache_.reserve(key, bytes)
+                    : room == Room::kWorth ? cache_.reserve_if_worth(key, bytes)
+                                           : cache_.reserve_free(key, bytes);
+  if (!copy) return false;
+  const std::size_t place = (first_ + under_way_) % kStagings;
+  std::byte* const staging = stagings_[place].data();
+  write_device_copy(weights, device_weights(layer_of(id), id.expert, parts, staging), staging,
+                    compute);
+  Upload& upload = uploads_[place];
+  upload.key = key;
+  SLUICE_TRY(note(begin_upload(upload, memory_.data() + copy->extent.offset, staging, bytes)));
+  parts_[cache_.shape().index(key)] = static_cast<std::uint8_t>(parts);
+  places_[cache_.shape().index(key)] = copy->extent.offset;
+  under_way_ += 1;
+  statistics_.uploads += 1;
+  statistics_.bytes += bytes;
+  return true;
+}
+
+}  // namespace sluice
