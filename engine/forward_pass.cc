@@ -12,20 +12,19 @@
 
 namespace sluice {
 
-Result<std::unique_ptr<ForwardPass>> ForwardPass::create(const ModelDescription& model,
-                                                         const DenseWeights& weights,
-                                                         Compute& compute, ExpertStore& store,
-                                                         KvType kv_type, std::size_t context,
-                                                         const ScratchShape& shape,
-                                                         const ForecastOptions& forecast) {
-  SLUICE_ASSIGN(Scratch scratch, Scratch::create(model, shape));
-  return std::unique_ptr<ForwardPass>(new ForwardPass(model, weights, compute, store, kv_type,
-                                                      context, std::move(scratch), forecast));
+Result<std::unique_ptr<ForwardPass>> ForwardPass::create(
+    const ModelDescription& model, const DenseWeights& weights, Compute& compute,
+    ExpertStore& store, KvType kv_type, std::size_t context, const ScratchShape& shape,
+    const ForecastOptions& forecast, HybridLayer* hybrid) {
+  DeviceBackend* const device = hybrid == nullptr ? nullptr : &hybrid->device();
+  SLUICE_ASSIGN(Scratch scratch, Scratch::create(model, shape, device));
+  return std::unique_ptr<ForwardPass>(new ForwardPass(
+      model, weights, compute, store, kv_type, context, std::move(scratch), forecast, hybrid));
 }
 
 ForwardPass::ForwardPass(const ModelDescription& model, const DenseWeights& weights,
                          Compute& compute, ExpertStore& store, KvType kv_type, std::size_t context,
-                         Scratch scratch, const ForecastOptions& forecast)
+                         Scratch scratch, const ForecastOptions& forecast, HybridLayer* hybrid)
     : model_(model),
       weights_(weights),
       compute_(compute),
@@ -34,7 +33,7 @@ ForwardPass::ForwardPass(const ModelDescription& model, const DenseWeights& weig
       attention_(model, compute, scratch_, kv_type),
       delta_net_(model, compute, scratch_),
       forecast_(model, weights.layers(), compute, store, scratch_, forecast),
-      moe_(model, compute, store, scratch_, forecast_) {
+      moe_(model, compute, store, scratch_, forecast_, hybrid) {
   for (const RopeDescription& rope : model.ropes) ropes_.emplace_back(rope, context);
 }
 

@@ -45,12 +45,11 @@ struct PassOptions {
 /// Not thread-safe: one pass at a time.
 class ForwardPass {
  public:
-  static Result<std::unique_ptr<ForwardPass>> create(const ModelDescription& model,
-                                                     const DenseWeights& weights, Compute& compute,
-                                                     ExpertStore& store, KvType kv_type,
-                                                     std::size_t context,
-                                                     const ScratchShape& scratch,
-                                                     const ForecastOptions& forecast);
+  /// `hybrid`: shares out the layers' experts; null: the CPU computes all.
+  static Result<std::unique_ptr<ForwardPass>> create(
+      const ModelDescription& model, const DenseWeights& weights, Compute& compute,
+      ExpertStore& store, KvType kv_type, std::size_t context, const ScratchShape& scratch,
+      const ForecastOptions& forecast, HybridLayer* hybrid = nullptr);
 
   std::size_t max_rows() const { return scratch_.max_rows; }
   /// Sees every pass from now on, before those that are asked later and what the pass's options
@@ -66,7 +65,7 @@ class ForwardPass {
  private:
   ForwardPass(const ModelDescription& model, const DenseWeights& weights, Compute& compute,
               ExpertStore& store, KvType kv_type, std::size_t context, Scratch scratch,
-              const ForecastOptions& forecast);
+              const ForecastOptions& forecast, HybridLayer* hybrid);
 
   Status run_layers(std::span<const Row> rows, const PassOptions& options);
   Status run_layers(std::span<const Row> rows, RoutingObserver* observer,

@@ -25,6 +25,7 @@ class ImportanceSums final : public RoutingObserver {
 
   void routed(const Routing&) override {}
   void computed(std::uint32_t layer, std::uint32_t expert, const FfnTask& task) override;
+  bool needs_products() const override { return true; }
 
   /// Of a layer's experts. REQUIRES, here and below: one of the layers.
   std::span<const double> inputs(std::uint32_t layer) const;         // [experts, hidden]

@@ -165,10 +165,13 @@ Result<MemoryPlan> ModelOutline::plan(std::uint64_t ram, Runtime& runtime,
             "a q8_0 KV cache needs heads of a multiple of 32, and this model's have {}; use f16",
             heads.head_dim));
   }
+  const std::uint64_t for_device =
+      runtime.device() == nullptr ? 0 : HybridLayer::host_bytes(description, catalogue);
   return MemoryPlan::make(
       description, catalogue, runtime.compute(), runtime.reader(),
       {.ram = ram,
-       .reserved = options.reserved + GateForecast::bytes(description, options.predict),
+       .reserved =
+           options.reserved + GateForecast::bytes(description, options.predict) + for_device,
        .context = options.context,
        .sequences = options.sequences,
        .kv_type = options.kv_type,
@@ -229,27 +232,61 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
                   RouterCopies::make(description, model->weights_.layers(), runtime.compute()));
   }
   SLUICE_TRY(model->weights_.repack(runtime.compute(), options.cancel));
+  model->open_device(options);
   SLUICE_ASSIGN(model->store_,
                 ExpertStore::create(model->outline_.catalogue, runtime.reader(),
                                     {.capacity_bytes = model->plan_.cache,
                                      .policy = options.policy,
                                      .files = files,
                                      .sparse_hidden = description.activation == Activation::kRelu,
-                                     .judge_guesses = options.predict == "auto"}));
+                                     .judge_guesses = options.predict == "auto",
+                                     .elsewhere = [model = model.get()](ExpertId id) {
+                                       return model->hybrid_ != nullptr && model->hybrid_->has(id);
+                                     }}));
   const MemoryPlan& plan = model->plan_;
   SLUICE_ASSIGN(model->kv_, KvPool::create(kv_shape(description, options.kv_type),
                                            KvShape::blocks(plan.context) * options.sequences,
                                            options.sequences));
-  SLUICE_ASSIGN(model->pass_,
-                ForwardPass::create(description, model->weights_, runtime.compute(), *model->store_,
-                                    options.kv_type, plan.context,
-                                    {.rows = plan.rows,
-                                     .eight_bit = !options.compute_f32,
-                                     .attention_bytes = attention_bytes(
-                                         description, options.kv_type, runtime.compute(),
-                                         plan.context, plan.threads)},
-                                    {options.predict, model->copies_, model->corrections_}));
+  SLUICE_TRY(model->open_pass(options));
   return model;
+}
+
+/// Without a device all goes on as if there were none.
+void Model::open_device(const ModelOptions& options) {
+  if (runtime_.device() == nullptr || catalogue().layers().empty()) return;
+  auto hybrid = HybridLayer::create(description(), weights_.layers(), catalogue(),
+                                    *runtime_.device(), runtime_.compute(),
+                                    {.vram = runtime_.vram(),
+                                     .placement = runtime_.placement(),
+                                     .policy = options.policy,
+                                     .rows = plan_.rows,
+                                     .eight_bit = !options.compute_f32,
+                                     .threads = plan_.threads});
+  if (hybrid.ok()) {
+    hybrid_ = std::move(*hybrid);
+  } else {
+    unused_device_ = hybrid.status().message();
+  }
+}
+
+Status Model::open_pass(const ModelOptions& options) {
+  const auto make = [&] {
+    return ForwardPass::create(
+        description(), weights_, runtime_.compute(), *store_, options.kv_type, plan_.context,
+        {.rows = plan_.rows,
+         .eight_bit = !options.compute_f32,
+         .attention_bytes = attention_bytes(description(), options.kv_type, runtime_.compute(),
+                                            plan_.context, plan_.threads)},
+        {options.predict, copies_, corrections_}, hybrid_.get());
+  };
+  auto pass = make();
+  if (!pass.ok() && hybrid_ != nullptr) {
+    unused_device_ = pass.status().message();
+    hybrid_.reset();
+    pass = make();
+  }
+  SLUICE_ASSIGN(pass_, std::move(pass));
+  return {};
 }
 
 /// With room for corrections; where that is too much and nobody asked for them, without. What is

@@ -11,6 +11,7 @@
 
 #include "engine/dense_weights.h"
 #include "engine/forward_pass.h"
+#include "engine/hybrid_layer.h"
 #include "engine/kv_cache.h"
 #include "engine/memory_plan.h"
 #include "engine/model_description.h"
@@ -100,6 +101,12 @@ class Model {
   const std::string& predict() const { return predict_; }
   Runtime& runtime() const { return runtime_; }
   ExpertStatistics expert_statistics() const { return store_->statistics(); }
+  /// What the device did; none: there is none, or it is not used …
+  std::optional<HybridStatistics> device_statistics() const {
+    return hybrid_ == nullptr ? std::nullopt : std::optional(hybrid_->statistics());
+  }
+  /// … because of this; empty where the runtime has none.
+  const std::string& unused_device() const { return unused_device_; }
   /// What an expert takes of the cache. REQUIRES: there is such an expert.
   std::size_t slot_bytes(ExpertId id) const { return store_->slot_bytes(id); }
   /// [catalogue().layers()]; add up to expert_statistics().
@@ -130,6 +137,8 @@ class Model {
  private:
   Model(Runtime& runtime, ModelOutline outline) : runtime_(runtime), outline_(std::move(outline)) {}
   Status make_plan(const ModelOptions& options);
+  void open_device(const ModelOptions& options);
+  Status open_pass(const ModelOptions& options);
   Status read_corrections(const ModelOptions& options);
 
   Runtime& runtime_;
@@ -145,6 +154,8 @@ class Model {
   std::optional<RouteRelaxation> relaxation_;
   std::optional<float> narrow_;
   std::optional<WidthChoice> widths_;
+  std::unique_ptr<HybridLayer> hybrid_;
+  std::string unused_device_;
   std::unique_ptr<ExpertStore> store_;
   std::optional<KvPool> kv_;
   std::unique_ptr<ForwardPass> pass_;

@@ -18,12 +18,13 @@ constexpr std::size_t kMostLevels = kMostNestedGroups;
 }  // namespace
 
 MoeLayer::MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore& store,
-                   Scratch& scratch, GateForecast& forecast)
+                   Scratch& scratch, GateForecast& forecast, HybridLayer* hybrid)
     : model_(model),
       compute_(compute),
       store_(store),
       scratch_(scratch),
       forecast_(forecast),
+      hybrid_(hybrid),
       router_(model.router),
       top_k_(model.router.top_k),
       levels_(scratch.max_rows * model.router.top_k),
@@ -39,6 +40,11 @@ MoeLayer::MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore&
   first_place_.reserve(groups + 1);
   tasks_.reserve(groups);
   task_groups_.reserve(groups);
+  wanted_rows_.reserve(experts);
+  asked_.reserve(experts);
+  asked_experts_.reserve(experts);
+  asked_scores_.reserve(experts);
+  asked_bits_.reserve(experts);
 }
 
 void MoeLayer::follow(RoutingScript* script) {
@@ -124,7 +130,8 @@ void MoeLayer::relax(std::uint32_t layer, const RouterWeights& weights, std::siz
   resident_.clear();
   for (std::uint32_t expert = 0; relaxation_->looks_at_memory() && expert < model_.router.experts;
        ++expert) {
-    resident_.push_back(store_.resident({layer, expert}));
+    const bool on_device = hybrid_ != nullptr && hybrid_->has({layer, expert});
+    resident_.push_back(on_device || store_.resident({layer, expert}));
   }
   relaxation_->relax(
       {.layer = layer,
@@ -232,36 +239,161 @@ void MoeLayer::score_wanted(std::size_t rows) {
   });
 }
 
+/// Who computes which rows, and which experts the store is asked for: not those that only the
+/// device has to do with, and has.
+void MoeLayer::share_out(std::uint32_t layer, std::size_t rows, RoutingObserver* observer) {
+  asked_.clear();
+  shared_out_ =
+      hybrid_ != nullptr && hybrid_->open() && (observer == nullptr || !observer->needs_products());
+  wanted_rows_.assign(wanted_.size(), 0);
+  for (std::uint32_t group = 0; group < groups_.size(); ++group) {
+    groups_[group].on_device = 0;
+    wanted_rows_[groups_[group].wanted] += first_place_[group + 1] - first_place_[group];
+  }
+  if (shared_out_) {
+    hybrid_->plan(layer, wanted_, wanted_rows_, wanted_scores_, wanted_bits_, rows, store_);
+    const auto uploads = hybrid_->uploads();
+    asked_.assign(uploads.begin(), uploads.end());
+  }
+  for (std::uint32_t wanted = 0; wanted < wanted_.size(); ++wanted) {
+    const std::uint32_t on_device = shared_out_ ? hybrid_->device_rows(wanted) : 0;
+    set_device_rows(wanted, on_device);
+    const bool asked = shared_out_ && hybrid_->to_upload(wanted);
+    if (on_device < wanted_rows_[wanted] && !asked) asked_.push_back(wanted);
+  }
+}
+
+void MoeLayer::set_device_rows(std::uint32_t wanted, std::uint32_t rows) {
+  for (std::uint32_t group = first_group_[wanted]; group != kNone; group = groups_[group].next) {
+    groups_[group].on_device = std::min(rows, first_place_[group + 1] - first_place_[group]);
+    rows -= groups_[group].on_device;
+  }
+}
+
+Status MoeLayer::begin_visit(std::uint32_t layer) {
+  asked_experts_.clear();
+  asked_scores_.clear();
+  asked_bits_.clear();
+  for (const std::uint32_t wanted : asked_) {
+    asked_experts_.push_back(wanted_[wanted]);
+    asked_scores_.push_back(wanted_scores_[wanted]);
+    if (!wanted_bits_.empty()) asked_bits_.push_back(wanted_bits_[wanted]);
+  }
+  return store_.begin(layer, asked_experts_, asked_scores_, asked_bits_);
+}
+
 Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
                                RoutingObserver* observer) {
-  SLUICE_TRY(store_.begin(layer, wanted_, wanted_scores_, wanted_bits_));
-  forecast_.routed(layer, rows, router_input().values);
-  // The shared expert is always in memory: computed while the misses are on their way.
-  if (weights.shared.present()) {
-    const FfnTask shared =
-        network_task(model_, weights.shared, scratch_, rows, scratch_.shared_output);
-    compute_.ffn({&shared, 1});
-  }
-  Status status;
-  while (status.ok()) {
-    const auto ready = store_.ready();
-    if (!ready.ok()) {
-      status = ready.status();
-    } else if (ready->empty()) {
-      break;
-    } else {
-      status = store_.prepare(*ready, compute_);
-      if (!status.ok()) break;
-      tasks_.clear();
-      task_groups_.clear();
-      for (const std::uint32_t index : *ready) add_tasks(layer, index, weights.expert_biases);
-      compute_.ffn(tasks_);
-      for (std::size_t i = 0; observer != nullptr && i < tasks_.size(); ++i) {
-        observer->computed(layer, wanted_[groups_[task_groups_[i]].wanted], tasks_[i]);
-      }
-      status = store_.release(*ready);
+  share_out(layer, rows, observer);
+  Status status = begin_visit(layer);
+  if (status.ok()) {
+    if (shared_out_) give_residents(layer, weights.expert_biases, rows);
+    forecast_.routed(layer, rows, router_input().values);
+    // The shared expert is always in memory: computed while the misses are on their way.
+    if (weights.shared.present()) {
+      const FfnTask shared =
+          network_task(model_, weights.shared, scratch_, rows, scratch_.shared_output);
+      compute_.ffn({&shared, 1});
     }
+    status = compute_arrivals(layer, weights.expert_biases, observer);
+    store_.end();
   }
+  if (!shared_out_ || hybrid_->finish() || !status.ok()) return status;
+  return compute_what_is_left(layer, weights.expert_biases);
+}
+
+/// What the device has keeps it busy from the beginning on.
+void MoeLayer::give_residents(std::uint32_t layer, const ExpertBiases& biases, std::size_t rows) {
+  if (!hybrid_->has_work()) return;
+  const bool scaled = model_.router.weights_scale_input;
+  const std::size_t places = first_place_.back();
+  hybrid_->begin(scratch_, scaled ? scratch_.expert_input : scratch_.normed, scaled ? places : rows,
+                 places);
+  for (std::uint32_t wanted = 0; wanted < wanted_.size(); ++wanted) {
+    if (!hybrid_->to_upload(wanted)) give(layer, wanted, biases);
+  }
+  hybrid_->launch();
+  hybrid_->fetch();
+}
+
+void MoeLayer::give(std::uint32_t layer, std::uint32_t wanted, const ExpertBiases& biases) {
+  for (std::uint32_t group = first_group_[wanted]; group != kNone; group = groups_[group].next) {
+    if (groups_[group].on_device == 0) continue;
+    const std::uint8_t level = groups_[group].level;
+    const unsigned bits = widths_ == nullptr ? kExactWidth : widths_->bits(layer, level);
+    const FfnTask task =
+        expert_task(group, hybrid_->weights(wanted, bits), biases, /*on_device=*/true);
+    hybrid_->add(wanted, task);
+    if (widths_ != nullptr) widths_->count(layer, level, task.n_rows);
+  }
+}
+
+Status MoeLayer::compute_arrivals(std::uint32_t layer, const ExpertBiases& biases,
+                                  RoutingObserver* observer) {
+  for (;;) {
+    SLUICE_ASSIGN(const std::span<const std::uint32_t> ready, store_.ready());
+    if (ready.empty()) return {};
+    SLUICE_TRY(store_.prepare(ready, compute_));
+    compute_ready(layer, ready, biases);
+    for (std::size_t i = 0; observer != nullptr && i < tasks_.size(); ++i) {
+      observer->computed(layer, wanted_[groups_[task_groups_[i]].wanted], tasks_[i]);
+    }
+    SLUICE_TRY(store_.release(ready));
+  }
+}
+
+/// Uploads come first, for the CPU has something to do meanwhile; where one would have to wait for
+/// another, the CPU takes an expert of its own first.
+void MoeLayer::compute_ready(std::uint32_t layer, std::span<const std::uint32_t> ready,
+                             const ExpertBiases& biases) {
+  tasks_.clear();
+  task_groups_.clear();
+  for (const std::uint32_t index : ready) {
+    if (!shared_out_ || !hybrid_->to_upload(asked_[index])) add_tasks(layer, index, biases);
+  }
+  if (!shared_out_) return compute_.ffn(tasks_);
+  std::size_t computed = 0;
+  for (const std::uint32_t index : ready) {
+    const std::uint32_t wanted = asked_[index];
+    hybrid_->arrived(wanted);
+    if (!hybrid_->to_upload(wanted)) continue;
+    while (computed < tasks_.size() && !hybrid_->can_upload()) compute_tasks(computed++, 1);
+    if (hybrid_->upload(wanted, store_.weights(index))) {
+      give(layer, wanted, biases);
+      hybrid_->launch();
+    } else {
+      set_device_rows(wanted, 0);
+    }
+    add_tasks(layer, index, biases);  // what of it is the CPU's
+  }
+  compute_tasks(computed, tasks_.size() - computed);
+  for (const std::uint32_t index : ready) {
+    hybrid_->promote(asked_[index], store_.weights(index));
+  }
+}
+
+void MoeLayer::compute_tasks(std::size_t first, std::size_t count) {
+  if (count == 0) return;
+  const double begun = hybrid_->clock()();
+  compute_.ffn(std::span(tasks_).subspan(first, count));
+  hybrid_->computed(hybrid_->clock()() - begun);
+}
+
+/// The device has failed: what it was given is the CPU's.
+Status MoeLayer::compute_what_is_left(std::uint32_t layer, const ExpertBiases& biases) {
+  asked_.clear();
+  for (std::uint32_t wanted = 0; wanted < wanted_.size(); ++wanted) {
+    std::uint32_t given = 0;
+    for (std::uint32_t group = first_group_[wanted]; group != kNone; group = groups_[group].next) {
+      given += groups_[group].on_device;
+      groups_[group].on_device = 0;
+    }
+    if (given > 0) asked_.push_back(wanted);
+  }
+  shared_out_ = false;
+  hybrid_->redone(asked_.size());
+  SLUICE_TRY(begin_visit(layer));
+  const Status status = compute_arrivals(layer, biases, /*observer=*/nullptr);
   store_.end();
   return status;
 }
@@ -277,21 +409,26 @@ void MoeLayer::scale_inputs(std::size_t rows) {
   compute_.quantise(scratch_.expert_input, first_place_.back());
 }
 
-void MoeLayer::add_tasks(std::uint32_t layer, std::uint32_t wanted, const ExpertBiases& biases) {
+/// Rows of an expert that the store was asked for, without the device's.
+void MoeLayer::add_tasks(std::uint32_t layer, std::uint32_t index, const ExpertBiases& biases) {
+  const std::uint32_t wanted = asked_[index];
   for (std::uint32_t group = first_group_[wanted]; group != kNone; group = groups_[group].next) {
+    if (groups_[group].on_device == first_place_[group + 1] - first_place_[group]) continue;
     const std::uint8_t level = groups_[group].level;
     const unsigned bits = widths_ == nullptr ? kExactWidth : widths_->bits(layer, level);
-    tasks_.push_back(expert_task(group, store_.weights(wanted, bits), biases));
+    tasks_.push_back(expert_task(group, store_.weights(index, bits), biases, /*on_device=*/false));
     task_groups_.push_back(group);
     if (widths_ != nullptr) widths_->count(layer, level, tasks_.back().n_rows);
   }
 }
 
+/// Of a group's rows, those that are the device's, or the others.
 FfnTask MoeLayer::expert_task(std::uint32_t group, const ExpertWeights& expert,
-                              const ExpertBiases& biases) const {
+                              const ExpertBiases& biases, bool on_device) const {
   const std::uint32_t wanted = groups_[group].wanted;
-  const std::size_t first = first_place_[group];
-  const std::size_t rows = first_place_[group + 1] - first;
+  const std::size_t middle = first_place_[group] + groups_[group].on_device;
+  const std::size_t first = on_device ? first_place_[group] : middle;
+  const std::size_t rows = (on_device ? middle : first_place_[group + 1]) - first;
   const bool scaled = model_.router.weights_scale_input;
   const auto bias_of = [&](const float* all, std::size_t width) {
     return all == nullptr ? nullptr : all + wanted_[wanted] * width;

@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "engine/dense_weights.h"
 #include "engine/gate_forecast.h"
+#include "engine/hybrid_layer.h"
 #include "engine/model_description.h"
 #include "engine/route_relaxation.h"
 #include "engine/router.h"
@@ -25,8 +26,9 @@ namespace sluice {
 /// pass.
 class MoeLayer {
  public:
+  /// `hybrid` null: the CPU computes all; else the scratch is pinned.
   MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore& store, Scratch& scratch,
-           GateForecast& forecast);
+           GateForecast& forecast, HybridLayer* hybrid);
 
   /// From now on `script` says where rows go; null: the routers do.
   /// REQUIRES: it gives a row at most the model's top_k experts.
@@ -64,12 +66,23 @@ class MoeLayer {
   std::uint32_t want(std::uint32_t expert);
   void score_wanted(std::size_t rows);
   float share(std::size_t row, std::size_t rank) const;
-  void add_tasks(std::uint32_t layer, std::uint32_t wanted, const ExpertBiases& biases);
+  void share_out(std::uint32_t layer, std::size_t rows, RoutingObserver* observer);
+  void set_device_rows(std::uint32_t wanted, std::uint32_t rows);
+  Status begin_visit(std::uint32_t layer);
+  void give_residents(std::uint32_t layer, const ExpertBiases& biases, std::size_t rows);
+  void give(std::uint32_t layer, std::uint32_t wanted, const ExpertBiases& biases);
+  void add_tasks(std::uint32_t layer, std::uint32_t index, const ExpertBiases& biases);
   Status visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
                        RoutingObserver* observer);
+  Status compute_arrivals(std::uint32_t layer, const ExpertBiases& biases,
+                          RoutingObserver* observer);
+  void compute_ready(std::uint32_t layer, std::span<const std::uint32_t> ready,
+                     const ExpertBiases& biases);
+  void compute_tasks(std::size_t first, std::size_t count);
+  Status compute_what_is_left(std::uint32_t layer, const ExpertBiases& biases);
   void scale_inputs(std::size_t rows);
-  FfnTask expert_task(std::uint32_t group, const ExpertWeights& expert,
-                      const ExpertBiases& biases) const;
+  FfnTask expert_task(std::uint32_t group, const ExpertWeights& expert, const ExpertBiases& biases,
+                      bool on_device) const;
   void combine(const LayerWeights& weights, std::size_t rows);
 
   const ModelDescription& model_;
@@ -77,6 +90,7 @@ class MoeLayer {
   ExpertStore& store_;
   Scratch& scratch_;
   GateForecast& forecast_;
+  HybridLayer* const hybrid_;
   Router router_;
   RoutingScript* script_ = nullptr;
   std::size_t top_k_;  // the model's, or fewer where a script says so
@@ -96,7 +110,8 @@ class MoeLayer {
   struct Group {
     std::uint32_t wanted = 0;
     std::uint8_t level = 0;
-    std::uint32_t next = 0;  // of the same expert, or kNone
+    std::uint32_t next = 0;       // of the same expert, or kNone
+    std::uint32_t on_device = 0;  // of its rows, the first so many are the device's
   };
   std::vector<Group> groups_;
   std::vector<std::uint32_t> group_of_;  // [rows, top_k]
@@ -104,6 +119,14 @@ class MoeLayer {
       first_place_;  // [groups + 1]: where a group's rows begin in scratch.grouped_rows
   std::vector<std::uint32_t> task_groups_;  // [tasks]
   std::vector<FfnTask> tasks_;
+
+  // A visit's: what the store is asked for, as indices into wanted_, and what it is told of these.
+  bool shared_out_ = false;                 // a device takes part
+  std::vector<std::uint32_t> wanted_rows_;  // [wanted], if so
+  std::vector<std::uint32_t> asked_;
+  std::vector<std::uint32_t> asked_experts_;
+  std::vector<float> asked_scores_;
+  std::vector<std::uint8_t> asked_bits_;
 };
 
 }  // namespace sluice

@@ -2,6 +2,7 @@
 // What routers chose in a pass and what their experts read, for those who look on: traces,
 // predictors, calibration, tests.
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -60,6 +61,9 @@ class RoutingObserver {
   /// An expert was computed for its rows of the pass, in their order; task.hidden.values have what
   /// its down matrix read. Which expert of a layer comes first depends on what was in memory.
   virtual void computed(std::uint32_t /*layer*/, std::uint32_t /*expert*/, const FfnTask&) {}
+  /// Whether it needs `computed`: of every expert, which is then computed by the host. Else it may
+  /// be told of some.
+  virtual bool needs_products() const { return false; }
 };
 
 /// Lets several look on at once, in their order. Borrows the list, too.
@@ -80,6 +84,10 @@ class RoutingObservers final : public RoutingObserver {
   }
   void computed(std::uint32_t layer, std::uint32_t expert, const FfnTask& task) override {
     for (RoutingObserver* const observer : observers_) observer->computed(layer, expert, task);
+  }
+  bool needs_products() const override {
+    return std::ranges::any_of(
+        observers_, [](const RoutingObserver* observer) { return observer->needs_products(); });
   }
 
  private:

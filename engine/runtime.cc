@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/size.h"
 #include "base/system_memory.h"
 #include "cpu/cpu_compute.h"
 
@@ -43,7 +44,23 @@ Result<std::unique_ptr<Runtime>> Runtime::create(const RuntimeOptions& options,
   runtime->threads_ = options.threads != 0 ? options.threads : usable_processors();
   SLUICE_ASSIGN(runtime->compute_, make_cpu_compute(runtime->threads_));
   runtime->reader_ = std::move(reader);
+  SLUICE_TRY(runtime->open_device(options));
   return runtime;
+}
+
+Status Runtime::open_device(const RuntimeOptions& options) {
+  placement_ = options.placement;
+  if (!options.device) {
+    if (options.vram.value_or(0) == 0) return {};
+    return Status(ErrorCode::kUnsupported,
+                  "this build uses no GPU, and " + format_size(*options.vram) +
+                      " of a GPU's memory are asked for: leave that out, or ask for 0");
+  }
+  if (options.vram == 0u || placement_.mode == Placement::Mode::kCpuOnly) return {};
+  SLUICE_ASSIGN(device_, options.device(*compute_));
+  SLUICE_ASSIGN(const DeviceBackend::Memory memory, device_->memory());
+  vram_ = options.vram.value_or(memory.free - margin(memory.free));
+  return {};
 }
 
 }  // namespace sluice

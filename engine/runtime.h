@@ -3,20 +3,31 @@
 // engine that names a device.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/compute.h"
+#include "base/device_backend.h"
 #include "base/status.h"
+#include "engine/placement.h"
 #include "io/block_reader.h"
 
 namespace sluice {
+
+/// Makes the device; it may compute as the CPU does, with what is passed.
+using DeviceFactory = std::function<Result<std::unique_ptr<DeviceBackend>>(Compute& cpu)>;
 
 struct RuntimeOptions {
   std::uint64_t ram = 0;  // bytes for the whole process; 0: what is free now under every control
                           // group's limit, less a margin
   unsigned threads = 0;   // 0: the processors that this process may use
   ReaderKind reader = ReaderKind::kAuto;
+  // Bytes of a GPU's memory, at most; 0: none is used; none: what is free, where there is a GPU.
+  std::optional<std::uint64_t> vram = std::nullopt;
+  Placement placement = {};
+  DeviceFactory device = nullptr;  // null: what this build has, which is none so far
 };
 
 /// Outlives the models that are opened with it. Not thread-safe.
@@ -27,16 +38,28 @@ class Runtime {
   static Result<std::unique_ptr<Runtime>> create(const RuntimeOptions& options,
                                                  std::unique_ptr<BlockReader> reader);
 
+  /// Whether this build can use a GPU without being told how by RuntimeOptions::device.
+  static bool knows_gpus() { return false; }
+
   Compute& compute() { return *compute_; }
   BlockReader& reader() { return *reader_; }
   std::uint64_t ram() const { return ram_; }
+  /// Null where there is none, or none is to be used. One model at a time may be opened with it.
+  DeviceBackend* device() { return device_.get(); }
+  std::uint64_t vram() const { return vram_; }
+  const Placement& placement() const { return placement_; }
   unsigned threads() const { return threads_; }
 
  private:
   Runtime() = default;
+  Status open_device(const RuntimeOptions& options);
+
   std::uint64_t ram_ = 0;
   unsigned threads_ = 0;
   std::unique_ptr<Compute> compute_;
+  std::unique_ptr<DeviceBackend> device_;
+  std::uint64_t vram_ = 0;
+  Placement placement_;
   std::unique_ptr<BlockReader> reader_;
 };
 

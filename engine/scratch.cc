@@ -156,10 +156,16 @@ std::size_t Scratch::bytes(const ModelDescription& model, const ScratchShape& sh
   return counter.used();
 }
 
-Result<Scratch> Scratch::create(const ModelDescription& model, const ScratchShape& shape) {
+Result<Scratch> Scratch::create(const ModelDescription& model, const ScratchShape& shape,
+                                DeviceBackend* device) {
   Scratch scratch;
-  SLUICE_ASSIGN(scratch.memory_, AlignedBuffer::allocate(bytes(model, shape)));
-  Carver carver(scratch.memory_.data());
+  const std::size_t wanted = bytes(model, shape);
+  if (device == nullptr) {
+    SLUICE_ASSIGN(scratch.memory_, AlignedBuffer::allocate(wanted));
+  } else {
+    SLUICE_ASSIGN(scratch.pinned_, DeviceBuffer::allocate_pinned(*device, wanted));
+  }
+  Carver carver(device == nullptr ? scratch.memory_.data() : scratch.pinned_.data());
   scratch.carve(carver, model, shape);
   scratch.positions.resize(shape.rows);
   scratch.attention_rows.resize(shape.rows);

@@ -8,6 +8,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/compute.h"
+#include "base/device_backend.h"
 #include "base/status.h"
 #include "engine/kv_cache.h"
 #include "engine/model_description.h"
@@ -76,12 +77,15 @@ struct Scratch {
   std::vector<AttentionRow> attention_rows;  // [rows]
 
   static std::size_t bytes(const ModelDescription& model, const ScratchShape& shape);
-  static Result<Scratch> create(const ModelDescription& model, const ScratchShape& shape);
+  /// Pinned memory of the device, if there is one: it outlives the scratch.
+  static Result<Scratch> create(const ModelDescription& model, const ScratchShape& shape,
+                                DeviceBackend* device = nullptr);
 
  private:
   template <typename Carver>
   void carve(Carver& carver, const ModelDescription& model, const ScratchShape& shape);
   AlignedBuffer memory_;
+  DeviceBuffer pinned_;  // in its place
 };
 
 /// Rows [first, first + rows) of `all`.

@@ -40,10 +40,12 @@ CachedExpertStore::CachedExpertStore(const ExpertCatalogue& catalogue, BlockRead
       // Of one, two and three experts of 2.4 MB at a time, two were as fast as three and read less
       // in vain.
       prefetcher_(cache_, loader_, memory_.data(), catalogue.widest_layer(), statistics_,
-                  options.judge_guesses ? 0 : in_flight_ / std::max<std::size_t>(1, widest)),
+                  options.judge_guesses ? 0 : in_flight_ / std::max<std::size_t>(1, widest),
+                  by_key(options.elsewhere)),
       // A model without experts has a store, too, whose slots are empty.
       warm_(cache_, loader_, memory_.data(),
-            std::max<std::size_t>(1, kMostWarming / std::max<std::size_t>(1, widest)), statistics_),
+            std::max<std::size_t>(1, kMostWarming / std::max<std::size_t>(1, widest)), statistics_,
+            by_key(options.elsewhere)),
       preparer_(catalogue, loader_, memory_.data(), cache_.shape(), options.sparse_hidden) {
   if (!statistics_.empty()) turn_ = static_cast<std::uint32_t>(statistics_.size() - 1);
   const std::size_t most = catalogue.widest_layer();
@@ -88,6 +90,13 @@ Status CachedExpertStore::begin(std::uint32_t layer, std::span<const std::uint32
   Status status = load_deferred();
   if (!status.ok()) end();
   return status;
+}
+
+std::function<bool(CacheKey)> CachedExpertStore::by_key(
+    const std::function<bool(ExpertId)>& elsewhere) const {
+  return [this, elsewhere](CacheKey key) {
+    return elsewhere({catalogue_.layers()[key.layer].layer, key.expert});
+  };
 }
 
 /// What came in time is there; what did not is in the way from now on.

@@ -2,6 +2,7 @@
 // The experts of a model in a cache in memory, over the files that they lie in.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -50,6 +51,7 @@ class CachedExpertStore final : public ExpertStore {
  private:
   static constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
+  std::function<bool(CacheKey)> by_key(const std::function<bool(ExpertId)>& elsewhere) const;
   Status open_visit(std::uint32_t layer, std::span<const std::uint32_t> experts,
                     std::span<const float> scores, std::span<const std::uint8_t> bits);
   void want(CacheKey key, std::size_t parts);

@@ -25,6 +25,7 @@
 // `settle`.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -75,6 +76,8 @@ struct ExpertStoreOptions {
   bool sparse_hidden = false;    // many of down's activations are zero: ReLU's
   bool judge_guesses = true;     // of Reach::kGap only what pays is read; else what is very likely
   Clock clock = steady_seconds;  // by which reads and idle times are measured
+  // Whether another tier has it: then it is not read ahead, only where a visit asks for it.
+  std::function<bool(ExpertId)> elsewhere = [](ExpertId) { return false; };
 };
 
 /// How far a guess is followed.

@@ -1,6 +1,7 @@
 #include "experts/prefetcher.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace sluice {
 namespace {
@@ -12,12 +13,13 @@ const std::size_t kVeryLikely = GuessWorth::grade(0.7f);
 
 Prefetcher::Prefetcher(ExpertCache& cache, ExpertLoader& loader, std::byte* memory,
                        std::size_t most, std::span<ExpertStatistics> statistics,
-                       std::size_t at_a_time)
+                       std::size_t at_a_time, std::function<bool(CacheKey)> elsewhere)
     : cache_(cache),
       loader_(loader),
       memory_(memory),
       statistics_(statistics),
-      at_a_time_(at_a_time) {
+      at_a_time_(at_a_time),
+      elsewhere_(std::move(elsewhere)) {
   guesses_.reserve(3 * most);
   loads_.reserve(3 * most);
 }
@@ -72,7 +74,7 @@ void Prefetcher::start(std::size_t most, std::uint32_t next_turn, double idle) {
     for (Guess& guess : guesses_) {
       if (guess.key.layer != turn) continue;
       if (guess.grade == kNoGrade ? count == most : !pays(guess, left)) break;
-      if (cache_.state(guess.key) == CopyState::kEmpty) {
+      if (cache_.state(guess.key) == CopyState::kEmpty && !elsewhere_(guess.key)) {
         const double gain = guess.grade == kNoGrade ? 0 : worth_.gain(guess.grade, rest(left));
         room = add(guess);
         if (!room) break;

@@ -9,6 +9,7 @@
 // Not thread-safe.
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -27,9 +28,10 @@ class Prefetcher {
   /// [layers], where it counts what was expected, rightly, late and in vain. With up to `most`
   /// experts in a layer, and loads of three layers at a time, it allocates nothing. Guesses of
   /// Reach::kGap are read where GuessWorth says that it pays or, with `at_a_time`, unjudged: what
-  /// is very likely, so many at a time.
+  /// is very likely, so many at a time. `elsewhere`: what is not to be read.
   Prefetcher(ExpertCache& cache, ExpertLoader& loader, std::byte* memory, std::size_t most,
-             std::span<ExpertStatistics> statistics, std::size_t at_a_time);
+             std::span<ExpertStatistics> statistics, std::size_t at_a_time,
+             std::function<bool(CacheKey)> elsewhere);
 
   /// What the layer of that turn will likely want, best first, instead of what was said of it
   /// before: the cache keeps all of it, and `start` may load what is missing. Ids that the layer
@@ -91,6 +93,7 @@ class Prefetcher {
   std::byte* const memory_;
   const std::span<ExpertStatistics> statistics_;
   const std::size_t at_a_time_;  // of guesses that are not judged; 0: they are
+  const std::function<bool(CacheKey)> elsewhere_;
   GuessWorth worth_;
   QuestionWorth questions_;
   std::vector<Guess> guesses_;  // of a turn best first

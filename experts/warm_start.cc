@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace sluice {
 namespace {
@@ -14,12 +15,14 @@ constexpr std::uint32_t kLongestPause = 64;
 }  // namespace
 
 WarmStart::WarmStart(ExpertCache& cache, ExpertLoader& loader, std::byte* memory, std::size_t most,
-                     std::span<ExpertStatistics> statistics)
+                     std::span<ExpertStatistics> statistics,
+                     std::function<bool(CacheKey)> elsewhere)
     : cache_(cache),
       loader_(loader),
       memory_(memory),
       most_(std::max<std::size_t>(1, most)),
       statistics_(statistics),
+      elsewhere_(std::move(elsewhere)),
       visits_(cache.shape().layers()),
       uses_(cache.shape().size()) {
   loads_.reserve(most_);
@@ -126,7 +129,7 @@ void WarmStart::load(std::size_t most) {
   const std::size_t before = loads_.size();
   for (; loads_.size() < most && pending(); ++next_) {
     const CacheKey key = keys_[next_];
-    if (cache_.state(key) != CopyState::kEmpty) continue;
+    if (cache_.state(key) != CopyState::kEmpty || elsewhere_(key)) continue;
     const auto copy = cache_.reserve_free(key, loader_.slot_bytes(key));
     full_ = !copy;
     if (full_) break;

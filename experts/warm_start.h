@@ -10,6 +10,7 @@
 // Not thread-safe.
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -23,9 +24,10 @@ namespace sluice {
 class WarmStart {
  public:
   /// The cache, the loader and the memory that the cache hands out outlive it, and `statistics`
-  /// [layers], where it counts its loads. `most`: loads under way at the most.
+  /// [layers], where it counts its loads. `most`: loads under way at the most; `elsewhere`: what is
+  /// not to be read.
   WarmStart(ExpertCache& cache, ExpertLoader& loader, std::byte* memory, std::size_t most,
-            std::span<ExpertStatistics> statistics);
+            std::span<ExpertStatistics> statistics, std::function<bool(CacheKey)> elsewhere);
 
   /// What is to be read: best first, by turns of every layer, so that a token's first layers find
   /// theirs as its last ones do. The cache's policy is shown the uses that were counted, and they
@@ -61,6 +63,7 @@ class WarmStart {
   std::byte* const memory_;
   const std::size_t most_;
   const std::span<ExpertStatistics> statistics_;
+  const std::function<bool(CacheKey)> elsewhere_;
   std::vector<CacheKey> keys_;          // to be read
   std::size_t next_ = 0;                // of keys_
   bool full_ = false;                   // the cache is

@@ -7,11 +7,6 @@
 namespace sluice {
 namespace {
 
-/// Of what it takes to do without an expert on the GPU, what having copied it once saves later: how
-/// often it is wanted again before it leaves, and how much of that time others would have hidden.
-/// Anything from 0.15 to 0.5 keeps up with the best fixed mode on the recorded traces.
-constexpr double kSavedLater = 0.3;
-
 /// One measurement of each number, which errs.
 HybridCosts calibrated(const HybridMachine& machine, std::mt19937_64& random) {
   std::normal_distribution<double> normal;
@@ -76,9 +71,7 @@ HybridCosts HybridReplay::truth() const {
 const LayerPlan& HybridReplay::make_plan() {
   if (mode_ == HybridMode::kAuto) {
     const HybridCosts& costs = learner_.costs();
-    const double elsewhere =
-        std::min(costs.cpu.seconds(work_[0].bytes, 1), costs.upload_seconds(work_[0].bytes));
-    return scheduler_.plan(work_, costs, {.upload_credit = kSavedLater * elsewhere});
+    return scheduler_.plan(work_, costs, {.upload_credit = upload_credit(costs, work_[0].bytes)});
   }
   fixed_ = {};
   for (std::uint32_t i = 0; i < work_.size(); ++i) {

@@ -20,8 +20,8 @@ ARROWS = {
     "formats": {"base", "io"},
     "store": {"base", "io", "formats"},
     "experts": {"base", "io", "cache", "formats"},
-    "engine": {"base", "io", "cache", "formats", "text", "experts"},
-    "capi": {"base", "io", "cache", "formats", "text", "experts", "engine", "include"},
+    "engine": {"base", "io", "cache", "hybrid", "formats", "text", "experts"},
+    "capi": {"base", "io", "cache", "hybrid", "formats", "text", "experts", "engine", "include"},
     "apps": {"base", "io", "cache", "hybrid", "formats", "store", "text", "experts", "engine"},
     "include": set(),
 }

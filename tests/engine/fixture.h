@@ -7,10 +7,12 @@
 #include <bit>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "base/fake_device.h"
 #include "engine/session.h"
 
 namespace sluice::test {
@@ -27,18 +29,34 @@ struct Conditions {
   ReaderKind reader = ReaderKind::kAuto;
   ModelOptions model = small_context();
   std::string path = bundled_model();
+  std::optional<FakeDeviceOptions> device = std::nullopt;  // none: there is none
+  std::optional<std::uint64_t> vram = std::nullopt;
+  Placement placement = {};
 };
 
 struct Opened {
   std::unique_ptr<Runtime> runtime;
   std::unique_ptr<Model> model;
+  FakeDevice& device() const { return static_cast<FakeDevice&>(*runtime->device()); }
 };
+
+inline RuntimeOptions runtime_options(const Conditions& conditions) {
+  RuntimeOptions options{.ram = conditions.ram,
+                         .threads = conditions.threads,
+                         .reader = conditions.reader,
+                         .vram = conditions.vram,
+                         .placement = conditions.placement};
+  if (!conditions.device) return options;
+  options.device = [device = *conditions.device](Compute& cpu) {
+    return Result<std::unique_ptr<DeviceBackend>>(std::make_unique<FakeDevice>(cpu, device));
+  };
+  return options;
+}
 
 /// Throws with the status' message.
 inline Opened open(const Conditions& conditions, std::unique_ptr<BlockReader> reader = nullptr) {
   Opened opened;
-  const RuntimeOptions options{
-      .ram = conditions.ram, .threads = conditions.threads, .reader = conditions.reader};
+  const RuntimeOptions options = runtime_options(conditions);
   auto runtime = reader ? Runtime::create(options, std::move(reader)) : Runtime::create(options);
   if (!runtime.ok()) throw std::runtime_error(runtime.status().message());
   opened.runtime = std::move(*runtime);
@@ -86,7 +104,9 @@ inline bool same_bits(std::span<const float> a, std::span<const float> b) {
 /// The smallest budget that the model accepts under these conditions.
 inline std::uint64_t smallest_budget(const Conditions& conditions) {
   auto outline = ModelOutline::open(conditions.path, conditions.model.width);
-  auto runtime = Runtime::create({.threads = conditions.threads, .reader = conditions.reader});
+  RuntimeOptions options = runtime_options(conditions);
+  options.ram = 0;
+  auto runtime = Runtime::create(options);
   if (!outline.ok() || !runtime.ok() ||
       !open_files(outline->checkpoint, (*runtime)->reader()).ok()) {
     throw std::runtime_error("cannot open the model");
