@@ -120,6 +120,7 @@ void CommonOptions::add_to(CLI::App& app, bool runs_the_model, Widths how_many) 
                  "What 'sluice calibrate' wrote (default: the file beside the model, if there is "
                  "one; \"\": none)");
   add_width_to(app, how_many);
+  add_device_to(app);
   app.add_option(
          "--narrow", narrow,
          "With --width auto: experts that have at most this share of a token's weights are "
@@ -146,6 +147,27 @@ void CommonOptions::add_machine_to(CLI::App& app) {
       ->check(CLI::Range(1u, 1024u));
   app.add_option("--ctx", context, "Positions of the context (default: the model's, at most 8192)")
       ->check(CLI::Range(1u, 1u << 24));
+}
+
+void CommonOptions::add_device_to(CLI::App& app) {
+  app.add_option("--vram", vram,
+                 Runtime::knows_gpus()
+                     ? "Ceiling for what is kept in a GPU's memory (0: none is used; default: what "
+                       "is free)"
+                     : "Ceiling for what is kept in a GPU's memory: this build uses no GPU, so 0")
+      ->check([](const std::string& text) {
+        const auto bytes = parse_size(text);
+        return bytes.ok() ? std::string() : bytes.status().message();
+      });
+  if (!Runtime::knows_gpus()) return;
+  app.add_option("--placement", placement,
+                 "Which experts the GPU computes: auto, gpu-only, cpu-only, or static:N, the N "
+                 "that were wanted first")
+      ->check([](const std::string& text) {
+        const auto parsed = parse_placement(text);
+        return parsed.ok() ? std::string() : parsed.status().message();
+      })
+      ->capture_default_str();
 }
 
 void CommonOptions::add_width_to(CLI::App& app, Widths how_many) {
@@ -213,7 +235,15 @@ Result<std::unique_ptr<Runtime>> CommonOptions::create_runtime() const {
     options.ram = *bytes;
     warn_of_ram(*bytes);
   }
-  return Runtime::create(options);
+  if (!vram.empty()) {
+    SLUICE_ASSIGN(options.vram, parse_size(vram));
+  }
+  SLUICE_ASSIGN(options.placement, parse_placement(placement));
+  auto runtime = Runtime::create(options);
+  if (!runtime.ok() && runtime.status().code() == ErrorCode::kUnsupported && !vram.empty()) {
+    return runtime.status().with_context("--vram " + vram);
+  }
+  return runtime;
 }
 
 ModelOptions CommonOptions::model_options() const {

@@ -24,10 +24,12 @@ namespace sluice::apps {
 /// How many --width a verb takes: several, with commas between them, are that many runs.
 enum class Widths { kOne, kSeveral };
 
-/// --ram, --threads, --ctx, --kv, --compute, --policy, --json …
+/// --ram, --vram, --threads, --ctx, --kv, --compute, --policy, --json …
 struct CommonOptions {
   std::string model;
-  std::string ram;  // as written: "1.5G"
+  std::string ram;   // as written: "1.5G"
+  std::string vram;  // likewise; empty: what is free
+  std::string placement = "auto";
   unsigned threads = 0;
   std::uint32_t context = 0;
   std::string kv = "f16";
@@ -61,6 +63,7 @@ struct CommonOptions {
 
  private:
   void add_width_to(CLI::App& app, Widths widths);
+  void add_device_to(CLI::App& app);
 };
 
 /// A runtime and the model opened in it.

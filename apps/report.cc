@@ -40,6 +40,29 @@ nlohmann::json memory_json(const Model& model) {
           {"context", plan.context}};
 }
 
+nlohmann::json device_json(const HybridStatistics& device) {
+  return {{"experts", device.uses},
+          {"on_device", device.on_device},
+          {"found", device.found},
+          {"redone", device.redone},
+          {"uploads", device.tier.uploads},
+          {"bytes_uploaded", device.tier.bytes},
+          {"capacity", device.tier.capacity},
+          {"lost", device.tier.closed}};
+}
+
+/// Why the device is not used, or what it did.
+std::string device_words(const Model& model) {
+  const auto device = model.device_statistics();
+  if (!device) return "device: not used: " + model.unused_device();
+  std::string words = fmt::format(
+      "device: of {} experts it computed {}, {} of which it had; {} ({}) copied to its {}",
+      device->uses, device->on_device, device->found, device->tier.uploads,
+      format_size(device->tier.bytes), format_size(device->tier.capacity));
+  if (!device->tier.closed.empty()) words += "; given up: " + device->tier.closed;
+  return words;
+}
+
 nlohmann::json layers_json(const Model& model) {
   nlohmann::json layers = nlohmann::json::array();
   for (std::size_t i = 0; i < model.layer_statistics().size(); ++i) {
@@ -180,6 +203,7 @@ void add_use(nlohmann::json& json, const Model& model) {
   json["experts"]["predict"] = model.predict();
   json["dense"] = {{"bytes_read", model.dense_bytes_read()}};
   json["memory"] = memory_json(model);
+  if (const auto device = model.device_statistics()) json["device"] = device_json(*device);
   if (model.relaxation() != nullptr) json["approximations"] = approximations_json(model);
 }
 
@@ -197,6 +221,7 @@ void print_statistics(const Model& model) {
   print_statistic(fmt::format("dense weights: {} read", format_size(model.dense_bytes_read())));
   print_statistic(fmt::format("memory: peak {} of {}", format_size(peak_resident_bytes()),
                               format_size(model.runtime().ram())));
+  if (model.runtime().device() != nullptr) print_statistic(device_words(model));
   if (model.relaxation() != nullptr) print_statistic(words_of(model.relaxation()->statistics()));
   if (model.widths() != nullptr && model.widths()->mean_bits() > 0) {
     print_statistic(words_of(*model.widths()));

@@ -97,6 +97,14 @@ class Remedies(unittest.TestCase):
         done = sluice("check", MODEL, "--ctx", 64, "--ram", "1000T")
         self.assertIn(b"is more than the", done.stderr)
 
+    def test_memory_of_a_gpu_that_no_build_uses_is_refused(self):
+        self.expect(1, ["--vram 2G", "no GPU", "leave that out, or ask for 0"],
+                    "logits", MODEL, "--ids", "1", "--out", "/dev/null", "--vram", "2G")
+        self.expect(2, ["--vram"], "logits", MODEL, "--ids", "1", "--out", "/dev/null", "--vram", "much")
+        with tempfile.TemporaryDirectory() as folder:
+            done = sluice("logits", MODEL, "--ids", "1", "--out", os.path.join(folder, "x.npy"), "--vram", "0")
+            self.assertEqual(done.returncode, 0, done.stderr)
+
     def test_wrong_values_name_the_range(self):
         for option in ("--top-k", "-n", "--batch"):
             self.expect(2, ["-1", "0 to 4294967295" if option != "-n" else "0"], "run", MODEL, "-p", "x", option, "-1")
