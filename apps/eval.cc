@@ -97,9 +97,9 @@ Status eval_once(EvalOptions& options) {
     result[all_bits ? "all_bits" : "exact"] = {{"perplexity", exact->perplexity()},
                                                {"nll", exact->mean()}};
   }
-  const char* const without = all_bits                    ? "with all bits of the planes"
-                              : model.catalogue().exact() ? "without approximations"
-                                                          : "at this width without the others";
+  const char* const without = all_bits                        ? "with all bits of the planes"
+                              : model.catalogue().reads_all() ? "without approximations"
+                                                              : "at this width without the others";
   options.common.json ? print_json(result) : print_result(evaluation, exact, without, stopped);
   return opened.finish();
 }

@@ -73,7 +73,7 @@ void warn_of_approximations(const Model& model, const ModelOptions& options) {
         model.knows_sensitivities()
             ? "more or less as the calibration knows each layer's sensitivity"
             : "alike: no calibration tells how sensitive each is");
-  } else if (!catalogue.exact()) {
+  } else if (!catalogue.reads_all()) {
     spdlog::warn(
         "results are approximate: experts' weights have {:.2f} bits on average in {} of {} layers",
         catalogue.mean_bits(), catalogue.layers_in_planes(), catalogue.layers().size());

@@ -214,6 +214,11 @@ bool is_all(const ExpertTensors& tensors, unsigned width, unsigned rest) {
   });
 }
 
+bool any_is_fitted(const ExpertTensors& tensors) {
+  return std::ranges::any_of(tensors,
+                             [](const TensorInfo* tensor) { return tensor->nested->form->fitted; });
+}
+
 /// Widths at which a part of experts in parts ends: those of the matrices, up to the widest
 /// expert's.
 std::vector<std::uint8_t> widths_of(const ExpertTensors& tensors, unsigned rest) {
@@ -406,8 +411,9 @@ Result<ExpertCatalogue> ExpertCatalogue::build(const Checkpoint& checkpoint, uns
       if (width == kAutoWidth) widths = layer.widths = widths_of(tensors, rest);
       SLUICE_TRY(use_planes(tensors, widths, rest, layer));
       if (std::ranges::min(layer.rests) == most_bits(tensors)) layer.rests.clear();
-      catalogue.exact_ =
-          catalogue.exact_ && width != kAutoWidth && is_all(tensors, widths.back(), rest);
+      const bool all = width != kAutoWidth && is_all(tensors, widths.back(), rest);
+      catalogue.reads_all_ = catalogue.reads_all_ && all;
+      catalogue.exact_ = catalogue.exact_ && all && layer.rests.empty() && !any_is_fitted(tensors);
     } else {
       SLUICE_TRY(use_in_place(layer));
     }

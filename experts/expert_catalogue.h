@@ -75,9 +75,10 @@ std::vector<unsigned> expert_widths();
 class ExpertCatalogue {
  public:
   /// Finds blk.N.ffn_{gate,up,down}_exps.weight of every layer; a layer without them is dense and
-  /// absent. Layers without planes are exact at every width; experts of which nothing but planes is
-  /// left are exact with all of them. kCorrupt names a tensor whose shape or type does not fit its
-  /// siblings; kInvalidArgument: no planes make this width.
+  /// absent. Layers without planes are read as they are at every width; at kExactWidth so are
+  /// experts whose floats lie beside their planes, and others are read with all their planes.
+  /// kCorrupt names a tensor whose shape or type does not fit its siblings; kInvalidArgument: no
+  /// planes make this width.
   static Result<ExpertCatalogue> build(const Checkpoint& checkpoint, unsigned width = kExactWidth);
 
   const std::vector<std::string>& files() const { return files_; }
@@ -99,6 +100,9 @@ class ExpertCatalogue {
   /// How many experts rest at each width, of layers in planes.
   std::map<unsigned, std::uint64_t> resting_widths() const;
   /// Whether all experts are always read with all the bits that the file has of them.
+  bool reads_all() const { return reads_all_; }
+  /// Whether these are, moreover, all that the packed model had: no expert rests narrower, and no
+  /// floats were left out for planes that are fitted to them.
   bool exact() const { return exact_; }
   /// Parts of the layer that has most.
   std::size_t most_parts() const;
@@ -109,6 +113,7 @@ class ExpertCatalogue {
   std::vector<std::string> files_;
   std::vector<ExpertLayer> layers_;
   unsigned width_ = kExactWidth;
+  bool reads_all_ = true;
   bool exact_ = true;
 };
 

@@ -390,6 +390,8 @@ class Nested(Planes):
         self.assertNotEqual(self.logits(kept), self.logits(kept, "--width", 8))
         for width in WIDTHS:
             self.assertEqual(self.logits(dropped, "--width", width), self.logits(kept, "--width", width))
+        for model, exact in ((FLOATS, True), (kept, True), (dropped, False)):
+            self.assertEqual(sluice_json("run", model, "-p", "Once", "-n", 1)["experts"]["exact"], exact)
         source, has, lacks = (sluice_json("info", model) for model in (FLOATS, kept, dropped))
         for key in ("tensors", "parameters"):
             self.assertEqual((has[key], lacks[key]), (source[key], source[key]))

@@ -102,6 +102,15 @@ class TargetBits(Planes):
         self.assertLessEqual(narrower["mean_bits"], 3)
         self.refused("--target-bits 4: experts have 3.", out, self.folder / "wider.slc", "--target-bits", 4)
 
+    def test_what_rests_narrower_is_not_called_exact(self):
+        self.nest()
+        _, out = self.slim(3.5, model=self.store)
+        for model, width, exact in ((self.store, "exact", True), (self.store, 6, False), (out, "exact", False), (out, 8, False)):
+            run = sluice_json("run", model, "-p", "Once", "-n", 1, "--width", width)
+            self.assertEqual(run["experts"]["exact"], exact, (model, width))
+        # It was not asked for: the file is all there is.
+        self.assertNotIn(b"approximate", sluice("run", out, "-p", "Once", "-n", 1).stderr)
+
     def test_layers_that_a_calibration_knows_to_be_sensitive_get_more(self):
         fit = self.folder / "fit"
         done = sluice("calibrate", MODEL, "--text", self.text(6000), "--out", fit)

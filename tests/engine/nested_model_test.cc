@@ -75,15 +75,17 @@ TEST_P(NestedModel, DependsOnNothingElse) {
   EXPECT_TRUE(test::same_bits(test::all_logits(conditions, tokens), want));
 }
 
-TEST_P(NestedModel, IsExactWithAllThatIsLeftOfIt) {
+TEST_P(NestedModel, WithoutFloatsIsReadWithAllThatIsLeftAndIsNotExact) {
   if (source().tensors.at("blk.0.ffn_up_exps.weight").type != TensorType::kBF16) {
     GTEST_SKIP() << "integers lose nothing";
   }
   const std::string kept = pack(), dropped = pack(/*keep_floats=*/false);
   EXPECT_TRUE(
       test::same_bits(logits(test::opened(dropped), false), logits(test::opened(kept), false, 8)));
-  EXPECT_TRUE(ModelOutline::open(dropped)->catalogue.exact());
-  EXPECT_FALSE(ModelOutline::open(kept, 8)->catalogue.exact());
+  const auto outline = ModelOutline::open(dropped);
+  EXPECT_TRUE(outline->catalogue.reads_all());
+  EXPECT_FALSE(outline->catalogue.exact());
+  EXPECT_FALSE(ModelOutline::open(kept, 8)->catalogue.reads_all());
 }
 
 /// A model is what is left of it: each expert's planes up to its resting width, or to one that is
@@ -125,7 +127,8 @@ TEST_P(NestedModel, ExpertsRestAtWidthsOfTheirOwn) {
     }
     EXPECT_EQ(outline->catalogue.total_bytes(), bytes);
     const bool four_is_all = widest == 4 && width == 4;
-    EXPECT_EQ(outline->catalogue.exact(), width == kExactWidth || four_is_all);
+    EXPECT_EQ(outline->catalogue.reads_all(), width == kExactWidth || four_is_all);
+    EXPECT_FALSE(outline->catalogue.exact());
   }
   test::Conditions conditions;
   conditions.path = store;

@@ -194,10 +194,32 @@ TEST_F(PlanesCatalogue, IsExactWhereTheFileHasItExactly) {
   }
   const auto dropped = ExpertCatalogue::build(store_);
   ASSERT_TRUE(dropped.ok());
-  EXPECT_TRUE(dropped->exact());
+  EXPECT_TRUE(dropped->reads_all());
+  EXPECT_FALSE(dropped->exact());  // what planes are fitted to is gone
   EXPECT_EQ(dropped->layers_in_planes(), 6u);
-  EXPECT_TRUE(ExpertCatalogue::build(store_, 8)->exact());
+  EXPECT_TRUE(ExpertCatalogue::build(store_, 8)->reads_all());
+  EXPECT_FALSE(ExpertCatalogue::build(store_, 6)->reads_all());
+}
+
+TEST_F(PlanesCatalogue, IsNotExactWhereAnExpertRestsNarrower) {
+  for (std::size_t matrix = 0; matrix < 3; ++matrix) {
+    store_.tensors.erase(tensor(0, matrix).name);  // floats, whose planes are never exact
+    store_.tensors.erase(tensor(3, matrix).name);
+  }
+  for (const unsigned width : {kExactWidth, 8u}) {
+    EXPECT_TRUE(ExpertCatalogue::build(store_, width)->exact()) << width;
+  }
   EXPECT_FALSE(ExpertCatalogue::build(store_, 6)->exact());
+  // One of all experts, the last bit of Q8_0's eight.
+  for (std::size_t matrix = 0; matrix < 3; ++matrix) {
+    group(1, matrix, 2, tensor(1, matrix).nested->form->group_count - 1u) = {};
+  }
+  for (const unsigned width : {kExactWidth, 8u}) {
+    const auto slimmed = ExpertCatalogue::build(store_, width);
+    ASSERT_TRUE(slimmed.ok()) << slimmed.status().message();
+    EXPECT_TRUE(slimmed->reads_all()) << width;
+    EXPECT_FALSE(slimmed->exact()) << width;
+  }
 }
 
 TEST_F(PlanesCatalogue, ALayerThatIsNotWhollyInPlanesIsReadAsItIs) {
