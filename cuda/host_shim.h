@@ -3,7 +3,7 @@
 // threads are fibers of the calling thread, which switch where CUDA's threads would wait for each
 // other. Blocks run one after another, launches at once; "device" memory is the heap, so a
 // sanitizer sees every access out of bounds. It has what the kernels use and no more, under CUDA's
-// own names.
+// own names; host_runtime.h has the calls of the host.
 //
 // A thread runs on until it waits, in the order of threadIdx or, after set_reverse_order, against
 // it: results that differ between the two show a missing barrier. Shared memory starts as garbage.
@@ -15,31 +15,13 @@
 #include <functional>
 
 #include "base/half.h"
+#include "cuda/host_runtime.h"
 
 #define __global__
 #define __device__
 #define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
-
-enum cudaError_t : int {
-  cudaSuccess = 0,
-  cudaErrorInvalidValue = 1,
-  cudaErrorMemoryAllocation = 2,
-  cudaErrorLaunchFailure = 719,
-};
-enum cudaMemcpyKind : int { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2 };
-struct HostShimStream;
-using cudaStream_t = HostShimStream*;  // launches are done when they return
-
-cudaError_t cudaMalloc(void** memory, std::size_t bytes);
-cudaError_t cudaFree(void* memory);
-cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind);
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
-  return cudaSuccess;
-}
 
 struct dim3 {
   unsigned x = 1, y = 1, z = 1;
@@ -143,6 +125,7 @@ void wait_for_copies() {}
 template <typename... Parameters>
 cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
                    cudaStream_t, std::type_identity_t<Parameters>... arguments) {
+  if (const cudaError_t error = host_shim::next_call(); error != cudaSuccess) return error;
   return host_shim::run_grid(grid, block, shared_bytes, [&] { kernel(arguments...); });
 }
 

@@ -1,0 +1,196 @@
+#include "cuda/cuda_device.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/size.h"
+#include "cuda/row_ops.h"
+
+namespace sluice::cuda {
+namespace {
+
+/// Whether the driver refuses a call and is otherwise as it was.
+bool refuses(cudaError_t error) {
+  return error == cudaErrorInvalidValue || error == cudaErrorInvalidConfiguration ||
+         error == cudaErrorInvalidDevice || error == cudaErrorInvalidResourceHandle ||
+         error == cudaErrorNoKernelImageForDevice || error == cudaErrorLaunchOutOfResources;
+}
+
+}  // namespace
+
+int CudaDevice::count() {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
+  static_cast<void>(cudaGetLastError());
+  return 0;
+}
+
+Result<std::unique_ptr<CudaDevice>> CudaDevice::open(int index) {
+  const std::string number = "CUDA device " + std::to_string(index);
+  if (const int there = count(); index < 0 || index >= there) {
+    return Status(ErrorCode::kNotFound,
+                  number + ": the driver shows " + std::to_string(there) + " devices");
+  }
+  cudaDeviceProp properties = {};
+  if (const cudaError_t error = cudaGetDeviceProperties(&properties, index); error != cudaSuccess) {
+    return Status(ErrorCode::kDeviceLost, number + ": " + cudaGetErrorString(error));
+  }
+  std::unique_ptr<CudaDevice> device(new CudaDevice(
+      index, std::string(properties.name) + ", " + format_size(properties.totalGlobalMem)));
+  SLUICE_TRY(device->begin());
+  SLUICE_ASSIGN(const StreamIndex stream, device->make_stream());
+  // Anything that it computes shows whether it can compute.
+  SLUICE_ASSIGN(const DeviceBuffer buffer, DeviceBuffer::allocate(*device, sizeof(float)));
+  auto* const one = reinterpret_cast<float*>(buffer.data());
+  const cudaError_t error = launch_silu(one, one, 1, device->streams_[stream]);
+  if (error == cudaErrorNoKernelImageForDevice) {
+    return Status(ErrorCode::kUnsupported,
+                  device->name_ + ": this build has no code for compute capability " +
+                      std::to_string(properties.major) + "." + std::to_string(properties.minor) +
+                      "; add it to CMAKE_CUDA_ARCHITECTURES");
+  }
+  SLUICE_TRY(device->check(error, "its first kernel"));
+  SLUICE_TRY(device->check(cudaStreamSynchronize(device->streams_[stream]), "its first kernel"));
+  return device;
+}
+
+CudaDevice::~CudaDevice() {
+  static_cast<void>(cudaSetDevice(index_));
+  static_cast<void>(cudaDeviceSynchronize());
+  for (cudaStream_t stream : streams_) static_cast<void>(cudaStreamDestroy(stream));
+}
+
+Status CudaDevice::lost() const {
+  return lost_.empty() ? Status() : Status(ErrorCode::kDeviceLost, name_ + " is lost: " + lost_);
+}
+
+Status CudaDevice::begin() {
+  SLUICE_TRY(lost());
+  return check(cudaSetDevice(index_), "choosing it");
+}
+
+Status CudaDevice::check(cudaError_t error, std::string_view doing) {
+  if (error == cudaSuccess) return {};
+  static_cast<void>(cudaGetLastError());
+  const std::string what = std::string(doing) + ": " + cudaGetErrorString(error);
+  if (error == cudaErrorMemoryAllocation) return {ErrorCode::kBudget, name_ + ": " + what};
+  if (refuses(error)) return {ErrorCode::kInternal, name_ + ": " + what};
+  if (lost_.empty()) lost_ = what;
+  return lost();
+}
+
+Result<DeviceBackend::Memory> CudaDevice::memory() {
+  SLUICE_TRY(begin());
+  std::size_t free = 0, total = 0;
+  SLUICE_TRY(check(cudaMemGetInfo(&free, &total), "asking for its memory"));
+  return Memory{total, free};
+}
+
+Result<std::byte*> CudaDevice::allocate(std::size_t bytes) {
+  SLUICE_TRY(begin());
+  void* memory = nullptr;
+  const Status status =
+      check(cudaMalloc(&memory, std::max<std::size_t>(bytes, 1)), "allocating memory");
+  if (status.ok()) return static_cast<std::byte*>(memory);
+  if (status.code() != ErrorCode::kBudget) return status;
+  SLUICE_ASSIGN(const Memory now, this->memory());
+  return Status(ErrorCode::kBudget, name_ + " has " + format_size(now.free) + " free, and " +
+                                        format_size(bytes) + " are wanted");
+}
+
+void CudaDevice::release(std::byte* memory) {
+  // Errors come to the next call that can tell of them.
+  static_cast<void>(begin());
+  static_cast<void>(check(cudaDeviceSynchronize(), "waiting for all work"));
+  static_cast<void>(check(cudaFree(memory), "freeing memory"));
+}
+
+Result<std::byte*> CudaDevice::allocate_pinned(std::size_t bytes) {
+  SLUICE_TRY(begin());
+  void* memory = nullptr;
+  const Status status =
+      check(cudaMallocHost(&memory, std::max<std::size_t>(bytes, 1)), "allocating pinned memory");
+  if (status.ok()) return static_cast<std::byte*>(memory);
+  if (status.code() != ErrorCode::kBudget) return status;
+  return Status(ErrorCode::kBudget,
+                "the system gives no " + format_size(bytes) + " of pinned memory for " + name_);
+}
+
+void CudaDevice::release_pinned(std::byte* memory) {
+  static_cast<void>(begin());
+  static_cast<void>(check(cudaDeviceSynchronize(), "waiting for all work"));
+  static_cast<void>(check(cudaFreeHost(memory), "freeing pinned memory"));
+}
+
+Result<StreamIndex> CudaDevice::make_stream() {
+  SLUICE_TRY(begin());
+  cudaStream_t stream = nullptr;
+  SLUICE_TRY(check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream"));
+  streams_.push_back(stream);
+  return static_cast<StreamIndex>(streams_.size() - 1);
+}
+
+Status CudaDevice::upload(StreamIndex stream, std::byte* device, const std::byte* host,
+                          std::size_t bytes) {
+  SLUICE_TRY(begin());
+  return check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, streams_[stream]),
+               "a copy to it");
+}
+
+Status CudaDevice::download(StreamIndex stream, std::byte* host, const std::byte* device,
+                            std::size_t bytes) {
+  SLUICE_TRY(begin());
+  return check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, streams_[stream]),
+               "a copy from it");
+}
+
+Status CudaDevice::ffn(StreamIndex, std::span<const FfnTask>) {
+  SLUICE_TRY(begin());
+  return {ErrorCode::kUnsupported, name_ + " computes no networks yet"};
+}
+
+Result<DeviceEvent> CudaDevice::record(StreamIndex stream) {
+  SLUICE_TRY(begin());
+  DeviceEvent event;
+  SLUICE_TRY(check(events_.record(streams_[stream], event.number), "recording an event"));
+  return event;
+}
+
+Status CudaDevice::wait(StreamIndex stream, DeviceEvent event) {
+  SLUICE_TRY(begin());
+  cudaEvent_t const found = events_.find(event.number);
+  if (found == nullptr) return {};
+  return check(cudaStreamWaitEvent(streams_[stream], found, 0), "waiting for an event");
+}
+
+Result<bool> CudaDevice::done(DeviceEvent event) {
+  SLUICE_TRY(begin());
+  cudaEvent_t const found = events_.find(event.number);
+  if (found == nullptr) return true;
+  const cudaError_t error = cudaEventQuery(found);
+  if (error == cudaErrorNotReady) return false;
+  SLUICE_TRY(check(error, "work before an event"));
+  return true;
+}
+
+Status CudaDevice::finish(DeviceEvent event) {
+  SLUICE_TRY(begin());
+  cudaEvent_t const found = events_.find(event.number);
+  if (found == nullptr) return {};
+  return check(cudaEventSynchronize(found), "work before an event");
+}
+
+Result<double> CudaDevice::seconds_between(DeviceEvent first, DeviceEvent second) {
+  SLUICE_TRY(begin());
+  cudaEvent_t const from = events_.find(first.number), to = events_.find(second.number);
+  if (from == nullptr || to == nullptr) {
+    return Status(ErrorCode::kInvalidArgument, name_ + ": the time of an event is forgotten when " +
+                                                   std::to_string(EventRing::kEvents) +
+                                                   " younger ones are recorded");
+  }
+  float milliseconds = 0;
+  SLUICE_TRY(check(cudaEventElapsedTime(&milliseconds, from, to), "the time between events"));
+  return 1e-3 * static_cast<double>(milliseconds);
+}
+
+}  // namespace sluice::cuda

@@ -1,0 +1,60 @@
+#pragma once
+// A GPU of NVIDIA's as a DeviceBackend.
+//
+// An event's time is known until EventRing::kEvents younger ones are recorded. What the driver
+// refuses because there is no memory is kBudget, what it refuses as wrong kInternal; after any
+// other error the device is lost for good, since CUDA gives it again for every later call.
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/device_backend.h"
+#include "cuda/event_ring.h"
+#include "cuda/runtime.h"
+
+namespace sluice::cuda {
+
+/// Used by one thread at a time, and by any.
+class CudaDevice final : public DeviceBackend {
+ public:
+  /// How many the driver shows; 0 where there is no driver.
+  static int count();
+  /// kNotFound where there is no such device, kUnsupported where this build has no code for it.
+  static Result<std::unique_ptr<CudaDevice>> open(int index);
+  ~CudaDevice() override;
+
+  std::string_view name() const override { return name_; }
+  Result<Memory> memory() override;
+  Result<std::byte*> allocate(std::size_t bytes) override;
+  void release(std::byte* memory) override;
+  Result<std::byte*> allocate_pinned(std::size_t bytes) override;
+  void release_pinned(std::byte* memory) override;
+  Result<StreamIndex> make_stream() override;
+  Status upload(StreamIndex stream, std::byte* device, const std::byte* host,
+                std::size_t bytes) override;
+  Status download(StreamIndex stream, std::byte* host, const std::byte* device,
+                  std::size_t bytes) override;
+  Status ffn(StreamIndex stream, std::span<const FfnTask> tasks) override;
+  Result<DeviceEvent> record(StreamIndex stream) override;
+  Status wait(StreamIndex stream, DeviceEvent event) override;
+  Result<bool> done(DeviceEvent event) override;
+  Status finish(DeviceEvent event) override;
+  Result<double> seconds_between(DeviceEvent first, DeviceEvent second) override;
+
+ private:
+  CudaDevice(int index, std::string name) : index_(index), name_(std::move(name)) {}
+  /// Makes the device the calling thread's.
+  Status begin();
+  Status check(cudaError_t error, std::string_view doing);
+  Status lost() const;
+
+  const int index_;
+  const std::string name_;
+  std::vector<cudaStream_t> streams_;
+  EventRing events_;
+  std::string lost_;  // why; empty: it is not
+};
+
+}  // namespace sluice::cuda
