@@ -10,9 +10,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <optional>
 #include <vector>
 
-#include "cuda/quantised_gemv.h"
+#include "cuda/gemv.h"
 #include "cuda/row_ops.h"
 
 namespace {
@@ -108,19 +109,17 @@ constexpr Format kFormats[] = {
 
 constexpr std::size_t kPoolBytes = std::size_t{2} << 30;  // far beyond any L2
 
-struct Tile {
-  const char* name;
-  GemvTile tile;
-  bool chosen;
-};
+using Tile = std::optional<GemvTile>;  // none: the one that launch_gemv chooses
 
-std::vector<Tile> tiles(const GemvLaunch& launch, bool all) {
-  std::vector<Tile> list = {{"chosen", gemv_tile(launch), true}};
+const GemvTile* pointer_to(const Tile& tile) { return tile ? &*tile : nullptr; }
+
+std::vector<Tile> tiles(bool all) {
+  std::vector<Tile> list = {std::nullopt};
   if (!all) return list;
   for (const std::uint32_t rows : {1u, 2u, 4u, 8u}) {
     for (const std::uint32_t segments : {1u, 2u, 4u}) {
       for (const std::uint32_t stages : {2u, 3u}) {
-        list.push_back({"", {rows, segments, stages}, false});
+        list.push_back(GemvTile{rows, segments, stages});
       }
     }
   }
@@ -151,10 +150,13 @@ GemvTask* upload(const std::vector<GemvTask>& tasks) {
 
 void report(const char* what, const Format& format, const Tile& tile, double bytes, double time,
             std::size_t launches, double ceiling) {
-  std::printf("%-22s %-6s %u rows %u segments %u stages  %8.2f us/launch %8.1f GB/s  %5.1f %%%s\n",
-              what, format.name, tile.tile.rows_per_warp, tile.tile.segments, tile.tile.stages,
-              1e6 * time / launches, 1e-9 * bytes / time, 100 * bytes / time / ceiling,
-              tile.chosen ? "  <- chosen" : "");
+  char cut[48] = "chosen";
+  if (tile) {
+    std::snprintf(cut, sizeof cut, "%u rows %u segments %u stages", tile->rows_per_warp,
+                  tile->segments, tile->stages);
+  }
+  std::printf("%-22s %-6s %-28s  %8.2f us/launch %8.1f GB/s  %5.1f %%\n", what, format.name, cut,
+              1e6 * time / launches, 1e-9 * bytes / time, 100 * bytes / time / ceiling);
 }
 
 // Matrices of 4096 x 2048, `at_once` a launch, through the whole pool.
@@ -177,11 +179,11 @@ void bench_matrices(const Format& format, const std::byte* pool, const Inputs& i
   char name[64];
   std::snprintf(name, sizeof name, "%u x 4096x2048, %u row%s", at_once, n_rows,
                 n_rows > 1 ? "s" : "");
-  for (const Tile& tile : tiles(launch, all)) {
-    if (n_rows * tile.tile.rows_per_warp * tile.tile.segments > 32) continue;
+  for (const Tile& tile : tiles(all)) {
+    if (tile && n_rows * tile->rows_per_warp * tile->segments > 32) continue;
     const double time = seconds([&](cudaStream_t stream) {
       for (std::size_t i = 0; i < launches; ++i) {
-        check(launch_gemv(launch, tile.tile, device_tasks + i * at_once, stream), "gemv");
+        check(launch_gemv(launch, device_tasks + i * at_once, stream, pointer_to(tile)), "gemv");
       }
     });
     report(name, format, tile, static_cast<double>(launches * at_once * bytes), time, launches,
@@ -228,10 +230,10 @@ void bench_experts(const Format& format, const std::byte* pool, const Inputs& in
     const double time = seconds([&](cudaStream_t stream) {
       for (std::size_t i = 0; i < layers; ++i) {
         if (up_tile != nullptr) {
-          check(launch_gemv(up_launch, up_tile->tile, device_up + i * kExperts, stream), "up");
+          check(launch_gemv(up_launch, device_up + i * kExperts, stream, pointer_to(*up_tile)), "up");
         }
         if (down_tile != nullptr) {
-          check(launch_gemv(down_launch, down_tile->tile, device_down + i * kExperts, stream),
+          check(launch_gemv(down_launch, device_down + i * kExperts, stream, pointer_to(*down_tile)),
                 "down");
         }
       }
@@ -239,13 +241,13 @@ void bench_experts(const Format& format, const std::byte* pool, const Inputs& in
     report(name, format, up_tile != nullptr ? *up_tile : *down_tile, bytes * layers, time, layers,
            ceiling);
   };
-  for (const Tile& tile : tiles(up_launch, all)) {
+  for (const Tile& tile : tiles(all)) {
     run("8 experts, gate+up", &tile, nullptr, 2.0 * kExperts * up_bytes);
   }
-  for (const Tile& tile : tiles(down_launch, all)) {
+  for (const Tile& tile : tiles(all)) {
     run("8 experts, down", nullptr, &tile, 1.0 * kExperts * down_bytes);
   }
-  const Tile up_chosen = tiles(up_launch, false)[0], down_chosen = tiles(down_launch, false)[0];
+  const Tile up_chosen, down_chosen;
   run("8 experts, both", &up_chosen, &down_chosen, layer_bytes);
   cudaFree(device_up);
   cudaFree(device_down);

@@ -2,7 +2,9 @@
 // canonical.h's rules 1 and 4 in device code, the same bits.
 
 #include <cstdint>
+#include <utility>
 
+#include "base/canonical.h"
 #include "cuda/device.cuh"
 
 namespace sluice::cuda {
@@ -26,6 +28,46 @@ __device__ __forceinline__ float canonical_exp(float x) {
 }
 
 __device__ __forceinline__ float canonical_silu(float x) { return x / (1.0f + canonical_exp(-x)); }
+
+__device__ __forceinline__ float canonical_gelu_tanh(float x) {
+  const float slope = fmaf(x * x, kGeluTanhCubic, kGeluTanhLinear);
+  return x / (1.0f + canonical_exp(-(x * slope)));
+}
+
+// Device code sees a constant, but no array of the host's.
+template <std::size_t kIndex>
+inline constexpr float kGeluCoefficient = kGeluPolynomial[kIndex];
+
+template <std::size_t... kIndices>
+__device__ __forceinline__ float gelu_polynomial(float y, std::index_sequence<kIndices...>) {
+  float p = kGeluCoefficient<0>;
+  ((p = fmaf(p, y, kGeluCoefficient<kIndices + 1>)), ...);
+  return p;
+}
+
+__device__ __forceinline__ float canonical_gelu(float x) {
+  constexpr std::size_t kTerms = sizeof(kGeluPolynomial) / sizeof(float);
+  const float magnitude = fabsf(x);
+  const float t = kGeluLast < magnitude ? kGeluLast : magnitude;
+  const float y = 1.0f / fmaf(kGeluScale, t, 1.0f);
+  const float p = gelu_polynomial(y, std::make_index_sequence<kTerms - 1>());
+  const float half = 0.5f * t;
+  const float square = half * t;
+  const float lost = fmaf(half, t, -square);
+  const float bell = canonical_exp(-square);
+  const float tail = fmaf(-lost, bell, bell) * (p * y);
+  return fmaf(-t, tail, 0.0f > x ? 0.0f : x);
+}
+
+__device__ __forceinline__ float canonical_relu(float x) { return 0.0f > x ? 0.0f : x; }
+
+__device__ __forceinline__ float canonical_clamped_swiglu(float gate, float up, float alpha,
+                                                          float limit) {
+  const float g = limit < gate ? limit : gate;
+  const float below = limit < up ? limit : up;
+  const float u = -limit > below ? -limit : below;
+  return g / (1.0f + canonical_exp(-(alpha * g))) * (u + 1.0f);
+}
 
 /// Where rows of 8-bit activations are: codes `[rows, columns]`, scales `[rows, columns / 32]`,
 /// sums of codes `[rows, columns / 16]`. A group is 32 consecutive elements of all rows.

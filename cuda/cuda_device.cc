@@ -37,7 +37,9 @@ Result<std::unique_ptr<CudaDevice>> CudaDevice::open(int index) {
   }
   std::unique_ptr<CudaDevice> device(new CudaDevice(
       index, std::string(properties.name) + ", " + format_size(properties.totalGlobalMem)));
+  device->shared_limit_ = static_cast<std::uint32_t>(properties.sharedMemPerBlockOptin);
   SLUICE_TRY(device->begin());
+  SLUICE_TRY(device->check(device->tasks_.create(), "making room for tasks"));
   SLUICE_ASSIGN(const StreamIndex stream, device->make_stream());
   // Anything that it computes shows whether it can compute.
   SLUICE_ASSIGN(const DeviceBuffer buffer, DeviceBuffer::allocate(*device, sizeof(float)));
@@ -144,9 +146,40 @@ Status CudaDevice::download(StreamIndex stream, std::byte* host, const std::byte
                "a copy from it");
 }
 
-Status CudaDevice::ffn(StreamIndex, std::span<const FfnTask>) {
+Status CudaDevice::ffn(StreamIndex stream, std::span<const FfnTask> tasks) {
   SLUICE_TRY(begin());
-  return {ErrorCode::kUnsupported, name_ + " computes no networks yet"};
+  SLUICE_ASSIGN(FfnPlan plan, FfnPlan::of(tasks));
+  for (GemvLaunch& launch : plan.launches) launch.shared_limit = shared_limit_;
+  return check(give(plan, streams_[stream]), "a network");
+}
+
+/// As many tasks at a time as the ring takes, a launch of them cut where they end.
+cudaError_t CudaDevice::give(const FfnPlan& plan, cudaStream_t stream) {
+  const std::span<const GemvTask> all(plan.tasks);
+  auto launch = plan.launches.begin();
+  std::uint32_t launched = 0;  // of the launch's tasks
+  for (std::size_t first = 0; first < all.size(); first += TaskRing::kSlotTasks) {
+    const auto some = all.subspan(first, std::min(TaskRing::kSlotTasks, all.size() - first));
+    const GemvTask* there = nullptr;
+    cudaError_t error = tasks_.upload(stream, some, there);
+    for (std::size_t done = 0; error == cudaSuccess && done < some.size();) {
+      GemvLaunch part = *launch;
+      part.n_tasks =
+          std::min(launch->n_tasks - launched, static_cast<std::uint32_t>(some.size() - done));
+      error = launch_gemv(part, there + done, stream);
+      done += part.n_tasks;
+      launched += part.n_tasks;
+      if (launched == launch->n_tasks) {
+        ++launch;
+        launched = 0;
+      }
+    }
+    const cudaError_t closed = tasks_.close(stream);
+    if (error != cudaSuccess || closed != cudaSuccess) {
+      return error != cudaSuccess ? error : closed;
+    }
+  }
+  return cudaSuccess;
 }
 
 Result<DeviceEvent> CudaDevice::record(StreamIndex stream) {

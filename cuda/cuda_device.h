@@ -12,7 +12,9 @@
 
 #include "base/device_backend.h"
 #include "cuda/event_ring.h"
+#include "cuda/ffn_plan.h"
 #include "cuda/runtime.h"
+#include "cuda/task_ring.h"
 
 namespace sluice::cuda {
 
@@ -47,6 +49,7 @@ class CudaDevice final : public DeviceBackend {
   CudaDevice(int index, std::string name) : index_(index), name_(std::move(name)) {}
   /// Makes the device the calling thread's.
   Status begin();
+  cudaError_t give(const FfnPlan& plan, cudaStream_t stream);
   Status check(cudaError_t error, std::string_view doing);
   Status lost() const;
 
@@ -54,7 +57,9 @@ class CudaDevice final : public DeviceBackend {
   const std::string name_;
   std::vector<cudaStream_t> streams_;
   EventRing events_;
-  std::string lost_;  // why; empty: it is not
+  TaskRing tasks_;
+  std::uint32_t shared_limit_ = 0;  // of a block, in bytes
+  std::string lost_;                // why; empty: it is not
 };
 
 }  // namespace sluice::cuda

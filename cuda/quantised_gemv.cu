@@ -9,17 +9,29 @@ bool valid(const GemvLaunch& launch, const GemvTile& tile) {
   const auto power_of_two_to_8 = [](std::uint32_t n) {
     return n == 1 || n == 2 || n == 4 || n == 8;
   };
-  return launch.columns > 0 && launch.max_rows > 0 && launch.n_tasks > 0 &&
-         launch.n_tasks <= 65535 && launch.max_n_rows > 0 && launch.max_n_rows <= kMaxGemvRows &&
-         power_of_two_to_8(tile.rows_per_warp) && power_of_two_to_8(tile.segments) &&
+  return power_of_two_to_8(tile.rows_per_warp) && power_of_two_to_8(tile.segments) &&
          tile.stages >= 1 && tile.stages <= 3 &&
          launch.max_n_rows * tile.rows_per_warp * tile.segments <= kWarp;
 }
 
+/// Whole rows of up to 2048 columns, so that their copies are one run a warp and chains are many;
+/// less where a block's memory does not hold it.
 template <typename Unit>
-cudaError_t launch_format(const GemvLaunch& launch_of, const GemvTile& tile, const GemvTask* tasks,
-                          cudaStream_t stream) {
+GemvTile fair_tile(const GemvLaunch& launch) {
+  GemvTile tile = {.rows_per_warp = 4, .segments = 4, .stages = 2};
+  while (launch.max_n_rows * tile.rows_per_warp * tile.segments > kWarp) tile.segments /= 2;
+  while (GemvLayout<Unit>(tile, launch).total_bytes > launch.shared_limit && tile.segments > 1) {
+    tile.segments /= 2;
+  }
+  return tile;
+}
+
+template <typename Unit>
+cudaError_t launch_format(const GemvLaunch& launch_of, const GemvTask* tasks, cudaStream_t stream,
+                          const GemvTile* wanted) {
   if (launch_of.columns % Unit::kElements != 0) return cudaErrorInvalidValue;
+  const GemvTile tile = wanted != nullptr ? *wanted : fair_tile<Unit>(launch_of);
+  if (!valid(launch_of, tile)) return cudaErrorInvalidValue;
   const GemvLayout<Unit> layout(tile, launch_of);
   const dim3 grid = {(launch_of.max_rows + kBlockRows - 1) / kBlockRows, launch_of.n_tasks, 1};
   return launch(gemv_kernel<Unit>, grid, dim3{layout.warps * kWarp, 1, 1}, layout.total_bytes,
@@ -28,47 +40,38 @@ cudaError_t launch_format(const GemvLaunch& launch_of, const GemvTile& tile, con
 
 }  // namespace
 
-GemvTile gemv_tile(const GemvLaunch& launch) {
-  // Whole rows of up to 2048 columns: their copies are one run a warp, and chains are many.
-  GemvTile tile = {.rows_per_warp = 4, .segments = 4, .stages = 2};
-  while (launch.max_n_rows * tile.rows_per_warp * tile.segments > kWarp) tile.segments /= 2;
-  return tile;
-}
-
-cudaError_t launch_gemv(const GemvLaunch& launch, const GemvTile& tile, const GemvTask* tasks,
-                        cudaStream_t stream) {
-  if (!valid(launch, tile)) return cudaErrorInvalidValue;
-  switch (launch.type) {
+QuantisedGemv* quantised_gemv(TensorType type) {
+  switch (type) {
     case TensorType::kQ4_0:
-      return launch_format<Q4_0Unit>(launch, tile, tasks, stream);
+      return launch_format<Q4_0Unit>;
     case TensorType::kQ4_1:
-      return launch_format<Q4_1Unit>(launch, tile, tasks, stream);
+      return launch_format<Q4_1Unit>;
     case TensorType::kQ5_0:
-      return launch_format<Q5_0Unit>(launch, tile, tasks, stream);
+      return launch_format<Q5_0Unit>;
     case TensorType::kQ5_1:
-      return launch_format<Q5_1Unit>(launch, tile, tasks, stream);
+      return launch_format<Q5_1Unit>;
     case TensorType::kQ8_0:
-      return launch_format<Q8_0Unit>(launch, tile, tasks, stream);
+      return launch_format<Q8_0Unit>;
     case TensorType::kQ2_K:
-      return launch_format<Q2_KUnit>(launch, tile, tasks, stream);
+      return launch_format<Q2_KUnit>;
     case TensorType::kQ3_K:
-      return launch_format<Q3_KUnit>(launch, tile, tasks, stream);
+      return launch_format<Q3_KUnit>;
     case TensorType::kQ4_K:
-      return launch_format<Q4_KUnit>(launch, tile, tasks, stream);
+      return launch_format<Q4_KUnit>;
     case TensorType::kQ5_K:
-      return launch_format<Q5_KUnit>(launch, tile, tasks, stream);
+      return launch_format<Q5_KUnit>;
     case TensorType::kQ6_K:
-      return launch_format<Q6_KUnit>(launch, tile, tasks, stream);
+      return launch_format<Q6_KUnit>;
     case TensorType::kIQ4_NL:
-      return launch_format<IQ4_NLUnit>(launch, tile, tasks, stream);
+      return launch_format<IQ4_NLUnit>;
     case TensorType::kIQ4_XS:
-      return launch_format<IQ4_XSUnit>(launch, tile, tasks, stream);
+      return launch_format<IQ4_XSUnit>;
     case TensorType::kMXFP4:
-      return launch_format<MXFP4Unit>(launch, tile, tasks, stream);
+      return launch_format<MXFP4Unit>;
     default:  // no kernel for it
       break;
   }
-  return cudaErrorInvalidValue;
+  return nullptr;
 }
 
 }  // namespace sluice::cuda

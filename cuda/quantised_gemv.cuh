@@ -1,5 +1,5 @@
 #pragma once
-// The kernel behind quantised_gemv.h, for one format.
+// Rule 2 of canonical.h for one format whose blocks are read as the file has them.
 //
 // A block gives 32 outputs of one task; each of its warps owns a few weight rows and works alone on
 // them until the end. It walks over the columns in pieces of whole segments, all its rows at once:
@@ -16,18 +16,11 @@
 
 #include <cstdint>
 
-#include "base/canonical.h"
-#include "cuda/canonical_math.cuh"
-#include "cuda/quantised_gemv.h"
+#include "cuda/gemv_finish.cuh"
 #include "cuda/weight_units_256.cuh"
 #include "cuda/weight_units_32.cuh"
 
 namespace sluice::cuda {
-
-inline constexpr std::uint32_t kWarp = 32;
-inline constexpr std::uint32_t kBlockRows =
-    32;  // outputs of a block: a group of the next quantisation
-inline constexpr std::uint32_t kSegmentColumns = kSegment;
 
 /// The factors of one group's term, and of its minimum's.
 template <bool kHasMin>
@@ -73,9 +66,8 @@ struct GemvLayout {
     stage_bytes = tile.rows_per_warp * row_bytes;
     warp_bytes = (tile.stages * stage_bytes + chains * kChainTerms * kTermBytes + 15) / 16 * 16;
     warps = kBlockRows / tile.rows_per_warp;
-    segments = (launch.columns + kSegmentColumns - 1) / kSegmentColumns;
-    total_bytes =
-        warps * warp_bytes + (launch.gated ? 2 : 1) * launch.max_n_rows * segments * kBlockRows * 4;
+    segments = segments_of(launch.columns);
+    total_bytes = warps * warp_bytes + segment_sum_bytes(launch);
   }
 };
 
@@ -310,21 +302,6 @@ class GemvWarp {
   std::uint32_t row_lanes_;  // lanes side by side along a row
 };
 
-/// What a warp does with one activation row's 32 results; lane i has output i of the block.
-__device__ __forceinline__ void finish_row(const GemvTask& task, std::uint32_t r, float first,
-                                           float second) {
-  const std::uint32_t row = blockIdx.x * kBlockRows + threadIdx.x % kWarp;
-  if (task.up != nullptr) {
-    const float value = canonical_silu(first) * second;
-    if (task.output != nullptr) task.output[std::size_t{r} * task.output_stride + row] = value;
-    quantise_group(value, (std::size_t{r} * task.rows + row) / kActivationGroup, task.hidden.codes,
-                   task.hidden.scales, task.hidden.sums);
-  } else if (row < task.rows) {
-    const float value = task.bias == nullptr ? first : first + task.bias[row];
-    task.output[std::size_t{r} * task.output_stride + row] = value;
-  }
-}
-
 template <typename Unit>
 __global__ void gemv_kernel(const GemvTask* tasks, GemvTile tile, GemvLaunch launch) {
   const GemvTask task = tasks[blockIdx.y];
@@ -332,19 +309,8 @@ __global__ void gemv_kernel(const GemvTask* tasks, GemvTile tile, GemvLaunch lau
   const GemvLayout<Unit> layout(tile, launch);
   auto* const sums = reinterpret_cast<float*>(dynamic_shared() + layout.warps * layout.warp_bytes);
   GemvWarp<Unit>(task, tile, layout, launch.columns).run(sums);
-  __syncthreads();
   // Step 4.
-  const auto total = [&](std::uint32_t first_segment) {
-    const float* const chains = sums + first_segment * kBlockRows + threadIdx.x % kWarp;
-    float sum = 0.0f;
-    for (std::uint32_t s = 0; s < layout.segments; ++s) sum += chains[s * kBlockRows];
-    return sum;
-  };
-  for (std::uint32_t r = threadIdx.x / kWarp; r < task.n_rows; r += layout.warps) {
-    const float first = total(r * layout.segments);
-    const float second = task.up == nullptr ? 0.0f : total((task.n_rows + r) * layout.segments);
-    finish_row(task, r, first, second);
-  }
+  finish_block(task, sums, layout.segments, layout.warps);
 }
 
 }  // namespace sluice::cuda

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "cuda/quantised_gemv.h"
+#include "cuda/gemv.h"
 #include "cuda/runtime.h"
 
 namespace sluice::cuda {

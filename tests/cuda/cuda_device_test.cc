@@ -223,7 +223,7 @@ TEST(CudaDeviceFailures, WhatIsNotDoneIsNotYetDone) {
 TEST(CudaDeviceFailures, ABuildWithoutCodeForADeviceSaysSo) {
   host_shim::fail_call(0);
   std::uint64_t unsupported = 0;
-  for (std::uint64_t nth = 1; nth < 12; ++nth) {
+  for (std::uint64_t nth = 1; nth < 30; ++nth) {
     host_shim::fail_call(nth, cudaErrorNoKernelImageForDevice);
     const Status status = CudaDevice::open(0).status();
     if (status.code() != ErrorCode::kUnsupported) continue;

@@ -1,7 +1,7 @@
 // The GEMV kernels of every format, bit for bit against canonical.h: on the CPU through the shim
 // and, from the same source, on a device.
 
-#include "cuda/quantised_gemv.h"
+#include "cuda/gemv.h"
 
 #include "tests/cuda/device_memory.h"
 #include "tests/cuda/plain_rows.h"
@@ -45,9 +45,10 @@ std::vector<const TensorFormat*> quantised_formats() {
   return formats;
 }
 
-void run(const GemvLaunch& launch, const GemvTile& tile, const std::vector<GemvTask>& tasks) {
+void run(const GemvLaunch& launch, const std::vector<GemvTask>& tasks,
+         const GemvTile* tile = nullptr) {
   const DeviceArray<GemvTask> device_tasks{std::span<const GemvTask>(tasks)};
-  ASSERT_EQ(cuda::launch_gemv(launch, tile, device_tasks.data(), nullptr), cudaSuccess);
+  ASSERT_EQ(cuda::launch_gemv(launch, device_tasks.data(), nullptr, tile), cudaSuccess);
   ASSERT_EQ(cudaStreamSynchronize(nullptr), cudaSuccess);
 }
 
@@ -84,7 +85,7 @@ void expect_canonical(const TensorFormat& format, const Shape& shape, Bytes kind
   task.n_rows = shape.n_rows;
   task.output_stride = stride;
   const GemvLaunch launch{format.type, shape.columns, shape.rows, 1, shape.n_rows, false};
-  run(launch, tile == nullptr ? gemv_tile(launch) : *tile, {task});
+  run(launch, {task}, tile);
 
   const std::vector<float> got = output.download();
   for (std::uint32_t r = 0; r < shape.n_rows; ++r) {
@@ -184,8 +185,8 @@ void expect_experts(TensorType type, TensorType down_type) {
   }
   const GemvLaunch up_launch{type, kHidden, kFfn, kExperts, 3, true};
   const GemvLaunch down_launch{down_type, kFfn, kHidden, kExperts, 3, false};
-  run(up_launch, gemv_tile(up_launch), up_tasks);
-  run(down_launch, gemv_tile(down_launch), down_tasks);
+  run(up_launch, up_tasks);
+  run(down_launch, down_tasks);
 
   for (std::uint32_t e = 0; e < kExperts; ++e) {
     std::vector<float> h(n_rows[e] * kFfn);
@@ -225,7 +226,7 @@ TEST_F(GemvTest, ExpertsOfALayer) {
 TEST_F(GemvTest, RefusesWhatItCannotDo) {
   const GemvTask task;
   const auto refused = [&](const GemvLaunch& launch, const GemvTile& tile) {
-    return cuda::launch_gemv(launch, tile, &task, nullptr) == cudaErrorInvalidValue;
+    return cuda::launch_gemv(launch, &task, nullptr, &tile) == cudaErrorInvalidValue;
   };
   const GemvLaunch good{TensorType::kQ4_K, 512, 32, 1, 1, false};
   GemvLaunch launch = good;

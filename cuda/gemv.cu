@@ -1,0 +1,20 @@
+#include "cuda/gemv.h"
+
+#include "cuda/quantised_gemv.h"
+
+namespace sluice::cuda {
+
+bool has_gemv(TensorType type) { return quantised_gemv(type) != nullptr; }
+
+cudaError_t launch_gemv(const GemvLaunch& launch, const GemvTask* tasks, cudaStream_t stream,
+                        const GemvTile* tile) {
+  constexpr std::uint32_t kMostTasks = 65535;  // of a grid's second dimension
+  if (launch.columns == 0 || launch.max_rows == 0 || launch.n_tasks == 0 ||
+      launch.n_tasks > kMostTasks || launch.max_n_rows == 0 || launch.max_n_rows > kMaxGemvRows) {
+    return cudaErrorInvalidValue;
+  }
+  QuantisedGemv* const gemv = quantised_gemv(launch.type);
+  return gemv == nullptr ? cudaErrorInvalidValue : gemv(launch, tasks, stream, tile);
+}
+
+}  // namespace sluice::cuda

@@ -1,0 +1,159 @@
+// CudaDevice::ffn against the CPU's, bit for bit: on the CPU through the shim and, from the same
+// source, on a device.
+
+#include <string>
+
+#include "cuda/gemv.h"
+#include "cuda/task_ring.h"
+#include "tests/cuda/ffn_case.h"
+
+namespace sluice::testing {
+namespace {
+
+using cuda::kMaxGemvRows;
+using cuda::TaskRing;
+
+/// All formats whose blocks a kernel reads.
+std::vector<const TensorFormat*> formats() {
+  std::vector<const TensorFormat*> formats;
+  for (const TensorFormat& format : tensor_formats()) {
+    if (cuda::has_gemv(format.type)) formats.push_back(&format);
+  }
+  return formats;
+}
+
+/// Networks of odd sizes; columns are multiples of the format's block.
+std::vector<FfnCase> odd_sizes(TensorType type, const FfnShape& like, std::mt19937& random) {
+  const std::size_t block = std::max<std::size_t>(tensor_format(type).block_elements, 32);
+  std::vector<FfnCase> cases;
+  const std::size_t sizes[][3] = {{block, block, 1}, {3 * block, block, 3}, {768, 3 * block, 9}};
+  for (const auto& [hidden, ffn, n_rows] : sizes) {
+    FfnShape shape = like;
+    shape.hidden = hidden;
+    shape.ffn = ffn;
+    shape.n_rows = n_rows;
+    cases.push_back(make_case(type, type, type, shape, random));
+  }
+  return cases;
+}
+
+TEST_F(FfnTest, EveryFormat) {
+  std::mt19937 random(21);
+  in_every_thread_order([&] {
+    for (const TensorFormat* format : formats()) {
+      SCOPED_TRACE(format->name);
+      std::vector<FfnCase> cases = odd_sizes(format->type, {}, random);
+      expect_cpus_bits(cases);
+      if (HasFatalFailure()) return;
+    }
+  });
+}
+
+TEST_F(FfnTest, EveryActivationWithBiasesAndWithout) {
+  std::mt19937 random(22);
+  for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu,
+                                      Activation::kRelu, Activation::kClampedSwiglu}) {
+    for (const bool biased : {false, true}) {
+      const FfnShape like{.indexed = !biased, .biased = biased, .activation = activation};
+      std::vector<FfnCase> cases = odd_sizes(TensorType::kQ4_0, like, random);
+      expect_cpus_bits(cases);
+    }
+  }
+}
+
+/// Many types and sizes in one call, gates and ups that are not alike, and rows of any number.
+TEST_F(FfnTest, TasksOfAllKindsTogether) {
+  std::mt19937 random(23);
+  std::vector<FfnCase> cases;
+  const auto add = [&](TensorType gate, TensorType up, TensorType down, FfnShape shape) {
+    cases.push_back(make_case(gate, up, down, shape, random));
+  };
+  using enum TensorType;
+  add(kQ4_K, kQ4_K, kQ6_K, {.hidden = 512, .ffn = 256, .n_rows = 1});
+  add(kQ4_K, kQ5_K, kQ6_K, {.hidden = 256, .ffn = 768, .n_rows = 7, .biased = true});
+  add(kQ4_0, kQ4_0, kQ8_0, {.hidden = 160, .ffn = 96, .n_rows = 0});
+  add(kMXFP4, kMXFP4, kMXFP4,
+      {.hidden = 96,
+       .ffn = 160,
+       .n_rows = 13,
+       .indexed = false,
+       .biased = true,
+       .activation = Activation::kClampedSwiglu});
+  add(kQ4_0, kQ8_0, kQ4_1, {.hidden = 160, .ffn = 96, .n_rows = 4});
+  add(kQ4_0, kQ4_0, kQ8_0, {.hidden = 160, .ffn = 32, .n_rows = 2, .indexed = false});
+  in_every_thread_order([&] { expect_cpus_bits(cases); });
+}
+
+/// More rows than the ring has tasks, and more calls than it has slots, with no waiting between.
+TEST_F(FfnTest, MoreThanTheRingHolds) {
+  std::mt19937 random(24);
+  std::vector<FfnCase> cases;
+  const std::size_t n_rows = kMaxGemvRows * TaskRing::kSlotTasks + 5;
+  cases.push_back(make_case(TensorType::kQ8_0, TensorType::kQ8_0, TensorType::kQ8_0,
+                            {.hidden = 32, .ffn = 32, .n_rows = n_rows}, random));
+  cases.push_back(make_case(TensorType::kQ4_0, TensorType::kQ8_0, TensorType::kQ8_0,
+                            {.hidden = 64, .ffn = 32, .n_rows = 3}, random));
+  expect_cpus_bits(cases);
+  const StreamIndex streams[] = {stream_, device_->make_stream().value()};
+  const DeviceFfn last(cases[1]);
+  for (std::size_t i = 0; i < 3 * TaskRing::kSlots; ++i) {
+    ASSERT_TRUE(device_->ffn(streams[i % 2], {&last.task, 1}).ok());
+  }
+  for (const StreamIndex stream : streams) {
+    ASSERT_TRUE(device_->finish(device_->record(stream).value()).ok());
+  }
+  EXPECT_EQ(last.output(), cases[1].expected(*compute_));
+}
+
+TEST_F(FfnTest, RefusesWhatItCannotDoAndSaysWhy) {
+  std::mt19937 random(25);
+  const FfnCase of = make_case(TensorType::kQ4_0, TensorType::kQ4_0, TensorType::kQ8_0,
+                               {.hidden = 64, .ffn = 32, .n_rows = 1}, random);
+  const DeviceFfn there(of);
+  const auto refusal = [&](const auto& change) {
+    FfnTask task = there.task;
+    change(task);
+    return device_->ffn(stream_, {&task, 1});
+  };
+  Status status = refusal([](FfnTask& task) { task.up.layout = WeightLayout::kStrips; });
+  EXPECT_EQ(status.code(), ErrorCode::kUnsupported);
+  EXPECT_NE(status.message().find("up matrix, Q4_0 of 32 x 64"), std::string::npos)
+      << status.message();
+  status = refusal([](FfnTask& task) { task.down.data += 8; });
+  EXPECT_EQ(status.code(), ErrorCode::kInvalidArgument);
+  EXPECT_NE(status.message().find("down"), std::string::npos) << status.message();
+  EXPECT_TRUE(device_->ffn(stream_, {&there.task, 1}).ok()) << "a refusal is not the end";
+}
+
+#ifdef SLUICE_CUDA_HOST_SHIM
+
+TEST_F(FfnTest, EveryCallOfItMayFail) {
+  std::mt19937 random(26);
+  const FfnCase of = make_case(TensorType::kQ4_0, TensorType::kQ8_0, TensorType::kQ8_0,
+                               {.hidden = 64, .ffn = 32, .n_rows = 5}, random);
+  const DeviceFfn there(of);
+  namespace host_shim = cuda::host_shim;
+  host_shim::fail_call(0);
+  ASSERT_TRUE(device_->ffn(stream_, {&there.task, 1}).ok());
+  const std::uint64_t calls = host_shim::calls();
+  for (std::uint64_t nth = 1; nth <= calls; ++nth) {
+    for (const bool late : {false, true}) {
+      host_shim::fail_call(0);
+      const auto device = std::move(cuda::CudaDevice::open(0)).value();
+      const StreamIndex stream = device->make_stream().value();
+      host_shim::fail_call(nth, cudaErrorLaunchFailure, late);
+      Status status = device->ffn(stream, {&there.task, 1});
+      if (late && status.ok()) {  // of the last call
+        EXPECT_EQ(nth, calls);
+        status = device->record(stream).status();
+      }
+      EXPECT_EQ(status.code(), ErrorCode::kDeviceLost) << nth;
+    }
+  }
+  host_shim::fail_call(0);
+}
+
+#endif
+
+}  // namespace
+}  // namespace sluice::testing
