@@ -1,6 +1,7 @@
 #include "cuda/quantised_gemv.h"
 
 #include "cuda/quantised_gemv.cuh"
+#include "cuda/weight_units.cuh"
 
 namespace sluice::cuda {
 namespace {
@@ -41,37 +42,9 @@ cudaError_t launch_format(const GemvLaunch& launch_of, const GemvTask* tasks, cu
 }  // namespace
 
 QuantisedGemv* quantised_gemv(TensorType type) {
-  switch (type) {
-    case TensorType::kQ4_0:
-      return launch_format<Q4_0Unit>;
-    case TensorType::kQ4_1:
-      return launch_format<Q4_1Unit>;
-    case TensorType::kQ5_0:
-      return launch_format<Q5_0Unit>;
-    case TensorType::kQ5_1:
-      return launch_format<Q5_1Unit>;
-    case TensorType::kQ8_0:
-      return launch_format<Q8_0Unit>;
-    case TensorType::kQ2_K:
-      return launch_format<Q2_KUnit>;
-    case TensorType::kQ3_K:
-      return launch_format<Q3_KUnit>;
-    case TensorType::kQ4_K:
-      return launch_format<Q4_KUnit>;
-    case TensorType::kQ5_K:
-      return launch_format<Q5_KUnit>;
-    case TensorType::kQ6_K:
-      return launch_format<Q6_KUnit>;
-    case TensorType::kIQ4_NL:
-      return launch_format<IQ4_NLUnit>;
-    case TensorType::kIQ4_XS:
-      return launch_format<IQ4_XSUnit>;
-    case TensorType::kMXFP4:
-      return launch_format<MXFP4Unit>;
-    default:  // no kernel for it
-      break;
-  }
-  return nullptr;
+  return visit_unit(type, [](auto unit) -> QuantisedGemv* {
+    return launch_format<typename decltype(unit)::type>;
+  });
 }
 
 }  // namespace sluice::cuda

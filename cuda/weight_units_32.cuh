@@ -124,15 +124,18 @@ struct IQ4_NLUnit : Unit32<18, false, 0, true> {
   }
 };
 
+/// 2^(exponent - 128), also where that is subnormal.
+__device__ __forceinline__ float mxfp4_scale(unsigned exponent) {
+  return __uint_as_float(exponent < 2 ? 0x00200000u << exponent : (exponent - 1) << 23);
+}
+
 struct MXFP4Unit : Unit32<17, false, 0, true> {
   template <typename Use>
   static __device__ __forceinline__ void unit(const unsigned char* block, int, Use use) {
     std::uint32_t packed[4], codes[8];
     load_words<4, 1>(block + 1, packed);
     look_up_32(fp4_twice_values(), packed, codes);
-    const unsigned exponent = block[0];
-    use(0, codes, __uint_as_float(exponent < 2 ? 0x00200000u << exponent : (exponent - 1) << 23),
-        0.0f);
+    use(0, codes, mxfp4_scale(block[0]), 0.0f);
   }
 };
 

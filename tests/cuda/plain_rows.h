@@ -48,11 +48,17 @@ struct PlainMatrix {
   std::vector<std::byte> bytes;
 };
 
-/// Where a block's halves lie; the rest of a block may be any bytes.
+/// Where a block's halves lie, of those that lie in one piece; the rest of a block may be any
+/// bytes.
 inline std::vector<std::size_t> half_offsets(const TensorFormat& format) {
   switch (format.type) {
     case TensorType::kMXFP4:
+    case TensorType::kIQ1_M:
       return {};
+    case TensorType::kTQ1_0:
+      return {52};
+    case TensorType::kTQ2_0:
+      return {64};
     case TensorType::kQ2_K:
       return {80, 82};
     case TensorType::kQ3_K:
@@ -95,6 +101,13 @@ inline PlainMatrix make_matrix(const TensorFormat& format, std::size_t rows, std
     }
     if (format.type == TensorType::kMXFP4) {
       matrix.bytes[at] = static_cast<std::byte>(100 + random() % 30);
+    }
+    if (format.type == TensorType::kIQ1_M) {
+      const std::uint16_t half = float_to_half(scale(random));
+      for (std::size_t nibble = 0; nibble < 4; ++nibble) {
+        std::byte& byte = matrix.bytes[at + 49 + 2 * nibble];
+        byte = (byte & std::byte{15}) | static_cast<std::byte>((half >> (4 * nibble) & 15) << 4);
+      }
     }
   }
   return matrix;
