@@ -17,7 +17,8 @@ struct Step {
 };
 
 bool same_kind(const GemvLaunch& a, const GemvLaunch& b) {
-  return a.type == b.type && a.columns == b.columns && a.gated == b.gated;
+  return a.type == b.type && a.columns == b.columns && a.gated == b.gated &&
+         a.in_float == b.in_float;
 }
 
 /// What a launch of such weights is, but for the number of its tasks.
@@ -29,7 +30,8 @@ Result<GemvLaunch> launch_of(const WeightMatrix& weight, const Activations& inpu
   GemvLaunch launch;
   launch.type = weight.format->type;
   launch.columns = static_cast<std::uint32_t>(weight.columns);
-  if (weight.layout != WeightLayout::kRows || input.codes == nullptr || !has_gemv(launch.type)) {
+  launch.in_float = !weight.format->quantised() || input.codes == nullptr;
+  if (weight.layout != WeightLayout::kRows || !has_gemv(launch)) {
     return Status(ErrorCode::kUnsupported, what + ", has no CUDA kernel");
   }
   if (reinterpret_cast<std::uintptr_t>(weight.data) % kAlignment != 0) {
@@ -65,7 +67,7 @@ class Planner {
     SLUICE_ASSIGN(const GemvLaunch up, launch_of(task.up, task.input, "up"));
     SLUICE_ASSIGN(const GemvLaunch down, launch_of(task.down, task.hidden, "down"));
     for (std::size_t first = 0; first < task.n_rows; first += kMaxGemvRows) {
-      add_gate_and_up(task, gate, up, first);
+      add_gate_and_up(task, gate, up, down.in_float, first);
       GemvTask product = task_of(task.down, task.hidden, nullptr, task.n_rows, first);
       product.bias = task.down_bias;
       product.output = task.output + first * task.down.rows;
@@ -92,15 +94,18 @@ class Planner {
                           const std::uint32_t* row_index, std::size_t n_rows, std::size_t first) {
     GemvTask task;
     task.weight = weight.data;
-    task.input = quantised_rows(input, row_index == nullptr ? first : 0);
+    const std::size_t first_input = row_index == nullptr ? first : 0;
+    task.input = quantised_rows(input, first_input);
+    task.values = input.values + first_input * input.columns;
     task.row_index = row_index == nullptr ? nullptr : row_index + first;
     task.rows = static_cast<std::uint32_t>(weight.rows);
     task.n_rows = static_cast<std::uint32_t>(std::min<std::size_t>(kMaxGemvRows, n_rows - first));
     return task;
   }
 
+  /// `in_float`: what becomes of them is wanted in float32, else in 8 bits.
   void add_gate_and_up(const FfnTask& task, const GemvLaunch& gate, const GemvLaunch& up,
-                       std::size_t first) {
+                       bool in_float, std::size_t first) {
     GemvTask product = task_of(task.gate, task.input, task.row_index, task.n_rows, first);
     product.bias = task.gate_bias;
     product.output_stride = product.rows;
@@ -116,10 +121,14 @@ class Planner {
       product.gate = values;
       product.output = nullptr;
     }
+    if (in_float) {
+      product.output = values;
+    } else {
+      product.hidden = quantised_rows(task.hidden, first);
+    }
     product.activation = task.activation;
     product.alpha = task.alpha;
     product.limit = task.limit;
-    product.hidden = quantised_rows(task.hidden, first);
     add(same_kind(gate, up) ? gates_ : ups_, up, product);
   }
 

@@ -1,10 +1,14 @@
 #include "cuda/gemv.h"
 
+#include "cuda/float_gemv.h"
 #include "cuda/quantised_gemv.h"
 
 namespace sluice::cuda {
 
-bool has_gemv(TensorType type) { return quantised_gemv(type) != nullptr; }
+bool has_gemv(const GemvLaunch& launch) {
+  return launch.in_float ? float_gemv(launch.type) != nullptr
+                         : quantised_gemv(launch.type) != nullptr;
+}
 
 cudaError_t launch_gemv(const GemvLaunch& launch, const GemvTask* tasks, cudaStream_t stream,
                         const GemvTile* tile) {
@@ -13,8 +17,9 @@ cudaError_t launch_gemv(const GemvLaunch& launch, const GemvTask* tasks, cudaStr
       launch.n_tasks > kMostTasks || launch.max_n_rows == 0 || launch.max_n_rows > kMaxGemvRows) {
     return cudaErrorInvalidValue;
   }
-  QuantisedGemv* const gemv = quantised_gemv(launch.type);
-  return gemv == nullptr ? cudaErrorInvalidValue : gemv(launch, tasks, stream, tile);
+  if (!has_gemv(launch)) return cudaErrorInvalidValue;
+  return launch.in_float ? float_gemv(launch.type)(launch, tasks, stream)
+                         : quantised_gemv(launch.type)(launch, tasks, stream, tile);
 }
 
 }  // namespace sluice::cuda

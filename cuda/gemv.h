@@ -33,6 +33,7 @@ struct GemvTask {
   const std::byte* weight = nullptr;  // [rows, columns] in blocks, 16-byte aligned
   const std::byte* up = nullptr;      // likewise, or null
   QuantisedRows input;
+  const float* values = nullptr;             // [*, columns]: the input where it is in float32
   const std::uint32_t* row_index = nullptr;  // [n_rows] or null
   const float* bias = nullptr;               // [rows] or null
   const float* up_bias = nullptr;            // [rows] or null
@@ -61,17 +62,18 @@ struct GemvLaunch {
   std::uint32_t columns = 0;   // a multiple of the format's block
   std::uint32_t max_rows = 0;  // of any task
   std::uint32_t n_tasks = 0;
-  std::uint32_t max_n_rows = 1;            // of any task; 1 to kMaxGemvRows
-  bool gated = false;                      // some task has `up`
+  std::uint32_t max_n_rows = 1;  // of any task; 1 to kMaxGemvRows
+  bool gated = false;            // some task has `up`
+  bool in_float = false;         // activations are float32, rule 3; else in 8 bits, rule 2
   std::uint32_t shared_limit = 227 << 10;  // shared memory that a block may have, in bytes
 };
 
-/// Whether there is a kernel for a type.
-bool has_gemv(TensorType type);
+/// Whether there is a kernel for such weights and activations.
+bool has_gemv(const GemvLaunch& launch);
 
 /// Runs tasks[0, n_tasks), an array in device memory (so that a captured graph may see other
-/// experts at each replay). `tile`: null for one that is fair on any device. cudaErrorInvalidValue
-/// where the format has no kernel, or a size is out of its bounds.
+/// experts at each replay). `tile`, of rule 2: null for one that is fair on any device.
+/// cudaErrorInvalidValue where there is no kernel, or a size is out of its bounds.
 cudaError_t launch_gemv(const GemvLaunch& launch, const GemvTask* tasks, cudaStream_t stream,
                         const GemvTile* tile = nullptr);
 

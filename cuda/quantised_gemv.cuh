@@ -16,9 +16,9 @@
 
 #include <cstdint>
 
+#include "cuda/block_copy.cuh"
 #include "cuda/gemv_finish.cuh"
-#include "cuda/weight_units_256.cuh"
-#include "cuda/weight_units_32.cuh"
+#include "cuda/packed_words.cuh"
 
 namespace sluice::cuda {
 
@@ -193,30 +193,12 @@ class GemvWarp {
       const std::uint32_t runs = pieces_ == 1 ? 1 : rows_;
       const std::uint32_t bytes = bytes_of(piece.columns) * (pieces_ == 1 ? rows_ : 1);
       for (std::uint32_t run = 0; run < runs; ++run) {
-        copy_run(stage + run * layout_.row_bytes, piece.matrix, offset(run, piece), bytes);
+        copy_blocks<kWarp>(stage + run * layout_.row_bytes, piece.matrix,
+                           std::size_t{task_.rows} * bytes_of(columns_), offset(run, piece), bytes,
+                           lane_);
       }
     }
     commit_copies();
-  }
-
-  __device__ __forceinline__ void copy_run(unsigned char* to, const std::byte* matrix,
-                                           std::size_t begin, std::uint32_t bytes) const {
-    const std::uint32_t run_phase = static_cast<std::uint32_t>(begin) & 15;
-    begin -= run_phase;
-    const std::uint32_t chunks = (run_phase + bytes + 15) / 16;
-    const auto* from = reinterpret_cast<const unsigned char*>(matrix) + begin + 16 * lane_;
-    to += 16 * lane_;
-    // The last chunk may reach into the next row, but not beyond the matrix.
-    const std::size_t left = std::size_t{task_.rows} * bytes_of(columns_) - begin;
-    const std::uint32_t whole = left >= std::size_t{16} * chunks ? chunks : chunks - 1;
-    for (std::uint32_t i = lane_; i < whole; i += kWarp) {
-      copy_async_16(to, from);
-      to += 16 * kWarp;
-      from += 16 * kWarp;
-    }
-    if (whole < chunks && whole % kWarp == lane_) {
-      for (std::uint32_t i = 0; i < static_cast<std::uint32_t>(left) % 16; ++i) to[i] = from[i];
-    }
   }
 
   __device__ __forceinline__ void wait() const {

@@ -13,26 +13,23 @@ namespace {
 using cuda::kMaxGemvRows;
 using cuda::TaskRing;
 
-/// All formats whose blocks a kernel reads.
-std::vector<const TensorFormat*> formats() {
-  std::vector<const TensorFormat*> formats;
-  for (const TensorFormat& format : tensor_formats()) {
-    if (cuda::has_gemv(format.type)) formats.push_back(&format);
-  }
-  return formats;
-}
+/// Whether a GPU computes numbers of this format, as matrices of the models that it is for have it.
+bool has_kernel(const TensorFormat& format) { return format.quantised() || format.is_float(); }
 
-/// Networks of odd sizes; columns are multiples of the format's block.
-std::vector<FfnCase> odd_sizes(TensorType type, const FfnShape& like, std::mt19937& random) {
-  const std::size_t block = std::max<std::size_t>(tensor_format(type).block_elements, 32);
+/// Networks of odd sizes; columns are multiples of the format's block, and of nothing else where
+/// activations are float32.
+std::vector<FfnCase> odd_sizes(const TensorFormat& format, const FfnShape& like,
+                               std::mt19937& random) {
+  const std::size_t block = format.quantised() ? format.block_elements : like.with_codes ? 32 : 7;
   std::vector<FfnCase> cases;
-  const std::size_t sizes[][3] = {{block, block, 1}, {3 * block, block, 3}, {768, 3 * block, 9}};
+  const std::size_t sizes[][3] = {
+      {block, block, 1}, {3 * block, block, 3}, {768 / block * block, 3 * block, 9}};
   for (const auto& [hidden, ffn, n_rows] : sizes) {
     FfnShape shape = like;
     shape.hidden = hidden;
     shape.ffn = ffn;
     shape.n_rows = n_rows;
-    cases.push_back(make_case(type, type, type, shape, random));
+    cases.push_back(make_case(format.type, format.type, format.type, shape, random));
   }
   return cases;
 }
@@ -40,11 +37,14 @@ std::vector<FfnCase> odd_sizes(TensorType type, const FfnShape& like, std::mt199
 TEST_F(FfnTest, EveryFormat) {
   std::mt19937 random(21);
   in_every_thread_order([&] {
-    for (const TensorFormat* format : formats()) {
-      SCOPED_TRACE(format->name);
-      std::vector<FfnCase> cases = odd_sizes(format->type, {}, random);
-      expect_cpus_bits(cases);
-      if (HasFatalFailure()) return;
+    for (const TensorFormat& format : tensor_formats()) {
+      for (const bool with_codes : {true, false}) {
+        if (!has_kernel(format)) continue;
+        SCOPED_TRACE(format.name);
+        std::vector<FfnCase> cases = odd_sizes(format, {.with_codes = with_codes}, random);
+        expect_cpus_bits(cases);
+        if (HasFatalFailure()) return;
+      }
     }
   });
 }
@@ -55,7 +55,7 @@ TEST_F(FfnTest, EveryActivationWithBiasesAndWithout) {
                                       Activation::kRelu, Activation::kClampedSwiglu}) {
     for (const bool biased : {false, true}) {
       const FfnShape like{.indexed = !biased, .biased = biased, .activation = activation};
-      std::vector<FfnCase> cases = odd_sizes(TensorType::kQ4_0, like, random);
+      std::vector<FfnCase> cases = odd_sizes(tensor_format(TensorType::kQ4_0), like, random);
       expect_cpus_bits(cases);
     }
   }
@@ -81,6 +81,11 @@ TEST_F(FfnTest, TasksOfAllKindsTogether) {
        .activation = Activation::kClampedSwiglu});
   add(kQ4_0, kQ8_0, kQ4_1, {.hidden = 160, .ffn = 96, .n_rows = 4});
   add(kQ4_0, kQ4_0, kQ8_0, {.hidden = 160, .ffn = 32, .n_rows = 2, .indexed = false});
+  // Floats before and behind what meets 8 bits, and sizes that are no multiple of anything.
+  add(kBF16, kBF16, kQ8_0, {.hidden = 77, .ffn = 96, .n_rows = 3, .with_codes = false});
+  add(kF16, kF32, kF32, {.hidden = 45, .ffn = 1, .n_rows = 2, .with_codes = false});
+  add(kQ8_0, kQ8_0, kF16, {.hidden = 64, .ffn = 96, .n_rows = 5, .biased = true});
+  add(kF32, kF32, kQ4_0, {.hidden = 64, .ffn = 96, .n_rows = 5});
   in_every_thread_order([&] { expect_cpus_bits(cases); });
 }
 

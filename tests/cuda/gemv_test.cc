@@ -32,15 +32,10 @@ struct Shape {
   std::uint32_t rows, columns, n_rows;
 };
 
-/// The formats that have a kernel.
 std::vector<const TensorFormat*> quantised_formats() {
   std::vector<const TensorFormat*> formats;
-  for (const TensorType type :
-       {TensorType::kQ4_0, TensorType::kQ4_1, TensorType::kQ5_0, TensorType::kQ5_1,
-        TensorType::kQ8_0, TensorType::kQ2_K, TensorType::kQ3_K, TensorType::kQ4_K,
-        TensorType::kQ5_K, TensorType::kQ6_K, TensorType::kIQ4_NL, TensorType::kIQ4_XS,
-        TensorType::kMXFP4}) {
-    formats.push_back(&tensor_format(type));
+  for (const TensorFormat& format : tensor_formats()) {
+    if (format.quantised()) formats.push_back(&format);
   }
   return formats;
 }
@@ -223,6 +218,67 @@ TEST_F(GemvTest, ExpertsOfALayer) {
   });
 }
 
+float canonical(Activation activation, float gate, float up, float alpha, float limit) {
+  switch (activation) {
+    case Activation::kSilu:
+      return canonical_silu(gate) * up;
+    case Activation::kGeluTanh:
+      return canonical_gelu_tanh(gate) * up;
+    case Activation::kGelu:
+      return canonical_gelu(gate) * up;
+    case Activation::kRelu:
+      return canonical_relu(gate) * up;
+    case Activation::kClampedSwiglu:
+      return canonical_clamped_swiglu(gate, up, alpha, limit);
+  }
+  return 0;
+}
+
+// Of numbers of every size, and of what is none: products with one, so that they come as they are.
+TEST_F(GemvTest, EveryActivationOfEveryKindOfNumber) {
+  std::mt19937 random(17);
+  std::vector<float> gates, ups;
+  for (const float special : {0.0f, 1e-40f, 1e-20f, 13.5f, 87.3f, 88.7f, 3e38f, HUGE_VALF, NAN}) {
+    for (const float gate : {special, -special}) {
+      for (const float up : {special, -special, 1.0f, -0.0f}) {
+        gates.push_back(gate);
+        ups.push_back(up);
+      }
+    }
+  }
+  std::uniform_real_distribution<float> wide(-20.0f, 20.0f);
+  for (int i = 0; i < 1000; ++i) {
+    gates.push_back(wide(random));
+    ups.push_back(wide(random));
+  }
+  const auto n = static_cast<std::uint32_t>(gates.size());
+  const DeviceArray<float> gate{std::span<const float>(gates)}, up{std::span<const float>(ups)};
+  const std::vector<float> one = {1.0f};
+  const DeviceArray<float> x{std::span<const float>(one)}, output(n);
+  for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu,
+                                      Activation::kRelu, Activation::kClampedSwiglu}) {
+    GemvTask task;
+    task.weight = reinterpret_cast<const std::byte*>(gate.data());
+    task.up = reinterpret_cast<const std::byte*>(up.data());
+    task.values = x.data();
+    task.output = output.data();
+    task.rows = task.output_stride = n;
+    task.n_rows = 1;
+    task.activation = activation;
+    task.alpha = 1.702f;
+    task.limit = 7.0f;
+    run({TensorType::kF32, 1, n, 1, 1, /*gated=*/true, /*in_float=*/true}, {task});
+    const std::vector<float> got = output.download();
+    for (std::uint32_t i = 0; i < n; ++i) {
+      // A sum of one term and zero has no sign of zero's.
+      const float want =
+          canonical(activation, 0.0f + gates[i], 0.0f + ups[i], task.alpha, task.limit);
+      ASSERT_TRUE(same_bits(got[i], want)) << static_cast<int>(activation) << ": " << gates[i]
+                                           << ", " << ups[i] << ": " << got[i] << ", not " << want;
+    }
+  }
+}
+
 TEST_F(GemvTest, RefusesWhatItCannotDo) {
   const GemvTask task;
   const auto refused = [&](const GemvLaunch& launch, const GemvTile& tile) {
@@ -230,7 +286,7 @@ TEST_F(GemvTest, RefusesWhatItCannotDo) {
   };
   const GemvLaunch good{TensorType::kQ4_K, 512, 32, 1, 1, false};
   GemvLaunch launch = good;
-  launch.type = TensorType::kF16;
+  launch.type = TensorType::kF16;  // not in 8 bits
   EXPECT_TRUE(refused(launch, {}));
   launch = good;
   launch.columns = 512 + 32;
