@@ -167,7 +167,7 @@ void bench_matrices(const Format& format, const std::byte* pool, const Inputs& i
   const std::size_t launches = std::min<std::size_t>(kPoolBytes / (bytes * at_once), 128);
   std::vector<GemvTask> tasks(launches * at_once);
   for (std::size_t i = 0; i < tasks.size(); ++i) {
-    tasks[i].weight = pool + i * bytes;
+    tasks[i].weight.data = pool + i * bytes;
     tasks[i].input = in.rows;
     tasks[i].output = in.output + i % 64 * kRows * 4;
     tasks[i].rows = kRows;
@@ -204,8 +204,8 @@ void bench_experts(const Format& format, const std::byte* pool, const Inputs& in
   std::vector<GemvTask> up_tasks, down_tasks;
   for (std::size_t i = 0; i < layers * kExperts; ++i) {
     GemvTask up;
-    up.weight = pool + i * expert_bytes;
-    up.up = up.weight + up_bytes;
+    up.weight.data = pool + i * expert_bytes;
+    up.up.data = up.weight.data + up_bytes;
     up.input = in.rows;
     up.hidden = {in.hidden.codes + i % kExperts * kFfn, in.hidden.scales + i % kExperts * kFfn / 32,
                  in.hidden.sums + i % kExperts * kFfn / 16};
@@ -213,7 +213,7 @@ void bench_experts(const Format& format, const std::byte* pool, const Inputs& in
     up.n_rows = 1;
     up_tasks.push_back(up);
     GemvTask down;
-    down.weight = up.up + up_bytes;
+    down.weight.data = up.up.data + up_bytes;
     down.input = up.hidden;
     down.output = in.output + i % kExperts * kHidden;
     down.rows = kHidden;

@@ -18,20 +18,28 @@ struct Step {
 
 bool same_kind(const GemvLaunch& a, const GemvLaunch& b) {
   return a.type == b.type && a.columns == b.columns && a.gated == b.gated &&
-         a.in_float == b.in_float;
+         a.in_float == b.in_float && a.form == b.form && a.width == b.width;
 }
 
 /// What a launch of such weights is, but for the number of its tasks.
 Result<GemvLaunch> launch_of(const WeightMatrix& weight, const Activations& input,
                              std::string_view name) {
+  const bool planes = weight.layout == WeightLayout::kPlanes;
   const std::string what = "the " + std::string(name) + " matrix, " +
-                           std::string(weight.format->name) + " of " + std::to_string(weight.rows) +
-                           " x " + std::to_string(weight.columns);
+                           (planes ? std::string(weight.nested.form->name) + " at " +
+                                         std::to_string(weight.nested.width) + " bits"
+                                   : std::string(weight.format->name)) +
+                           " of " + std::to_string(weight.rows) + " x " +
+                           std::to_string(weight.columns);
   GemvLaunch launch;
   launch.type = weight.format->type;
   launch.columns = static_cast<std::uint32_t>(weight.columns);
   launch.in_float = !weight.format->quantised() || input.codes == nullptr;
-  if (weight.layout != WeightLayout::kRows || !has_gemv(launch)) {
+  if (planes) {
+    launch.form = weight.nested.form;
+    launch.width = weight.nested.width;
+  }
+  if ((weight.layout != WeightLayout::kRows && !planes) || !has_gemv(launch)) {
     return Status(ErrorCode::kUnsupported, what + ", has no CUDA kernel");
   }
   if (reinterpret_cast<std::uintptr_t>(weight.data) % kAlignment != 0) {
@@ -40,9 +48,15 @@ Result<GemvLaunch> launch_of(const WeightMatrix& weight, const Activations& inpu
   return launch;
 }
 
+GemvWeight weight_of(const WeightMatrix& matrix) {
+  GemvWeight weight = {.data = matrix.data};
+  std::ranges::copy(matrix.nested.at, weight.at);
+  return weight;
+}
+
 /// Adds a task to the step of its kind.
 void add(std::vector<Step>& steps, GemvLaunch launch, const GemvTask& task) {
-  launch.gated = task.up != nullptr;
+  launch.gated = task.up.data != nullptr;
   auto step = std::ranges::find_if(
       steps, [&](const Step& other) { return same_kind(other.launch, launch); });
   if (step == steps.end()) step = steps.insert(steps.end(), {launch, {}});
@@ -93,7 +107,7 @@ class Planner {
   static GemvTask task_of(const WeightMatrix& weight, const Activations& input,
                           const std::uint32_t* row_index, std::size_t n_rows, std::size_t first) {
     GemvTask task;
-    task.weight = weight.data;
+    task.weight = weight_of(weight);
     const std::size_t first_input = row_index == nullptr ? first : 0;
     task.input = quantised_rows(input, first_input);
     task.values = input.values + first_input * input.columns;
@@ -111,12 +125,12 @@ class Planner {
     product.output_stride = product.rows;
     float* const values = task.hidden.values + first * task.hidden.columns;
     if (same_kind(gate, up)) {
-      product.up = task.up.data;
+      product.up = weight_of(task.up);
       product.up_bias = task.up_bias;
     } else {
       product.output = values;
       add(gates_, gate, product);
-      product.weight = task.up.data;
+      product.weight = weight_of(task.up);
       product.bias = task.up_bias;
       product.gate = values;
       product.output = nullptr;

@@ -128,7 +128,7 @@ __global__ void float_gemv_kernel(const GemvTask* tasks, GemvLaunch launch) {
   if (task.n_rows == 0 || first_row >= task.rows) return;
   const std::uint32_t segments = segments_of(launch.columns);
   const std::uint32_t rows = min(kBlockRows, task.rows - first_row);
-  const std::uint32_t jobs = (task.up == nullptr ? 1 : 2) * rows * segments;
+  const std::uint32_t jobs = (task.up.data == nullptr ? 1 : 2) * rows * segments;
   const std::uint32_t half_warp = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
   unsigned char* const memory = dynamic_shared() + half_warp * Source::kBytes;
   auto* const sums =
@@ -141,7 +141,7 @@ __global__ void float_gemv_kernel(const GemvTask* tasks, GemvLaunch launch) {
     const std::uint32_t matrix = job / segments / rows;
     const std::uint32_t begin = segment * kSegmentColumns;
     const std::uint32_t elements = real ? min(kSegmentColumns, launch.columns - begin) : 0;
-    const SegmentPlace place = {matrix == 0 ? task.weight : task.up, task.rows, launch.columns,
+    const SegmentPlace place = {matrix == 0 ? task.weight.data : task.up.data, task.rows, launch.columns,
                                 first_row + row,                     begin,     elements};
     const Source source(place, memory, lane);
     for (std::uint32_t r = 0; r < task.n_rows; ++r) {

@@ -1,11 +1,15 @@
 #include "cuda/gemv.h"
 
 #include "cuda/float_gemv.h"
+#include "cuda/planes_gemv.h"
 #include "cuda/quantised_gemv.h"
 
 namespace sluice::cuda {
 
 bool has_gemv(const GemvLaunch& launch) {
+  if (launch.form != nullptr) {
+    return planes_gemv(*launch.form, launch.width, launch.in_float) != nullptr;
+  }
   return launch.in_float ? float_gemv(launch.type) != nullptr
                          : quantised_gemv(launch.type) != nullptr;
 }
@@ -18,6 +22,9 @@ cudaError_t launch_gemv(const GemvLaunch& launch, const GemvTask* tasks, cudaStr
     return cudaErrorInvalidValue;
   }
   if (!has_gemv(launch)) return cudaErrorInvalidValue;
+  if (launch.form != nullptr) {
+    return planes_gemv(*launch.form, launch.width, launch.in_float)(launch, tasks, stream);
+  }
   return launch.in_float ? float_gemv(launch.type)(launch, tasks, stream)
                          : quantised_gemv(launch.type)(launch, tasks, stream, tile);
 }

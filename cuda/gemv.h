@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "base/compute.h"
+#include "base/nested_planes.h"
 #include "base/tensor_format.h"
 #include "cuda/runtime.h"
 
@@ -21,6 +22,13 @@ struct QuantisedRows {
   std::int16_t* sums = nullptr;  // [rows, columns / 16]
 };
 
+/// A matrix [rows, columns]: blocks row after row, or planes.
+struct GemvWeight {
+  const std::byte* data = nullptr;  // 16-byte aligned
+  // Of planes: where each group that the width has begins, from data on; multiples of 4.
+  std::int64_t at[kMostNestedGroups] = {};
+};
+
 /// One matrix, or the two of a gated unit, and the activation rows that meet it. With
 /// w · x[r, :] + its bias, x[r, :] = input[row_index ? row_index[r] : r, :],
 ///
@@ -30,8 +38,8 @@ struct QuantisedRows {
 ///
 /// of which the last two come in float32 into `output` and in 8 bits into `hidden`, unless null.
 struct GemvTask {
-  const std::byte* weight = nullptr;  // [rows, columns] in blocks, 16-byte aligned
-  const std::byte* up = nullptr;      // likewise, or null
+  GemvWeight weight;
+  GemvWeight up;  // data null: there is none
   QuantisedRows input;
   const float* values = nullptr;             // [*, columns]: the input where it is in float32
   const std::uint32_t* row_index = nullptr;  // [n_rows] or null
@@ -66,6 +74,8 @@ struct GemvLaunch {
   bool gated = false;            // some task has `up`
   bool in_float = false;         // activations are float32, rule 3; else in 8 bits, rule 2
   std::uint32_t shared_limit = 227 << 10;  // shared memory that a block may have, in bytes
+  const NestedForm* form = nullptr;        // of planes, the host's: their form, and at which width
+  std::uint32_t width = 0;
 };
 
 /// Whether there is a kernel for such weights and activations.

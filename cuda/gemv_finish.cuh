@@ -49,7 +49,7 @@ __device__ __forceinline__ void finish_row(const GemvTask& task, std::uint32_t r
   float value = 0.0f;
   if (row < task.rows) {
     value = task.bias == nullptr ? first : first + task.bias[row];
-    if (task.up != nullptr) {
+    if (task.up.data != nullptr) {
       value = activate(task, value, task.up_bias == nullptr ? second : second + task.up_bias[row]);
     } else if (task.gate != nullptr) {
       value = activate(task, task.gate[at], value);
@@ -74,7 +74,7 @@ __device__ __forceinline__ void finish_block(const GemvTask& task, const float* 
   };
   for (std::uint32_t r = threadIdx.x / kWarp; r < task.n_rows; r += warps) {
     const float first = total(r * segments);
-    const float second = task.up == nullptr ? 0.0f : total((task.n_rows + r) * segments);
+    const float second = task.up.data == nullptr ? 0.0f : total((task.n_rows + r) * segments);
     finish_row(task, r, first, second);
   }
 }

@@ -145,7 +145,7 @@ class GemvWarp {
   /// Leaves this warp's rows of `sums`, [matrix][activation row][segment][kBlockRows].
   __device__ void run(float* sums) const {
     if (rows_ == 0) return;
-    const std::uint32_t steps = pieces_ * (task_.up == nullptr ? 1 : 2);
+    const std::uint32_t steps = pieces_ * (task_.up.data == nullptr ? 1 : 2);
     for (std::uint32_t step = 0; step < tile_.stages; ++step) fetch(step, steps);
     for (std::uint32_t step = 0; step < steps; ++step) {
       wait();
@@ -165,7 +165,7 @@ class GemvWarp {
   __device__ __forceinline__ GemvPiece piece_of(std::uint32_t step) const {
     const bool second = step >= pieces_;
     const std::uint32_t first = (second ? step - pieces_ : step) * piece_columns_;
-    return {second ? task_.up : task_.weight, first, min(piece_columns_, columns_ - first)};
+    return {second ? task_.up.data : task_.weight.data, first, min(piece_columns_, columns_ - first)};
   }
 
   static __device__ __forceinline__ std::uint32_t bytes_of(std::uint32_t columns) {

@@ -9,6 +9,7 @@
 #include "base/aligned_buffer.h"
 #include "cpu/cpu_compute.h"
 #include "cuda/cuda_device.h"
+#include "tests/cpu/nested_matrix.h"
 #include "tests/cpu/plain_dot.h"
 #include "tests/cuda/device_memory.h"
 
@@ -16,6 +17,7 @@ namespace sluice::testing {
 
 struct FfnShape {
   std::size_t hidden = 0, ffn = 0, n_rows = 0;
+  std::size_t out = 0;  // outputs; 0: as many as hidden
   bool indexed = true, biased = false;
   bool with_codes = true;  // 8-bit activations
   Activation activation = Activation::kSilu;
@@ -29,6 +31,7 @@ struct FfnCase {
   std::vector<std::uint32_t> index;
   std::vector<float> gate_bias, up_bias, down_bias;
   std::vector<std::shared_ptr<OwnedMatrix>> owned;
+  std::vector<std::shared_ptr<CutNested>> nested;
 
   /// What the CPU gives.
   std::vector<float> expected(Compute& compute) {
@@ -65,6 +68,14 @@ inline WeightMatrix owned_matrix(FfnCase& of, TensorType type, std::size_t rows,
   return of.owned.back()->matrix;
 }
 
+/// A random nested one, cut to a width.
+inline WeightMatrix nested_matrix(FfnCase& of, const NestedForm& form, unsigned width,
+                                  std::size_t rows, std::size_t columns, std::mt19937& random) {
+  of.nested.push_back(
+      std::make_shared<CutNested>(cut(random_nested(form, rows, columns, random), width)));
+  return of.nested.back()->weight;
+}
+
 /// Activations, index and biases for matrices that are there.
 inline void fill_inputs(FfnCase& of, std::mt19937& random) {
   const FfnShape& shape = of.shape;
@@ -76,7 +87,7 @@ inline void fill_inputs(FfnCase& of, std::mt19937& random) {
   if (!shape.biased) return;
   of.gate_bias = random_activations(1, shape.ffn, false, random).values;
   of.up_bias = random_activations(1, shape.ffn, false, random).values;
-  of.down_bias = random_activations(1, shape.hidden, false, random).values;
+  of.down_bias = random_activations(1, of.down.rows, false, random).values;
 }
 
 inline FfnCase make_case(TensorType gate, TensorType up, TensorType down, const FfnShape& shape,
@@ -85,7 +96,7 @@ inline FfnCase make_case(TensorType gate, TensorType up, TensorType down, const 
   of.shape = shape;
   of.gate = owned_matrix(of, gate, shape.ffn, shape.hidden, random);
   of.up = owned_matrix(of, up, shape.ffn, shape.hidden, random);
-  of.down = owned_matrix(of, down, shape.hidden, shape.ffn, random);
+  of.down = owned_matrix(of, down, shape.out == 0 ? shape.hidden : shape.out, shape.ffn, random);
   fill_inputs(of, random);
   return of;
 }
@@ -128,12 +139,26 @@ class DeviceFfn {
   FfnTask task;
 
  private:
-  /// With all groups of planes, one after the other, where it has any.
+  /// Each group of planes in memory of its own.
   WeightMatrix matrix(const WeightMatrix& from) {
     WeightMatrix there = from;
-    bytes_.emplace_back(std::span<const std::byte>(from.data, from.bytes()));
-    there.data = bytes_.back().data();
+    if (from.layout != WeightLayout::kPlanes) {
+      there.data = bytes(from.data, from.bytes());
+      return there;
+    }
+    const NestedForm& form = *from.nested.form;
+    for (std::size_t group = 0; group < form.groups_of(from.nested.width); ++group) {
+      const std::byte* const at = bytes(from.data + from.nested.at[group],
+                                        form.group_bytes(group, from.rows, from.columns));
+      if (group == 0) there.data = at;
+      there.nested.at[group] = static_cast<std::int64_t>(
+          reinterpret_cast<std::uintptr_t>(at) - reinterpret_cast<std::uintptr_t>(there.data));
+    }
     return there;
+  }
+  const std::byte* bytes(const std::byte* from, std::size_t size) {
+    bytes_.emplace_back(std::span<const std::byte>(from, size));
+    return bytes_.back().data();
   }
   template <typename T>
   static T* array(const std::vector<T>& values, std::vector<DeviceArray<T>>& arrays) {

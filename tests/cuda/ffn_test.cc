@@ -16,18 +16,19 @@ using cuda::TaskRing;
 /// Whether a GPU computes numbers of this format, as matrices of the models that it is for have it.
 bool has_kernel(const TensorFormat& format) { return format.quantised() || format.is_float(); }
 
-/// Networks of odd sizes; columns are multiples of the format's block, and of nothing else where
-/// activations are float32.
+/// Networks of odd sizes, one of them of more than a segment; columns are multiples of the format's
+/// block, and of nothing else where activations are float32.
 std::vector<FfnCase> odd_sizes(const TensorFormat& format, const FfnShape& like,
                                std::mt19937& random) {
   const std::size_t block = format.quantised() ? format.block_elements : like.with_codes ? 32 : 7;
   std::vector<FfnCase> cases;
-  const std::size_t sizes[][3] = {
-      {block, block, 1}, {3 * block, block, 3}, {768 / block * block, 3 * block, 9}};
+  const std::size_t sizes[][3] = {{block, block, 1},
+                                  {768 / block * block, block, like.with_codes ? 9u : 3u}};
   for (const auto& [hidden, ffn, n_rows] : sizes) {
     FfnShape shape = like;
     shape.hidden = hidden;
     shape.ffn = ffn;
+    shape.out = 37;
     shape.n_rows = n_rows;
     cases.push_back(make_case(format.type, format.type, format.type, shape, random));
   }
@@ -59,6 +60,62 @@ TEST_F(FfnTest, EveryActivationWithBiasesAndWithout) {
       expect_cpus_bits(cases);
     }
   }
+}
+
+/// Networks of planes, whose down is narrower where there is a width between.
+void add_planes(std::vector<FfnCase>& cases, const NestedForm& form, unsigned width,
+                const FfnShape& like, std::mt19937& random) {
+  for (const std::size_t n_rows : {1, 6}) {
+    FfnCase of;
+    of.shape = like;
+    of.shape.hidden = 3 * std::size_t{form.block};
+    of.shape.ffn = n_rows == 1 ? form.block : 768;
+    of.shape.n_rows = n_rows;
+    of.gate = nested_matrix(of, form, width, of.shape.ffn, of.shape.hidden, random);
+    of.up = nested_matrix(of, form, width, of.shape.ffn, of.shape.hidden, random);
+    const unsigned narrower = form.width(form.groups_within(width > 2 ? width - 1 : 2));
+    of.down = nested_matrix(of, form, narrower, 21, of.shape.ffn, random);
+    fill_inputs(of, random);
+    cases.push_back(std::move(of));
+  }
+}
+
+TEST_F(FfnTest, EveryNestedFormAtEveryWidth) {
+  std::mt19937 random(27);
+  in_every_thread_order([&] {
+    for (const NestedForm& form : nested_forms()) {
+      for (std::size_t count = 1; count <= form.group_count; ++count) {
+        for (const bool with_codes : {true, false}) {
+          SCOPED_TRACE(std::string(form.name) + " at " + std::to_string(form.width(count)) +
+                       (with_codes ? " bits" : " bits, float32 activations"));
+          std::vector<FfnCase> cases;
+          add_planes(cases, form, form.width(count), {.with_codes = with_codes}, random);
+          expect_cpus_bits(cases);
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
+  });
+}
+
+/// Planes at several widths, and blocks, in one call; rows that fill no strip.
+TEST_F(FfnTest, PlanesOfManyWidthsTogether) {
+  std::mt19937 random(28);
+  std::vector<FfnCase> cases;
+  const NestedForm& form = *nested_form_of(TensorType::kQ8_0);
+  for (const unsigned width : {2u, 4u, 8u}) {
+    add_planes(cases, form, width, {.biased = true, .activation = Activation::kGelu}, random);
+  }
+  FfnCase odd;
+  odd.shape = {.hidden = 96, .ffn = 45, .n_rows = 5, .with_codes = false};
+  odd.gate = nested_matrix(odd, form, 5, 45, 96, random);
+  odd.up = nested_matrix(odd, form, 3, 45, 96, random);
+  odd.down = owned_matrix(odd, TensorType::kF32, 96, 45, random);
+  fill_inputs(odd, random);
+  cases.push_back(std::move(odd));
+  cases.push_back(make_case(TensorType::kQ4_0, TensorType::kQ4_0, TensorType::kQ8_0,
+                            {.hidden = 96, .ffn = 64, .n_rows = 2}, random));
+  expect_cpus_bits(cases);
 }
 
 /// Many types and sizes in one call, gates and ups that are not alike, and rows of any number.

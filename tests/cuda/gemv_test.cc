@@ -71,7 +71,7 @@ void expect_canonical(const TensorFormat& format, const Shape& shape, Bytes kind
   const std::vector<float> untouched = output.download();
 
   GemvTask task;
-  task.weight = weight.data();
+  task.weight.data = weight.data();
   task.input = input.view();
   task.row_index = device_index.data();
   task.bias = device_bias.data();
@@ -160,8 +160,8 @@ void expect_experts(TensorType type, TensorType down_type) {
     outputs.emplace_back(3 * kHidden);
     hidden.emplace_back(3, kFfn);
     GemvTask up;
-    up.weight = upload(gates.back());
-    up.up = upload(ups.back());
+    up.weight.data = upload(gates.back());
+    up.up.data = upload(ups.back());
     up.input = input.view();
     up.output = values.back().data();
     up.output_stride = kFfn;
@@ -170,7 +170,7 @@ void expect_experts(TensorType type, TensorType down_type) {
     up.n_rows = n_rows[e];
     up_tasks.push_back(up);
     GemvTask down;
-    down.weight = upload(downs.back());
+    down.weight.data = upload(downs.back());
     down.input = hidden.back().view();
     down.output = outputs.back().data();
     down.output_stride = kHidden;
@@ -258,8 +258,8 @@ TEST_F(GemvTest, EveryActivationOfEveryKindOfNumber) {
   for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu,
                                       Activation::kRelu, Activation::kClampedSwiglu}) {
     GemvTask task;
-    task.weight = reinterpret_cast<const std::byte*>(gate.data());
-    task.up = reinterpret_cast<const std::byte*>(up.data());
+    task.weight.data = reinterpret_cast<const std::byte*>(gate.data());
+    task.up.data = reinterpret_cast<const std::byte*>(up.data());
     task.values = x.data();
     task.output = output.data();
     task.rows = task.output_stride = n;
