@@ -40,11 +40,10 @@ Result<std::unique_ptr<CudaDevice>> CudaDevice::open(int index) {
   device->shared_limit_ = static_cast<std::uint32_t>(properties.sharedMemPerBlockOptin);
   SLUICE_TRY(device->begin());
   SLUICE_TRY(device->check(device->tasks_.create(), "making room for tasks"));
-  SLUICE_ASSIGN(const StreamIndex stream, device->make_stream());
   // Anything that it computes shows whether it can compute.
   SLUICE_ASSIGN(const DeviceBuffer buffer, DeviceBuffer::allocate(*device, sizeof(float)));
   auto* const one = reinterpret_cast<float*>(buffer.data());
-  const cudaError_t error = launch_silu(one, one, 1, device->streams_[stream]);
+  const cudaError_t error = launch_silu(one, one, 1, nullptr);
   if (error == cudaErrorNoKernelImageForDevice) {
     return Status(ErrorCode::kUnsupported,
                   device->name_ + ": this build has no code for compute capability " +
@@ -52,7 +51,7 @@ Result<std::unique_ptr<CudaDevice>> CudaDevice::open(int index) {
                       "; add it to CMAKE_CUDA_ARCHITECTURES");
   }
   SLUICE_TRY(device->check(error, "its first kernel"));
-  SLUICE_TRY(device->check(cudaStreamSynchronize(device->streams_[stream]), "its first kernel"));
+  SLUICE_TRY(device->check(cudaDeviceSynchronize(), "its first kernel"));
   return device;
 }
 
