@@ -152,8 +152,7 @@ void CommonOptions::add_machine_to(CLI::App& app) {
 void CommonOptions::add_device_to(CLI::App& app) {
   app.add_option("--vram", vram,
                  Runtime::knows_gpus()
-                     ? "Ceiling for what is kept in a GPU's memory (0: none is used; default: what "
-                       "is free)"
+                     ? "Ceiling for what is kept in a GPU's memory (0, the default: none is used)"
                      : "Ceiling for what is kept in a GPU's memory: this build uses no GPU, so 0")
       ->check([](const std::string& text) {
         const auto bytes = parse_size(text);

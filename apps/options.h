@@ -28,7 +28,7 @@ enum class Widths { kOne, kSeveral };
 struct CommonOptions {
   std::string model;
   std::string ram;   // as written: "1.5G"
-  std::string vram;  // likewise; empty: what is free
+  std::string vram;  // likewise; empty: none
   std::string placement = "auto";
   unsigned threads = 0;
   std::uint32_t context = 0;

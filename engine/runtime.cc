@@ -7,6 +7,9 @@
 #include "base/size.h"
 #include "base/system_memory.h"
 #include "cpu/cpu_compute.h"
+#ifdef SLUICE_CUDA
+#include "cuda/cuda_device.h"
+#endif
 
 namespace sluice {
 namespace {
@@ -22,6 +25,16 @@ unsigned usable_processors() {
   CPU_ZERO(&set);
   if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
   return std::max(1, CPU_COUNT(&set));
+}
+
+/// The machine's first.
+Result<std::unique_ptr<DeviceBackend>> open_gpu() {
+#ifdef SLUICE_CUDA
+  SLUICE_ASSIGN(std::unique_ptr<DeviceBackend> gpu, cuda::CudaDevice::open(0));
+  return gpu;
+#else
+  return Status(ErrorCode::kUnsupported, "this program was built without CUDA");
+#endif
 }
 
 }  // namespace
@@ -48,16 +61,26 @@ Result<std::unique_ptr<Runtime>> Runtime::create(const RuntimeOptions& options,
   return runtime;
 }
 
+bool Runtime::knows_gpus() {
+#ifdef SLUICE_CUDA
+  return true;
+#else
+  return false;
+#endif
+}
+
 Status Runtime::open_device(const RuntimeOptions& options) {
   placement_ = options.placement;
-  if (!options.device) {
-    if (options.vram.value_or(0) == 0) return {};
+  const bool wanted = options.device ? options.vram != 0u : options.vram.value_or(0) > 0;
+  if (!wanted || placement_.mode == Placement::Mode::kCpuOnly) return {};
+  auto made = options.device ? options.device(*compute_) : open_gpu();
+  if (!options.device && !made.ok()) {
     return Status(ErrorCode::kUnsupported,
-                  "this build uses no GPU, and " + format_size(*options.vram) +
+                  "there is no GPU to be used (" + made.status().message() + "), and " +
+                      format_size(*options.vram) +
                       " of a GPU's memory are asked for: leave that out, or ask for 0");
   }
-  if (options.vram == 0u || placement_.mode == Placement::Mode::kCpuOnly) return {};
-  SLUICE_ASSIGN(device_, options.device(*compute_));
+  SLUICE_ASSIGN(device_, std::move(made));
   SLUICE_ASSIGN(const DeviceBackend::Memory memory, device_->memory());
   vram_ = options.vram.value_or(memory.free - margin(memory.free));
   return {};

@@ -24,10 +24,11 @@ struct RuntimeOptions {
                           // group's limit, less a margin
   unsigned threads = 0;   // 0: the processors that this process may use
   ReaderKind reader = ReaderKind::kAuto;
-  // Bytes of a GPU's memory, at most; 0: none is used; none: what is free, where there is a GPU.
+  // Bytes of a GPU's memory, at most; 0: none is used; none: what is free on `device`, and nothing
+  // of a GPU of the machine's, which is used only where it is asked for.
   std::optional<std::uint64_t> vram = std::nullopt;
   Placement placement = {};
-  DeviceFactory device = nullptr;  // null: what this build has, which is none so far
+  DeviceFactory device = nullptr;  // null: the machine's first GPU, if this build knows any
 };
 
 /// Outlives the models that are opened with it. Not thread-safe.
@@ -39,7 +40,7 @@ class Runtime {
                                                  std::unique_ptr<BlockReader> reader);
 
   /// Whether this build can use a GPU without being told how by RuntimeOptions::device.
-  static bool knows_gpus() { return false; }
+  static bool knows_gpus();
 
   Compute& compute() { return *compute_; }
   BlockReader& reader() { return *reader_; }
