@@ -29,8 +29,8 @@ class CompareWidths(Folder):
             self.assertEqual([row.split(" | ")[0] for row in rows], ["| source", "| exact", "| auto:0.1"])
             self.assertIn("| 1.00 (1.00 to 1.00) |", rows[0])
         circles = xml.etree.ElementTree.parse(drawing).findall("{http://www.w3.org/2000/svg}circle")
-        self.assertEqual(len(circles), 4)
-        self.assertEqual({circle.find("{*}title").text.split(":")[0] for circle in circles}, {"exact", "auto"})
+        self.assertEqual(len(circles), 6)
+        self.assertEqual({circle.find("{*}title").text.split(":")[0] for circle in circles}, {"source", "exact", "auto"})
 
     def test_says_what_fails(self):
         done = self.compare("--ram", "1G")

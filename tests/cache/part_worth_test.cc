@@ -77,12 +77,14 @@ TEST(PartWorth, WhatIsSeldomWantedOfAFavouriteGoesBeforeAnotherExpertsFirstPart)
     const auto policy = std::move(make_cache_policy(name, shape)).value();
     for (std::uint16_t part = 0; part < kParts; ++part) policy->admit({1, 0, part}, 1);
     policy->admit({1, 1, 0}, 1);
-    for (int turn = 0; turn < 203; ++turn) {  // the last three want the favourite
+    std::mt19937 random(3);  // or "learned" would know what comes next
+    for (int turn = 0; turn < 200; ++turn) {
       want(*policy, 0, 0, 1);
-      if (turn % 4 == 3) {
+      if (turn < 190 && random() % 8 == 0) {
         want(*policy, 1, 1, 1);
       } else {
-        want(*policy, 1, 0, 1 + (turn % 2));  // the third part never, the second every other time
+        // The third part never, the second every other time.
+        want(*policy, 1, 0, 1 + static_cast<std::uint32_t>(random() % 2));
       }
     }
     want(*policy, 0, 0, 1);
