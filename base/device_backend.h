@@ -53,6 +53,8 @@ class DeviceBackend {
                         std::size_t bytes) = 0;
   virtual Status download(StreamIndex stream, std::byte* host, const std::byte* device,
                           std::size_t bytes) = 0;
+  /// Whether `ffn` takes such a matrix: its form counts, not where it lies.
+  virtual bool multiplies(const WeightMatrix& weight) const = 0;
   /// As Compute::ffn, to the bit. Every pointer in a task is to the device's memory; the tasks
   /// themselves are copied.
   virtual Status ffn(StreamIndex stream, std::span<const FfnTask> tasks) = 0;

@@ -31,6 +31,7 @@ struct FakeDeviceOptions {
   double copy_start = 5e-6;  // seconds
   double upload_byte = 1 / 20e9, download_byte = 1 / 20e9;
   std::function<double(const FfnTask&)> seconds = [](const FfnTask&) { return 20e-6; };
+  std::function<bool(const WeightMatrix&)> multiplies = [](const WeightMatrix&) { return true; };
   std::uint64_t seed = 1;
   // The first that fails, counted from 1; 0: none does.
   std::uint64_t failing_allocation = 0, failing_copy = 0, failing_kernel = 0;
@@ -54,6 +55,7 @@ class FakeDevice final : public DeviceBackend {
                 std::size_t bytes) override;
   Status download(StreamIndex stream, std::byte* host, const std::byte* device,
                   std::size_t bytes) override;
+  bool multiplies(const WeightMatrix& weight) const override { return options_.multiplies(weight); }
   Status ffn(StreamIndex stream, std::span<const FfnTask> tasks) override;
   Result<DeviceEvent> record(StreamIndex stream) override;
   Status wait(StreamIndex stream, DeviceEvent event) override;

@@ -38,6 +38,7 @@ class CudaDevice final : public DeviceBackend {
                 std::size_t bytes) override;
   Status download(StreamIndex stream, std::byte* host, const std::byte* device,
                   std::size_t bytes) override;
+  bool multiplies(const WeightMatrix& weight) const override { return FfnPlan::takes(weight); }
   /// Of kRows in any quantised format, F32, F16 or BF16, and of kPlanes; matrices 16-byte aligned.
   /// Others are kUnsupported or kInvalidArgument, before anything is computed.
   Status ffn(StreamIndex stream, std::span<const FfnTask> tasks) override;

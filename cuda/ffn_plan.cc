@@ -22,6 +22,24 @@ bool same_kind(const GemvLaunch& a, const GemvLaunch& b) {
 }
 
 /// What a launch of such weights is, but for the number of its tasks.
+GemvLaunch kind_of(const WeightMatrix& weight, bool in_float) {
+  GemvLaunch launch;
+  launch.type = weight.format->type;
+  launch.columns = static_cast<std::uint32_t>(weight.columns);
+  launch.in_float = !weight.format->quantised() || in_float;
+  if (weight.layout == WeightLayout::kPlanes) {
+    launch.form = weight.nested.form;
+    launch.width = weight.nested.width;
+  }
+  return launch;
+}
+
+bool has_kernel(const WeightMatrix& weight, bool in_float) {
+  const bool readable =
+      weight.layout == WeightLayout::kRows || weight.layout == WeightLayout::kPlanes;
+  return readable && has_gemv(kind_of(weight, in_float));
+}
+
 Result<GemvLaunch> launch_of(const WeightMatrix& weight, const Activations& input,
                              std::string_view name) {
   const bool planes = weight.layout == WeightLayout::kPlanes;
@@ -31,21 +49,13 @@ Result<GemvLaunch> launch_of(const WeightMatrix& weight, const Activations& inpu
                                    : std::string(weight.format->name)) +
                            " of " + std::to_string(weight.rows) + " x " +
                            std::to_string(weight.columns);
-  GemvLaunch launch;
-  launch.type = weight.format->type;
-  launch.columns = static_cast<std::uint32_t>(weight.columns);
-  launch.in_float = !weight.format->quantised() || input.codes == nullptr;
-  if (planes) {
-    launch.form = weight.nested.form;
-    launch.width = weight.nested.width;
-  }
-  if ((weight.layout != WeightLayout::kRows && !planes) || !has_gemv(launch)) {
+  if (!has_kernel(weight, input.codes == nullptr)) {
     return Status(ErrorCode::kUnsupported, what + ", has no CUDA kernel");
   }
   if (reinterpret_cast<std::uintptr_t>(weight.data) % kAlignment != 0) {
     return Status(ErrorCode::kInvalidArgument, what + ", is not aligned to 16 bytes");
   }
-  return launch;
+  return kind_of(weight, input.codes == nullptr);
 }
 
 GemvWeight weight_of(const WeightMatrix& matrix) {
@@ -150,6 +160,10 @@ class Planner {
 };
 
 }  // namespace
+
+bool FfnPlan::takes(const WeightMatrix& weight) {
+  return has_kernel(weight, /*in_float=*/false) && has_kernel(weight, /*in_float=*/true);
+}
 
 Result<FfnPlan> FfnPlan::of(std::span<const FfnTask> tasks) {
   Planner planner;

@@ -16,6 +16,8 @@ struct FfnPlan {
   std::vector<GemvTask> tasks;       // of all launches, one after the other
   std::vector<GemvLaunch> launches;  // in the order in which they must be done
 
+  /// Whether there are kernels for such a matrix.
+  static bool takes(const WeightMatrix& weight);
   /// kUnsupported, naming the matrix, where there is no kernel for one; kInvalidArgument where one
   /// lies where kernels cannot read it.
   static Result<FfnPlan> of(std::span<const FfnTask> tasks);

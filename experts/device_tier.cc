@@ -14,6 +14,14 @@ CacheShape shape_of(const ExpertCatalogue& catalogue) {
   return CacheShape(experts);
 }
 
+/// Whether the device can compute with copies of this layer's experts.
+bool multiplies(const DeviceBackend& device, const ExpertLayer& layer) {
+  if (!has_device_copy(layer)) return false;
+  const ExpertWeights weights = device_weights(layer, 0, layer.parts_there(0), nullptr);
+  return device.multiplies(weights.gate) && device.multiplies(weights.up) &&
+         device.multiplies(weights.down);
+}
+
 /// As much as the device gives of so much.
 Result<DeviceBuffer> allocate_most(DeviceBackend& device, std::uint64_t bytes,
                                    std::uint64_t least) {
@@ -42,12 +50,14 @@ Result<std::unique_ptr<DeviceTier>> DeviceTier::create(DeviceBackend& device,
                                                        const ExpertCatalogue& catalogue,
                                                        const DeviceTierOptions& options) {
   const std::uint64_t widest = ExtentArena::rounded(widest_copy(catalogue));
-  if (widest == 0) {
-    return Status(ErrorCode::kUnsupported,
-                  "the file keeps no layer's experts as a device multiplies them");
-  }
   std::uint64_t all = 0;
-  for (const ExpertLayer& layer : catalogue.layers()) all += widest * layer.experts;
+  for (const ExpertLayer& layer : catalogue.layers()) {
+    if (multiplies(device, layer)) all += widest * layer.experts;
+  }
+  if (all == 0) {
+    return Status(ErrorCode::kUnsupported, "the file keeps no layer's experts as " +
+                                               std::string(device.name()) + " multiplies them");
+  }
   const std::uint64_t wanted = std::min(options.bytes, all);
   const auto too_small = [&](std::uint64_t bytes) {
     return Status(ErrorCode::kBudget, format_size(bytes) + " of " + std::string(device.name()) +
@@ -80,6 +90,9 @@ DeviceTier::DeviceTier(DeviceBackend& device, const ExpertCatalogue& catalogue, 
       cache_(std::move(shape), memory_.size(), std::move(policy)),
       parts_(cache_.shape().size()),
       places_(cache_.shape().size()) {
+  for (const ExpertLayer& layer : catalogue.layers()) {
+    taken_.push_back(multiplies(device, layer));
+  }
   keys_.reserve(catalogue.widest_layer());
   statistics_.capacity = cache_.capacity();
 }
@@ -116,7 +129,7 @@ void DeviceTier::visit(std::uint32_t layer, std::span<const std::uint32_t> exper
 
 bool DeviceTier::takes(std::uint32_t layer) const {
   const ExpertLayer* const where = catalogue_.find(layer);
-  return where != nullptr && has_device_copy(*where);
+  return where != nullptr && taken_[where - catalogue_.layers().data()];
 }
 
 std::uint64_t DeviceTier::copy_bytes(ExpertId id, unsigned bits) const {

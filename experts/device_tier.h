@@ -69,7 +69,7 @@ class DeviceTier {
   /// A layer's turn begins, and its router wants these; scores as ExpertCache has them.
   void visit(std::uint32_t layer, std::span<const std::uint32_t> experts,
              std::span<const float> scores);
-  /// Whether there can be copies of this layer's experts.
+  /// Whether there can be copies of this layer's experts: the device multiplies them.
   bool takes(std::uint32_t layer) const;
   std::uint64_t copy_bytes(ExpertId id, unsigned bits) const;
   /// There or on its way, however wide.
@@ -128,6 +128,7 @@ class DeviceTier {
   std::array<DeviceBuffer, kStagings> stagings_;
   const StreamIndex stream_;
   ExpertCache cache_;
+  std::vector<bool> taken_;                // [the catalogue's layers]
   std::vector<std::uint8_t> parts_;        // [keys]: of those that are not Empty
   std::vector<std::uint64_t> places_;      // [keys]: in memory_, likewise
   std::array<Upload, kStagings> uploads_;  // a ring, as the stagings are

@@ -181,6 +181,10 @@ TEST_F(FfnTest, RefusesWhatItCannotDoAndSaysWhy) {
   EXPECT_EQ(status.code(), ErrorCode::kUnsupported);
   EXPECT_NE(status.message().find("up matrix, Q4_0 of 32 x 64"), std::string::npos)
       << status.message();
+  WeightMatrix turned = there.task.up;
+  turned.layout = WeightLayout::kStrips;
+  EXPECT_FALSE(device_->multiplies(turned)) << "who asks is told beforehand";
+  EXPECT_TRUE(device_->multiplies(there.task.up));
   status = refusal([](FfnTask& task) { task.down.data += 8; });
   EXPECT_EQ(status.code(), ErrorCode::kInvalidArgument);
   EXPECT_NE(status.message().find("down"), std::string::npos) << status.message();

@@ -90,6 +90,18 @@ TEST_F(HybridLayerTest, EveryPlacementGivesTheSameBitsWithAnyMemory) {
   }
 }
 
+/// A device without kernels for these weights has nothing to do, and that is no failure.
+TEST_F(HybridLayerTest, WhatTheDeviceCannotMultiplyIsTheCpus) {
+  Conditions conditions = with_device({.ram = kPlenty}, "gpu-only", kPlenty, 1);
+  conditions.device->multiplies = [](const WeightMatrix&) { return false; };
+  auto opened = test::open(conditions);
+  Session session(*opened.model);
+  EXPECT_TRUE(test::same_bits(test::all_logits(session, tokens_), reference_));
+  EXPECT_FALSE(opened.model->device_statistics().has_value());
+  EXPECT_NE(opened.model->unused_device().find("multiplies"), std::string::npos)
+      << opened.model->unused_device();
+}
+
 TEST_F(HybridLayerTest, WhateverTheDeviceDoesFirst) {
   for (std::uint64_t seed = 1; seed <= 24; ++seed) {
     SCOPED_TRACE(seed);

@@ -87,6 +87,24 @@ TEST_F(DeviceTierTest, AnExpertComesAndStaysWhileItIsPinned) {
   EXPECT_EQ(tier_->statistics().uploads, 2u);
 }
 
+TEST_F(DeviceTierTest, TakesOnlyWhatTheDeviceMultiplies) {
+  FakeDeviceOptions picky;
+  picky.multiplies = [](const WeightMatrix& weight) {
+    return weight.format->type == TensorType::kQ4_K;
+  };
+  make(picky, kPlenty);
+  ASSERT_NE(tier_, nullptr) << status_.message();
+  EXPECT_FALSE(tier_->takes(1));
+  EXPECT_TRUE(tier_->takes(2));
+  EXPECT_FALSE(tier_->takes(3)) << "there is no such layer";
+  EXPECT_LE(tier_->statistics().capacity, 12 * widest_);
+
+  picky.multiplies = [](const WeightMatrix&) { return false; };
+  make(picky, kPlenty);
+  EXPECT_EQ(status_.code(), ErrorCode::kUnsupported);
+  EXPECT_NE(status_.message().find(picky.name), std::string::npos) << status_.message();
+}
+
 /// Nothing waits but where a stream is told to: kernels would read what has not come.
 TEST_F(DeviceTierTest, DrawnUploadsHaveTheRightBytesWhateverTheDeviceDoesFirst) {
   for (std::uint64_t seed = 1; seed <= 12; ++seed) {
