@@ -1,6 +1,7 @@
 #include "engine/kv_cache.h"
 
 #include <algorithm>
+#include <mutex>
 
 namespace sluice {
 
@@ -43,10 +44,16 @@ Result<KvPool> KvPool::create(const KvShape& shape, std::size_t blocks, std::siz
 }
 
 std::byte* KvPool::take_from(std::vector<std::byte*>& free) {
+  const std::lock_guard lock(*mutex_);
   if (free.empty()) return nullptr;
   std::byte* taken = free.back();
   free.pop_back();
   return taken;
+}
+
+void KvPool::give_back_to(std::vector<std::byte*>& free, std::byte* memory) {
+  const std::lock_guard lock(*mutex_);
+  free.push_back(memory);
 }
 
 KvSequence::KvSequence(KvPool& pool, std::size_t max_positions)

@@ -3,6 +3,8 @@
 // common pool.
 
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <span>
 #include <vector>
 
@@ -35,27 +37,32 @@ struct KvShape {
 KvShape kv_shape(const ModelDescription& model, KvType type);
 
 /// A fixed number of blocks, each of which holds kKvBlock positions of all layers, and of recurrent
-/// states. Not thread-safe.
+/// states. Thread-safe: a model's sequences are on different threads.
 class KvPool {
  public:
   static Result<KvPool> create(const KvShape& shape, std::size_t blocks, std::size_t sequences);
 
   const KvShape& shape() const { return shape_; }
-  std::size_t free_blocks() const { return free_.size(); }
+  std::size_t free_blocks() const {
+    const std::lock_guard lock(*mutex_);
+    return free_.size();
+  }
   /// Null when the pool is empty.
   std::byte* take() { return take_from(free_); }
-  void give_back(std::byte* block) { free_.push_back(block); }
+  void give_back(std::byte* block) { give_back_to(free_, block); }
   /// The same of a sequence's recurrent states, sequence_bytes() long.
   float* take_states() { return reinterpret_cast<float*>(take_from(free_states_)); }
   void give_back_states(float* states) {
-    free_states_.push_back(reinterpret_cast<std::byte*>(states));
+    give_back_to(free_states_, reinterpret_cast<std::byte*>(states));
   }
 
  private:
-  static std::byte* take_from(std::vector<std::byte*>& free);
+  std::byte* take_from(std::vector<std::byte*>& free);
+  void give_back_to(std::vector<std::byte*>& free, std::byte* memory);
 
   KvShape shape_;
   AlignedBuffer memory_;
+  std::unique_ptr<std::mutex> mutex_ = std::make_unique<std::mutex>();  // guards those below
   std::vector<std::byte*> free_;
   std::vector<std::byte*> free_states_;
 };

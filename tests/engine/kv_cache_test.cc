@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <cstring>
+#include <latch>
 #include <set>
+#include <thread>
 
 namespace sluice {
 namespace {
@@ -38,6 +42,38 @@ TEST(KvCacheTest, SequencesTakeDistinctBlocksAndGiveThemBack) {
     }
   }
   EXPECT_EQ(pool->free_blocks(), 4u);
+}
+
+/// Each writes its name into the blocks that it has, and finds it there.
+TEST(KvCacheTest, SequencesOnDifferentThreadsNeverShareABlock) {
+  constexpr std::size_t kThreads = 4, kBlocks = 6;
+  std::latch begin(kThreads);
+  auto pool = KvPool::create(small(), 2 * kBlocks, kThreads);
+  ASSERT_TRUE(pool.ok());
+  std::atomic<bool> shared = false;
+  std::vector<std::thread> threads;
+  for (std::size_t thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([&, thread] {
+      KvSequence sequence(*pool, kBlocks * kKvBlock);
+      begin.arrive_and_wait();
+      for (std::size_t turn = 0; turn < 300000; ++turn) {
+        const std::size_t wanted = 1 + (turn + thread) % kBlocks;
+        if (!sequence.reserve(wanted * kKvBlock).ok()) {
+          sequence.truncate(0);  // the others have the rest
+          continue;
+        }
+        std::byte* const* const blocks = sequence.layer(0).key_blocks;
+        for (std::size_t i = 0; i < wanted; ++i) std::memcpy(blocks[i], &thread, sizeof(thread));
+        for (std::size_t i = 0; i < wanted; ++i) {
+          if (std::memcmp(blocks[i], &thread, sizeof(thread)) != 0) shared = true;
+        }
+        sequence.truncate(turn % 2 * kKvBlock);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_FALSE(shared);
+  EXPECT_EQ(pool->free_blocks(), 2 * kBlocks);
 }
 
 TEST(KvCacheTest, AnEmptyPoolIsAnErrorAndTruncationMakesRoom) {
