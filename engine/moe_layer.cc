@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "base/canonical.h"
 #include "cache/routing_trace.h"
@@ -245,21 +246,22 @@ void MoeLayer::share_out(std::uint32_t layer, std::size_t rows, RoutingObserver*
   asked_.clear();
   shared_out_ =
       hybrid_ != nullptr && hybrid_->open() && (observer == nullptr || !observer->needs_products());
+  if (!shared_out_) {
+    asked_.resize(wanted_.size());
+    std::iota(asked_.begin(), asked_.end(), 0u);
+    return;
+  }
   wanted_rows_.assign(wanted_.size(), 0);
   for (std::uint32_t group = 0; group < groups_.size(); ++group) {
-    groups_[group].on_device = 0;
     wanted_rows_[groups_[group].wanted] += first_place_[group + 1] - first_place_[group];
   }
-  if (shared_out_) {
-    hybrid_->plan(layer, wanted_, wanted_rows_, wanted_scores_, wanted_bits_, rows, store_);
-    const auto uploads = hybrid_->uploads();
-    asked_.assign(uploads.begin(), uploads.end());
-  }
+  hybrid_->plan(layer, wanted_, wanted_rows_, wanted_scores_, wanted_bits_, rows, store_);
+  const auto uploads = hybrid_->uploads();
+  asked_.assign(uploads.begin(), uploads.end());
   for (std::uint32_t wanted = 0; wanted < wanted_.size(); ++wanted) {
-    const std::uint32_t on_device = shared_out_ ? hybrid_->device_rows(wanted) : 0;
+    const std::uint32_t on_device = hybrid_->device_rows(wanted);
     set_device_rows(wanted, on_device);
-    const bool asked = shared_out_ && hybrid_->to_upload(wanted);
-    if (on_device < wanted_rows_[wanted] && !asked) asked_.push_back(wanted);
+    if (on_device < wanted_rows_[wanted] && !hybrid_->to_upload(wanted)) asked_.push_back(wanted);
   }
 }
 

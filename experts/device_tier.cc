@@ -50,9 +50,11 @@ Result<std::unique_ptr<DeviceTier>> DeviceTier::create(DeviceBackend& device,
                                                        const ExpertCatalogue& catalogue,
                                                        const DeviceTierOptions& options) {
   const std::uint64_t widest = ExtentArena::rounded(widest_copy(catalogue));
+  std::vector<bool> taken;
   std::uint64_t all = 0;
   for (const ExpertLayer& layer : catalogue.layers()) {
-    if (multiplies(device, layer)) all += widest * layer.experts;
+    taken.push_back(multiplies(device, layer));
+    if (taken.back()) all += widest * layer.experts;
   }
   if (all == 0) {
     return Status(ErrorCode::kUnsupported, "the file keeps no layer's experts as " +
@@ -73,26 +75,25 @@ Result<std::unique_ptr<DeviceTier>> DeviceTier::create(DeviceBackend& device,
   SLUICE_ASSIGN(const StreamIndex stream, device.make_stream());
   CacheShape shape = shape_of(catalogue);
   SLUICE_ASSIGN(std::unique_ptr<CachePolicy> policy, make_cache_policy(options.policy, shape));
-  return std::unique_ptr<DeviceTier>(new DeviceTier(device, catalogue, std::move(memory),
-                                                    std::move(stagings), stream, std::move(policy),
-                                                    std::move(shape)));
+  return std::unique_ptr<DeviceTier>(new DeviceTier(device, catalogue, widest, std::move(taken),
+                                                    std::move(memory), std::move(stagings), stream,
+                                                    std::move(policy), std::move(shape)));
 }
 
-DeviceTier::DeviceTier(DeviceBackend& device, const ExpertCatalogue& catalogue, DeviceBuffer memory,
+DeviceTier::DeviceTier(DeviceBackend& device, const ExpertCatalogue& catalogue, std::size_t widest,
+                       std::vector<bool> taken, DeviceBuffer memory,
                        std::array<DeviceBuffer, kStagings> stagings, StreamIndex stream,
                        std::unique_ptr<CachePolicy> policy, CacheShape shape)
     : device_(device),
       catalogue_(catalogue),
-      widest_(ExtentArena::rounded(widest_copy(catalogue))),
+      widest_(widest),
+      taken_(std::move(taken)),
       memory_(std::move(memory)),
       stagings_(std::move(stagings)),
       stream_(stream),
       cache_(std::move(shape), memory_.size(), std::move(policy)),
       parts_(cache_.shape().size()),
       places_(cache_.shape().size()) {
-  for (const ExpertLayer& layer : catalogue.layers()) {
-    taken_.push_back(multiplies(device, layer));
-  }
   keys_.reserve(catalogue.widest_layer());
   statistics_.capacity = cache_.capacity();
 }

@@ -107,7 +107,8 @@ class DeviceTier {
     DeviceEvent begun, come;
   };
 
-  DeviceTier(DeviceBackend& device, const ExpertCatalogue& catalogue, DeviceBuffer memory,
+  DeviceTier(DeviceBackend& device, const ExpertCatalogue& catalogue, std::size_t widest,
+             std::vector<bool> taken, DeviceBuffer memory,
              std::array<DeviceBuffer, kStagings> stagings, StreamIndex stream,
              std::unique_ptr<CachePolicy> policy, CacheShape shape);
   const ExpertLayer& layer_of(ExpertId id) const { return *catalogue_.find(id.layer); }
@@ -124,11 +125,11 @@ class DeviceTier {
   DeviceBackend& device_;
   const ExpertCatalogue& catalogue_;
   const std::size_t widest_;
+  const std::vector<bool> taken_;  // [the catalogue's layers]
   DeviceBuffer memory_;
   std::array<DeviceBuffer, kStagings> stagings_;
   const StreamIndex stream_;
   ExpertCache cache_;
-  std::vector<bool> taken_;                // [the catalogue's layers]
   std::vector<std::uint8_t> parts_;        // [keys]: of those that are not Empty
   std::vector<std::uint64_t> places_;      // [keys]: in memory_, likewise
   std::array<Upload, kStagings> uploads_;  // a ring, as the stagings are
