@@ -18,7 +18,7 @@
 
 #include <cstddef>
 
-#include "base/compute.h"
+#include "base/operations.h"
 #include "base/tensor_format.h"
 
 namespace sluice {

@@ -11,7 +11,7 @@
 #include <string>
 
 #include "base/aligned_buffer.h"
-#include "base/compute.h"
+#include "base/operations.h"
 #include "base/status.h"
 
 namespace sluice {

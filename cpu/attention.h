@@ -9,7 +9,7 @@
 #include <cstddef>
 #include <span>
 
-#include "base/compute.h"
+#include "base/operations.h"
 
 namespace sluice {
 

@@ -39,8 +39,9 @@ class CpuCompute final : public Compute {
   void repack(std::span<const RepackTask> tasks) override;
   void matmul(std::span<const MatmulTask> tasks) override;
   void ffn(std::span<const FfnTask> tasks) override;
-  // norm.cc, rope.cc
+  // norm.cc, map.cc, rope.cc
   void norm(const NormTask& task) override;
+  void map(const MapTask& task) override;
   void rope(const RopeTask& task) override;
   // attention.cc
   void store_kv(const AttentionShape& shape, std::span<const AttentionRow> rows, const float* keys,

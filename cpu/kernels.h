@@ -15,7 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "base/compute.h"
+#include "base/operations.h"
 #include "base/tensor_format.h"
 #include "cpu/attention.h"
 #include "cpu/isa.h"

@@ -13,7 +13,7 @@
 //
 // What is read back is the float32 of it: scale * code, exact for Q8_0.
 
-#include "base/compute.h"
+#include "base/operations.h"
 #include "cpu/float_lanes.h"
 
 namespace sluice::SLUICE_ISA {

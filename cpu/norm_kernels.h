@@ -4,7 +4,7 @@
 
 #include <cstddef>
 
-#include "base/compute.h"
+#include "base/operations.h"
 
 namespace sluice::SLUICE_ISA {
 

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "base/compute.h"
+#include "base/operations.h"
 
 namespace sluice::SLUICE_ISA {
 

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "base/compute.h"
+#include "base/operations.h"
 #include "base/status.h"
 #include "cuda/gemv.h"
 

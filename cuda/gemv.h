@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "base/compute.h"
+#include "base/operations.h"
 #include "base/nested_planes.h"
 #include "base/tensor_format.h"
 #include "cuda/runtime.h"

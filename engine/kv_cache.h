@@ -10,7 +10,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/canonical.h"
-#include "base/compute.h"
+#include "base/operations.h"
 #include "base/status.h"
 #include "engine/model_description.h"
 

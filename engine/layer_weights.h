@@ -2,7 +2,7 @@
 // One layer's weights that stay in memory. Vectors are float32 whatever the file has; null, and a
 // matrix without a format, where the model has none.
 
-#include "base/compute.h"
+#include "base/operations.h"
 
 namespace sluice {
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "base/compute.h"
+#include "base/operations.h"
 #include "base/status.h"
 #include "engine/router.h"
 #include "formats/checkpoint.h"

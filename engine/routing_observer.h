@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <span>
 
-#include "base/compute.h"
+#include "base/operations.h"
 #include "engine/row.h"
 
 namespace sluice {

@@ -3,7 +3,7 @@
 
 #include <cstddef>
 
-#include "base/compute.h"
+#include "base/operations.h"
 #include "engine/layer_weights.h"
 #include "engine/model_description.h"
 #include "engine/scratch.h"

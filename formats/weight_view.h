@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "base/compute.h"
+#include "base/operations.h"
 #include "formats/tensor_info.h"
 
 namespace sluice {

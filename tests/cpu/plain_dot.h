@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "base/canonical.h"
-#include "base/compute.h"
+#include "base/operations.h"
 #include "base/half.h"
 #include "base/tensor_format.h"
 #include "cpu/isa.h"

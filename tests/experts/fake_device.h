@@ -33,6 +33,7 @@ class FakeDevice : public Compute {
   std::string_view name() const override { return "fake"; }
   void limit_threads(unsigned) override {}
   void norm(const NormTask&) override {}
+  void map(const MapTask&) override {}
   void quantise(const Activations&, std::size_t) override {}
   void matmul(std::span<const MatmulTask>) override {}
   void ffn(std::span<const FfnTask>) override {}

@@ -1,4 +1,4 @@
-#include "base/compute.h"
+#include "base/operations.h"
 
 #include <gtest/gtest.h>
 
