@@ -112,13 +112,12 @@ enum class KvType : std::uint8_t { kF32, kF16, kQ8_0 };
 /// of 32.
 std::size_t kv_vector_bytes(KvType type, std::size_t head_dim);
 
-/// One layer of one sequence's KV cache. Block b holds positions [b * kKvBlock, (b + 1) *
-/// kKvBlock):
-/// `[kv_heads][kKvBlock]` vectors of kv_vector_bytes each. A position is at block position /
-/// kKvBlock.
+/// One layer of one sequence's KV cache: position p is in block p / kKvBlock. From `keys` and
+/// `values` bytes on, a block has the layer's keys and values of kKvBlock positions:
+/// `[kv_heads][kKvBlock]` vectors of kv_vector_bytes each.
 struct KvView {
-  std::byte* const* key_blocks = nullptr;
-  std::byte* const* value_blocks = nullptr;
+  std::byte* const* blocks = nullptr;
+  std::size_t keys = 0, values = 0;
 };
 
 /// One row's place: which sequence, where it stands, and the first position that it sees.
@@ -133,9 +132,8 @@ struct AttentionShape {
   std::size_t heads = 0, kv_heads = 0, head_dim = 0, value_dim = 0;
   KvType kv_type = KvType::kF16;
   float scale = 0;
-  // Values are the first value_dim elements of the keys: store_kv stores keys alone, and no
-  // value_blocks are read. Latent attention keeps its compressed rows so. REQUIRES: value_dim <=
-  // head_dim.
+  // Values are the first value_dim elements of the keys: store_kv stores keys alone, and no others
+  // are read. Latent attention keeps its compressed rows so. REQUIRES: value_dim <= head_dim.
   bool value_in_key = false;
 };
 
@@ -220,11 +218,13 @@ struct DeltaNetTask {
 
 /// What becomes of each element of `out`, from what it was and from `x` at its place.
 enum class MapOp : std::uint8_t {
-  kCopy,   // x
-  kAdd,    // out + factor * x, each rounded
-  kScale,  // out * factor
-  kGate,   // out * (1 / (1 + exp(-x))), rule 4's exp
-  kClamp,  // out, no further from zero than factor; NaN stays NaN
+  kFill,      // factor
+  kCopy,      // x
+  kAdd,       // out + factor * x, each rounded
+  kAddGated,  // out + sigmoid(gates[row]) * x
+  kScale,     // out * factor
+  kGate,      // out * sigmoid(x): 1 / (1 + exp(-x)) with rule 4's exp
+  kClamp,     // out, no further from zero than factor; NaN stays NaN
 };
 
 /// `[rows, columns]`, rows of `out` and `x` their strides in floats apart.
@@ -232,8 +232,9 @@ struct MapTask {
   MapOp op = MapOp::kCopy;
   float* out = nullptr;
   std::size_t out_stride = 0;
-  const float* x = nullptr;  // of kCopy, kAdd and kGate; apart from out
+  const float* x = nullptr;  // null where it is not read; apart from out
   std::size_t x_stride = 0;
+  const float* gates = nullptr;  // [rows], of kAddGated
   float factor = 1;
   std::size_t rows = 0, columns = 0;
 };

@@ -26,11 +26,10 @@ struct Layer {
     const std::size_t bytes = vectors * kv_vector_bytes(type, shape.head_dim);
     for (std::size_t block = 0; block <= positions / kKvBlock; ++block) {
       storage.emplace_back(2 * bytes);
-      keys.push_back(storage.back().data());
-      values.push_back(storage.back().data() + bytes);
+      blocks.push_back(storage.back().data());
     }
     for (std::size_t i = 0; i < positions; ++i) {
-      rows.push_back({{keys.data(), values.data()}, static_cast<std::uint32_t>(i), 0});
+      rows.push_back({{blocks.data(), 0, bytes}, static_cast<std::uint32_t>(i), 0});
     }
     std::minstd_rand engine(1);
     for (float& x : q) x = static_cast<float>(engine() % 65536) / 32768.0f - 1.0f;
@@ -48,7 +47,7 @@ struct Layer {
   AttentionShape shape;
   std::vector<float> q, out;
   std::vector<std::vector<std::byte>> storage;
-  std::vector<std::byte*> keys, values;
+  std::vector<std::byte*> blocks;
   std::vector<AttentionRow> rows;
 };
 

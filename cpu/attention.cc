@@ -79,15 +79,14 @@ AttentionScratch AttentionScratch::carve(std::byte* memory, const AttentionShape
   return lay_out(carver, shape, queries, first, last);
 }
 
-AttentionRun attention_run(const AttentionShape& shape, std::span<const AttentionRow> rows,
-                           std::size_t n_heads, std::size_t max_rows) {
+AttentionRun attention_run(std::span<const AttentionRow> rows, std::size_t n_heads,
+                           std::size_t max_rows) {
   const AttentionRow& front = rows.front();
   const std::size_t limit = std::min({max_rows, rows.size(), kMaxQueries / n_heads});
   std::size_t n = 1;
   for (; n < limit; ++n) {
     const AttentionRow& row = rows[n];
-    const bool follows = row.kv.key_blocks == front.kv.key_blocks &&
-                         (shape.value_in_key || row.kv.value_blocks == front.kv.value_blocks) &&
+    const bool follows = row.kv.blocks == front.kv.blocks && row.kv.keys == front.kv.keys &&
                          row.position == front.position + n && row.first >= rows[n - 1].first;
     if (!follows) break;
     const std::size_t stride = score_stride(front.first, row.position);
@@ -121,7 +120,7 @@ void CpuCompute::attention(const AttentionTask& task) {
   const std::size_t max_rows = std::max<std::size_t>(1, pieces * parts / (2 * workers_.active()));
   attention_runs_.clear();
   for (std::size_t begin = 0; begin < task.rows.size();) {
-    AttentionRun run = attention_run(shape, task.rows.subspan(begin), n_heads, max_rows);
+    AttentionRun run = attention_run(task.rows.subspan(begin), n_heads, max_rows);
     run.first_row = begin;
     begin += run.n_rows;
     attention_runs_.push_back(run);
@@ -166,14 +165,15 @@ void CpuCompute::store_kv(const AttentionShape& shape, std::span<const Attention
     for (std::size_t r = index * kRowsOfItem; r < end; ++r) {
       const std::size_t block = rows[r].position / kKvBlock;
       const std::size_t place = rows[r].position % kKvBlock;
+      const KvView& kv = rows[r].kv;
       for (std::size_t head = 0; head < shape.kv_heads; ++head) {
         const std::size_t vector = head * kKvBlock + place;
         kernels_.store_kv_vector(shape.kv_type, keys + r * key_stride + head * shape.head_dim,
-                                 shape.head_dim, rows[r].kv.key_blocks[block] + vector * key_bytes);
+                                 shape.head_dim, kv.blocks[block] + kv.keys + vector * key_bytes);
         if (shape.value_in_key) continue;
         kernels_.store_kv_vector(shape.kv_type, values + r * value_stride + head * shape.value_dim,
                                  shape.value_dim,
-                                 rows[r].kv.value_blocks[block] + vector * value_bytes);
+                                 kv.blocks[block] + kv.values + vector * value_bytes);
       }
     }
   });

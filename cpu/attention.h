@@ -66,7 +66,7 @@ struct AttentionRun {
 
 /// The run that starts at rows[0] for items of n_heads query heads: at most `max_rows`, and no more
 /// than keep the scores near a core. REQUIRES: none is 0.
-AttentionRun attention_run(const AttentionShape& shape, std::span<const AttentionRow> rows,
-                           std::size_t n_heads, std::size_t max_rows);
+AttentionRun attention_run(std::span<const AttentionRow> rows, std::size_t n_heads,
+                           std::size_t max_rows);
 
 }  // namespace sluice

@@ -45,11 +45,11 @@ struct Sizes {
   std::size_t first, end;   // positions that any row sees
 };
 
-/// Where the item's vectors of a position start: in block position / kKvBlock,
-/// [kv_heads][kKvBlock].
-inline const std::byte* vector_at(std::byte* const* blocks, const AttentionItem& item,
-                                  std::size_t bytes, std::size_t position) {
-  return blocks[position / kKvBlock] + (item.kv_head * kKvBlock + position % kKvBlock) * bytes;
+/// Where the item's vectors of a position start, which are from `first` on in a block.
+inline const std::byte* vector_at(const AttentionItem& item, std::size_t first, std::size_t bytes,
+                                  std::size_t position) {
+  return item.rows[0].kv.blocks[position / kKvBlock] + first +
+         (item.kv_head * kKvBlock + position % kKvBlock) * bytes;
 }
 
 /// The item's queries side by side, filled up with zeros to whole lanes, which changes no sum.
@@ -106,7 +106,7 @@ void score_keys(const AttentionItem& item, const Sizes& sizes) {
   const AttentionScratch& scratch = item.scratch;
   for (std::size_t position = sizes.first / kKeyTile * kKeyTile; position < sizes.end;
        position += kKeyTile) {
-    const std::byte* key = vector_at(item.rows[0].kv.key_blocks, item, item.key_bytes, position);
+    const std::byte* key = vector_at(item, item.rows[0].kv.keys, item.key_bytes, position);
     for (std::size_t i = 0; i < kKeyTile; ++i) {
       decode_kv_vector(item.shape.kv_type, key + i * item.key_bytes, 0, item.shape.head_dim,
                        scratch.keys + i * sizes.key_lanes);
@@ -217,13 +217,13 @@ void add_segment(const AttentionItem& item, const Sizes& sizes, std::size_t bloc
     return seen;
   };
   const bool in_key = item.shape.value_in_key;
-  std::byte* const* blocks = in_key ? item.rows[0].kv.key_blocks : item.rows[0].kv.value_blocks;
+  const std::size_t place = in_key ? item.rows[0].kv.keys : item.rows[0].kv.values;
   const std::size_t bytes = in_key ? item.key_bytes : item.value_bytes;
   for (std::size_t slice = 0; slice < item.shape.value_dim; slice += kValueSlice) {
     const std::size_t left = item.shape.value_dim - slice;
     const std::size_t dim = left < kValueSlice ? left : kValueSlice;
     for (std::size_t position = low; position < high; ++position) {
-      decode_kv_vector(item.shape.kv_type, vector_at(blocks, item, bytes, position), slice, dim,
+      decode_kv_vector(item.shape.kv_type, vector_at(item, place, bytes, position), slice, dim,
                        scratch.values + (position - low) * kValueSlice);
     }
     const auto weigh = [&]<int Q>(std::size_t query, Range seen) {

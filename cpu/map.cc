@@ -6,22 +6,28 @@
 namespace sluice {
 namespace {
 
+float sigmoid(float x) { return 1.0f / (1.0f + canonical_exp(-x)); }
+
 void map_row(const MapTask& task, std::size_t row) {
   float* const out = task.out + row * task.out_stride;
   const float* const x = task.x + row * task.x_stride;
-  const float factor = task.factor;
+  const float factor = task.op == MapOp::kAddGated ? sigmoid(task.gates[row]) : task.factor;
   switch (task.op) {
+    case MapOp::kFill:
+      std::fill_n(out, task.columns, factor);
+      break;
     case MapOp::kCopy:
       std::copy_n(x, task.columns, out);
       break;
     case MapOp::kAdd:
+    case MapOp::kAddGated:
       for (std::size_t i = 0; i < task.columns; ++i) out[i] += factor * x[i];
       break;
     case MapOp::kScale:
       for (std::size_t i = 0; i < task.columns; ++i) out[i] *= factor;
       break;
     case MapOp::kGate:
-      for (std::size_t i = 0; i < task.columns; ++i) out[i] *= 1.0f / (1.0f + canonical_exp(-x[i]));
+      for (std::size_t i = 0; i < task.columns; ++i) out[i] *= sigmoid(x[i]);
       break;
     case MapOp::kClamp:
       for (std::size_t i = 0; i < task.columns; ++i) out[i] = std::clamp(out[i], -factor, factor);

@@ -16,28 +16,28 @@ void DeltaNetLayer::run(std::uint32_t layer, const DeltaNetWeights& weights,
                           product(weights.gate, scratch_.normed, n, scratch_.gate),
                           product(weights.alpha, exact, n, scratch_.alpha),
                           product(weights.beta, exact, n, scratch_.beta)};
-  compute_.matmul(inputs);
+  operations_.matmul(inputs);
   for (std::size_t row = 0; row < n; ++row) {
     scratch_.states[row] = rows[row].sequence->state(layer);
   }
   const Activations gated =
       narrowed(scratch_.attended, std::size_t{shape.value_heads} * shape.value_dim);
-  compute_.delta_net({.shape = shape,
-                      .rows = n,
-                      .states = scratch_.states,
-                      .qkv = scratch_.projected,
-                      .conv_weight = weights.convolution,
-                      .alpha = scratch_.alpha,
-                      .beta = scratch_.beta,
-                      .a = weights.a,
-                      .dt_bias = weights.dt_bias,
-                      .gate = scratch_.gate,
-                      .norm_weight = weights.norm,
-                      .norm_epsilon = model_.norm_epsilon,
-                      .out = gated.values});
-  compute_.quantise(gated, n);
+  operations_.delta_net({.shape = shape,
+                         .rows = n,
+                         .states = scratch_.states,
+                         .qkv = scratch_.projected,
+                         .conv_weight = weights.convolution,
+                         .alpha = scratch_.alpha,
+                         .beta = scratch_.beta,
+                         .a = weights.a,
+                         .dt_bias = weights.dt_bias,
+                         .gate = scratch_.gate,
+                         .norm_weight = weights.norm,
+                         .norm_epsilon = model_.norm_epsilon,
+                         .out = gated.values});
+  operations_.quantise(gated, n);
   const MatmulTask output = product(weights.output, gated, n, scratch_.block_output);
-  compute_.matmul({&output, 1});
+  operations_.matmul({&output, 1});
 }
 
 }  // namespace sluice

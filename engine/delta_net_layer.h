@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <span>
 
-#include "base/compute.h"
+#include "base/operations.h"
 #include "engine/layer_weights.h"
 #include "engine/model_description.h"
 #include "engine/row.h"
@@ -16,15 +16,15 @@ namespace sluice {
 
 class DeltaNetLayer {
  public:
-  DeltaNetLayer(const ModelDescription& model, Compute& compute, Scratch& scratch)
-      : model_(model), compute_(compute), scratch_(scratch) {}
+  DeltaNetLayer(const ModelDescription& model, Operations& operations, Scratch& scratch)
+      : model_(model), operations_(operations), scratch_(scratch) {}
 
   /// scratch.block_output[r] from scratch.normed[r]; the sequences' states move on.
   void run(std::uint32_t layer, const DeltaNetWeights& weights, std::span<const Row> rows);
 
  private:
   const ModelDescription& model_;
-  Compute& compute_;
+  Operations& operations_;
   Scratch& scratch_;
 };
 

@@ -3,12 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 
 #include "base/cancellation.h"
 #include "base/canonical.h"
 #include "base/strip_layout.h"
-#include "engine/tasks.h"
 
 namespace sluice {
 
@@ -27,11 +25,9 @@ ForwardPass::ForwardPass(const ModelDescription& model, const DenseWeights& weig
                          Scratch scratch, const ForecastOptions& forecast, HybridLayer* hybrid)
     : model_(model),
       weights_(weights),
-      compute_(compute),
       store_(store),
       scratch_(std::move(scratch)),
-      attention_(model, compute, scratch_, kv_type),
-      delta_net_(model, compute, scratch_),
+      part_(model, weights, compute, scratch_, kv_type),
       forecast_(model, weights.layers(), compute, store, scratch_, forecast),
       moe_(model, compute, store, scratch_, forecast_, hybrid) {
   for (const RopeDescription& rope : model.ropes) ropes_.emplace_back(rope, context);
@@ -97,102 +93,38 @@ Status ForwardPass::embed(std::span<const Row> rows) {
 
 Status ForwardPass::run_layer(std::uint32_t layer, std::span<const Row> rows,
                               RoutingObserver* observer) {
-  const LayerDescription& description = model_.layers[layer];
-  const LayerWeights& weights = weights_.layers()[layer];
   const std::size_t n = rows.size();
+  const bool sparse = model_.layers[layer].sparse;
+  const bool routes_first = model_.router.input == RouterInput::kLayerInput;
   if (observer != nullptr) observer->entering(layer, n, scratch_.residual);
   forecast_.entering(layer, n);
-  if (description.sparse && model_.router.input == RouterInput::kLayerInput) {
-    moe_.route(layer, weights, n, observer);
+  if (sparse && routes_first) {
+    route(layer, n, observer);
     moe_.read_ahead(layer);
   }
-  norm_input(weights.attention_norm, n);
-  if (description.recurrent) {
-    delta_net_.run(layer, weights.delta_net, rows);
-  } else {
-    attention_.run(layer, weights.attention, rows);
+  part_.attend(layer, rows);
+  part_.feed(layer, n);
+  if (sparse) {
+    if (!routes_first) route(layer, n, observer);
+    SLUICE_TRY(moe_.run(layer, weights_.layers()[layer], n, observer, part_));
   }
-  norm_output(weights.post_attention_norm, scratch_.block_output, n);
-  add_to_residual(n);
-  SLUICE_TRY(feed_forward(layer, n, observer));
-  add_to_residual(n);
-  if (weights.output_scale != nullptr) {
-    for (std::size_t i = 0; i < n * model_.hidden; ++i) {
-      scratch_.residual[i] *= *weights.output_scale;
-    }
-  }
+  part_.close(layer, n);
   return {};
 }
 
-Status ForwardPass::feed_forward(std::uint32_t layer, std::size_t rows, RoutingObserver* observer) {
-  const LayerDescription& description = model_.layers[layer];
-  const LayerWeights& weights = weights_.layers()[layer];
-  norm_input(weights.ffn_norm, rows);
-  if (description.dense_ffn != 0) {
-    float* const output = description.sparse ? scratch_.dense_output : scratch_.block_output;
-    const FfnTask dense = network_task(model_, weights.dense, scratch_, rows, output);
-    compute_.ffn({&dense, 1});
-    norm_output(weights.post_dense_norm, output, rows);
-  }
-  if (description.sparse) {
-    if (weights.pre_experts_norm.present()) norm_input(weights.pre_experts_norm, rows);
-    if (model_.router.input != RouterInput::kLayerInput) {
-      moe_.route(layer, weights, rows, observer);
-    }
-    SLUICE_TRY(moe_.run(layer, weights, rows, observer));
-    norm_output(weights.post_experts_norm, scratch_.block_output, rows);
-    if (description.dense_ffn != 0) {
-      for (std::size_t i = 0; i < rows * model_.hidden; ++i) {
-        scratch_.block_output[i] += scratch_.dense_output[i];
-      }
-    }
-  }
-  norm_output(weights.post_ffn_norm, scratch_.block_output, rows);
-  return {};
-}
-
-void ForwardPass::add_to_residual(std::size_t rows) {
-  const float scale = model_.residual_scale;
-  for (std::size_t i = 0; i < rows * model_.hidden; ++i) {
-    scratch_.residual[i] += scale * scratch_.block_output[i];
-  }
-}
-
-void ForwardPass::norm(const NormWeights& weights, const float* x, float* out, std::size_t rows) {
-  compute_.norm({.kind = model_.norm_kind,
-                 .x = x,
-                 .x_stride = model_.hidden,
-                 .weight = weights.weight,
-                 .bias = weights.bias,
-                 .epsilon = model_.norm_epsilon,
-                 .out = out,
-                 .out_stride = model_.hidden,
-                 .rows = rows,
-                 .columns = model_.hidden});
-}
-
-/// What a part of the layer reads: the residual, normalised.
-void ForwardPass::norm_input(const NormWeights& weights, std::size_t rows) {
-  norm(weights, scratch_.residual, scratch_.normed.values, rows);
-  compute_.quantise(scratch_.normed, rows);
-}
-
-/// What a part of the layer gives, where the model has a norm for it.
-void ForwardPass::norm_output(const NormWeights& weights, float* values, std::size_t rows) {
-  if (weights.present()) norm(weights, values, values, rows);
+void ForwardPass::route(std::uint32_t layer, std::size_t rows, RoutingObserver* observer) {
+  part_.score(layer, rows);
+  moe_.route(layer, weights_.layers()[layer].router, rows, observer);
 }
 
 void ForwardPass::write_logits(std::span<const Row> rows, const LogitsSink& sink) {
-  norm_input(weights_.output_norm(), rows.size());
-  std::array<std::uint32_t, Scratch::kLogitRows> wanted{};
+  part_.end(rows.size());
+  std::uint32_t* const wanted = scratch_.logit_rows;
   std::size_t count = 0;
   for (std::size_t row = 0; row < rows.size(); ++row) {
     if (rows[row].wants_logits) wanted[count++] = static_cast<std::uint32_t>(row);
-    if (count == 0 || (count < wanted.size() && row + 1 < rows.size())) continue;
-    MatmulTask head =
-        product(weights_.head(), scratch_.normed, count, scratch_.logits, weights_.head_bias());
-    head.row_index = wanted.data();
-    compute_.matmul({&head, 1});
+    if (count == 0 || (count < Scratch::kLogitRows && row + 1 < rows.size())) continue;
+    part_.logits(count);
     finish_logits(count);
     for (std::size_t i = 0; i < count; ++i) {
       sink(wanted[i], {scratch_.logits + i * model_.vocabulary, model_.vocabulary});

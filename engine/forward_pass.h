@@ -12,8 +12,7 @@
 #include "base/compute.h"
 #include "base/status.h"
 #include "base/types.h"
-#include "engine/attention_layer.h"
-#include "engine/delta_net_layer.h"
+#include "engine/dense_part.h"
 #include "engine/dense_weights.h"
 #include "engine/gate_forecast.h"
 #include "engine/model_description.h"
@@ -72,22 +71,16 @@ class ForwardPass {
                     const std::atomic<bool>* cancel);
   Status embed(std::span<const Row> rows);
   Status run_layer(std::uint32_t layer, std::span<const Row> rows, RoutingObserver* observer);
-  Status feed_forward(std::uint32_t layer, std::size_t rows, RoutingObserver* observer);
-  void add_to_residual(std::size_t rows);
-  void norm(const NormWeights& weights, const float* x, float* out, std::size_t rows);
-  void norm_input(const NormWeights& weights, std::size_t rows);
-  void norm_output(const NormWeights& weights, float* values, std::size_t rows);
+  void route(std::uint32_t layer, std::size_t rows, RoutingObserver* observer);
   void write_logits(std::span<const Row> rows, const LogitsSink& sink);
   void finish_logits(std::size_t rows);
 
   const ModelDescription& model_;
   const DenseWeights& weights_;
-  Compute& compute_;
   ExpertStore& store_;
   std::vector<RopeTable> ropes_;
   Scratch scratch_;
-  AttentionLayer attention_;
-  DeltaNetLayer delta_net_;
+  DensePart part_;
   GateForecast forecast_;
   MoeLayer moe_;
   std::vector<RoutingObserver*> observers_;  // of every pass, and, while one runs, its own

@@ -5,25 +5,24 @@
 
 namespace sluice {
 
-std::size_t KvShape::block_bytes() const {
-  std::size_t bytes = 0;
-  for (const KvLayer& layer : layers) bytes += layer.key_bytes + layer.value_bytes;
-  return bytes;
+void KvShape::add(std::size_t key_bytes, std::size_t value_bytes) {
+  layers.push_back({key_bytes, value_bytes, block_bytes, block_bytes + key_bytes});
+  block_bytes += key_bytes + value_bytes;
 }
 
 KvShape kv_shape(const ModelDescription& model, KvType type) {
   KvShape shape;
   for (const LayerDescription& layer : model.layers) {
-    KvLayer& kept = shape.layers.emplace_back();
     shape.state_offsets.push_back(shape.states_floats);
     if (layer.recurrent) {
+      shape.add(0, 0);
       shape.states_floats += model.delta_net.floats();
       continue;
     }
     const AttentionShape heads = attention_shape(layer.attention, type);
     const std::size_t vectors = heads.kv_heads * kKvBlock;
-    kept.key_bytes = vectors * kv_vector_bytes(type, heads.head_dim);
-    if (!heads.value_in_key) kept.value_bytes = vectors * kv_vector_bytes(type, heads.value_dim);
+    shape.add(vectors * kv_vector_bytes(type, heads.head_dim),
+              heads.value_in_key ? 0 : vectors * kv_vector_bytes(type, heads.value_dim));
   }
   return shape;
 }
@@ -31,7 +30,7 @@ KvShape kv_shape(const ModelDescription& model, KvType type) {
 Result<KvPool> KvPool::create(const KvShape& shape, std::size_t blocks, std::size_t sequences) {
   KvPool pool;
   pool.shape_ = shape;
-  const std::size_t block = shape.block_bytes();
+  const std::size_t block = shape.block_bytes;
   const std::size_t states = shape.sequence_bytes();
   SLUICE_ASSIGN(pool.memory_, AlignedBuffer::allocate(block * blocks + states * sequences));
   pool.free_.reserve(blocks);
@@ -57,10 +56,7 @@ void KvPool::give_back_to(std::vector<std::byte*>& free, std::byte* memory) {
 }
 
 KvSequence::KvSequence(KvPool& pool, std::size_t max_positions)
-    : pool_(pool),
-      max_blocks_(KvShape::blocks(max_positions)),
-      keys_(pool.shape().layers.size() * max_blocks_),
-      values_(pool.shape().layers.size() * max_blocks_) {
+    : pool_(pool), max_blocks_(KvShape::blocks(max_positions)) {
   blocks_.reserve(max_blocks_);
 }
 
@@ -70,7 +66,6 @@ KvSequence::~KvSequence() {
 }
 
 Status KvSequence::reserve(std::size_t positions) {
-  const KvShape& shape = pool_.shape();
   if (recurrent() && states_ == nullptr) {
     states_ = pool_.take_states();
     if (states_ == nullptr) {
@@ -88,14 +83,7 @@ Status KvSequence::reserve(std::size_t positions) {
     std::byte* block = pool_.take();
     if (block == nullptr)
       return Status(ErrorCode::kBudget, "the KV cache's budget is used up by other sequences");
-    const std::size_t index = blocks_.size();
     blocks_.push_back(block);
-    for (std::size_t layer = 0; layer < shape.layers.size(); ++layer) {
-      keys_[layer * max_blocks_ + index] = block;
-      block += shape.layers[layer].key_bytes;
-      values_[layer * max_blocks_ + index] = block;
-      block += shape.layers[layer].value_bytes;
-    }
   }
   return {};
 }

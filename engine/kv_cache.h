@@ -16,10 +16,11 @@
 
 namespace sluice {
 
-/// What a layer keeps of kKvBlock positions; nothing where it has no attention.
+/// What a layer keeps of kKvBlock positions, and where in a block; nothing where it has no
+/// attention.
 struct KvLayer {
-  std::size_t key_bytes = 0;
-  std::size_t value_bytes = 0;
+  std::size_t key_bytes = 0, value_bytes = 0;
+  std::size_t keys = 0, values = 0;
 };
 
 /// Shape of the cache: the same for all sequences of a model.
@@ -28,9 +29,11 @@ struct KvShape {
   std::vector<std::size_t> state_offsets;  // [layers], in floats, of the recurrent ones
   std::size_t states_floats = 0;           // of all layers of one sequence
 
-  std::size_t block_bytes() const;
+  std::size_t block_bytes = 0;  // of all layers
   /// Of a sequence, whatever its length: its recurrent state and the copy that it goes back to.
   std::size_t sequence_bytes() const { return 2 * states_floats * sizeof(float); }
+  /// One more layer, which keeps so much of kKvBlock positions.
+  void add(std::size_t key_bytes, std::size_t value_bytes);
   static std::size_t blocks(std::size_t positions) { return (positions + kKvBlock - 1) / kKvBlock; }
 };
 
@@ -84,7 +87,8 @@ class KvSequence {
   /// Forgets positions from `positions` on.
   void truncate(std::size_t positions);
   KvView layer(std::size_t index) const {
-    return {keys_.data() + index * max_blocks_, values_.data() + index * max_blocks_};
+    const KvLayer& layer = pool_.shape().layers[index];
+    return {blocks_.data(), layer.keys, layer.values};
   }
 
   bool recurrent() const { return pool_.shape().states_floats != 0; }
@@ -103,9 +107,7 @@ class KvSequence {
   KvPool& pool_;
   std::size_t max_blocks_;
   std::vector<std::byte*> blocks_;
-  std::vector<std::byte*> keys_;    // [layers, max_blocks]
-  std::vector<std::byte*> values_;  // [layers, max_blocks]
-  float* states_ = nullptr;         // now, and then the copy
+  float* states_ = nullptr;  // now, and then the copy
   std::size_t state_length_ = 0;
   std::size_t kept_length_ = 0;  // 0: no copy
 };

@@ -4,9 +4,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "base/canonical.h"
 #include "cache/routing_trace.h"
-#include "engine/router_gate.h"
 #include "engine/tasks.h"
 
 namespace sluice {
@@ -53,14 +51,8 @@ void MoeLayer::follow(RoutingScript* script) {
   top_k_ = script == nullptr ? model_.router.top_k : script->top_k();
 }
 
-void MoeLayer::route(std::uint32_t layer, const LayerWeights& layer_weights, std::size_t rows,
+void MoeLayer::route(std::uint32_t layer, const RouterWeights& weights, std::size_t rows,
                      RoutingObserver* observer) {
-  const RouterWeights& weights = layer_weights.router;
-  if (model_.router.input == RouterInput::kOwnNorm) {
-    make_router_input(model_, layer_weights, compute_, scratch_.residual, rows,
-                      scratch_.router_input.values);
-  }
-  multiply(weights, rows);
   choose(layer, weights, rows, observer);
   choose_levels(layer, rows);
   if (observer != nullptr) show_widths(layer, rows, *observer);
@@ -69,31 +61,11 @@ void MoeLayer::route(std::uint32_t layer, const LayerWeights& layer_weights, std
 
 void MoeLayer::read_ahead(std::uint32_t layer) { forecast_.certain(layer, wanted_); }
 
-Activations MoeLayer::router_input() const {
-  switch (model_.router.input) {
-    case RouterInput::kFfnNorm:
-      return scratch_.normed;
-    case RouterInput::kOwnNorm:
-      return scratch_.router_input;
-    case RouterInput::kLayerInput:
-      break;
-  }
-  return {.values = scratch_.residual, .rows = scratch_.max_rows, .columns = model_.hidden};
-}
-
-void MoeLayer::multiply(const RouterWeights& weights, std::size_t rows) {
-  // The router decides what is read from disk: its scores are float32 even where the rest of the
-  // layer is 8-bit.
-  const MatmulTask scores =
-      product(weights.matrix, in_float32(router_input()), rows, scratch_.scores, weights.bias);
-  compute_.matmul({&scores, 1});
-}
-
 Status MoeLayer::run(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
-                     RoutingObserver* observer) {
+                     RoutingObserver* observer, DensePart& part) {
   if (model_.router.weights_scale_input) scale_inputs(rows);
-  SLUICE_TRY(visit_experts(layer, weights, rows, observer));
-  combine(weights, rows);
+  SLUICE_TRY(visit_experts(layer, weights, rows, observer, part));
+  combine(weights.router, rows);
   return {};
 }
 
@@ -122,7 +94,7 @@ void MoeLayer::choose(std::uint32_t layer, const RouterWeights& weights, std::si
                       .ids = scratch_.expert_ids,
                       .weights = scratch_.expert_weights,
                       .scores = script_ == nullptr ? scratch_.scores : nullptr,
-                      .input = router_input().values});
+                      .input = scratch_.read_by_router(model_).values});
   }
   if (relaxation_ != nullptr) relax(layer, weights, rows);
 }
@@ -285,18 +257,14 @@ Status MoeLayer::begin_visit(std::uint32_t layer) {
 }
 
 Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
-                               RoutingObserver* observer) {
+                               RoutingObserver* observer, DensePart& part) {
   share_out(layer, rows, observer);
   Status status = begin_visit(layer);
   if (status.ok()) {
     if (shared_out_) give_residents(layer, weights.expert_biases, rows);
-    forecast_.routed(layer, rows, router_input().values);
+    forecast_.routed(layer, rows, scratch_.read_by_router(model_).values);
     // The shared expert is always in memory: computed while the misses are on their way.
-    if (weights.shared.present()) {
-      const FfnTask shared =
-          network_task(model_, weights.shared, scratch_, rows, scratch_.shared_output);
-      compute_.ffn({&shared, 1});
-    }
+    part.share(layer, rows);
     status = compute_arrivals(layer, weights.expert_biases, observer);
     store_.end();
   }
@@ -447,14 +415,8 @@ FfnTask MoeLayer::expert_task(std::uint32_t group, const ExpertWeights& expert,
   return task;
 }
 
-void MoeLayer::combine(const LayerWeights& weights, std::size_t rows) {
+void MoeLayer::combine(const RouterWeights& weights, std::size_t rows) {
   const std::size_t hidden = model_.hidden;
-  const bool gated = weights.shared_gate.format != nullptr;
-  if (gated) {
-    const MatmulTask gate =
-        product(weights.shared_gate, in_float32(scratch_.normed), rows, scratch_.shared_weight);
-    compute_.matmul({&gate, 1});
-  }
   for (std::size_t row = 0; row < rows; ++row) {
     float* out = scratch_.block_output + row * hidden;
     std::fill_n(out, hidden, 0.0f);
@@ -465,15 +427,10 @@ void MoeLayer::combine(const LayerWeights& weights, std::size_t rows) {
       const std::size_t pair = row * top_k_ + rank;
       float weight = scratch_.expert_weights[pair];
       if (model_.router.weights_scale_input) {  // the input has had it
-        const float* const scales = weights.router.expert_scale;
+        const float* const scales = weights.expert_scale;
         weight = scales == nullptr ? 1.0f : scales[scratch_.expert_ids[pair]];
       }
       add(weight, scratch_.expert_outputs + scratch_.output_place[pair] * hidden);
-    }
-    if (weights.shared.present()) {
-      const float weight =
-          gated ? 1.0f / (1.0f + canonical_exp(-scratch_.shared_weight[row])) : 1.0f;
-      add(weight, scratch_.shared_output + row * hidden);
     }
   }
 }

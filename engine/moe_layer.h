@@ -8,7 +8,7 @@
 
 #include "base/compute.h"
 #include "base/status.h"
-#include "engine/dense_weights.h"
+#include "engine/dense_part.h"
 #include "engine/gate_forecast.h"
 #include "engine/hybrid_layer.h"
 #include "engine/model_description.h"
@@ -38,20 +38,17 @@ class MoeLayer {
   void relax(RouteRelaxation* relaxation) { relaxation_ = relaxation; }
   /// From now on rows are multiplied by as many bits of experts as it says; null: by all.
   void narrow(WidthChoice* widths) { widths_ = widths; }
-  /// Chooses the experts of rows [0, rows), for the next `run`, from what the model's router reads:
-  /// the residual, or scratch.normed.
-  void route(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
+  /// Chooses the experts of rows [0, rows), for the next `run`, by scratch.scores.
+  void route(std::uint32_t layer, const RouterWeights& weights, std::size_t rows,
              RoutingObserver* observer);
   /// What was just routed is asked for after attention: is read meanwhile.
   void read_ahead(std::uint32_t layer);
-  /// scratch.block_output[r] = Σ over ranks of weight · expert(x) (+ the shared expert), x =
-  /// scratch.normed[r], for r in [0, rows). REQUIRES: the rows were routed.
+  /// scratch.block_output[r] = Σ over ranks of weight · expert(x), x = scratch.normed[r], for r in
+  /// [0, rows). `part` computes the shared expert meanwhile. REQUIRES: the rows were routed.
   Status run(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
-             RoutingObserver* observer);
+             RoutingObserver* observer, DensePart& part);
 
  private:
-  Activations router_input() const;
-  void multiply(const RouterWeights& weights, std::size_t rows);
   void choose(std::uint32_t layer, const RouterWeights& weights, std::size_t rows,
               RoutingObserver* observer);
   void relax(std::uint32_t layer, const RouterWeights& weights, std::size_t rows);
@@ -73,7 +70,7 @@ class MoeLayer {
   void give(std::uint32_t layer, std::uint32_t wanted, const ExpertBiases& biases);
   void add_tasks(std::uint32_t layer, std::uint32_t index, const ExpertBiases& biases);
   Status visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
-                       RoutingObserver* observer);
+                       RoutingObserver* observer, DensePart& part);
   Status compute_arrivals(std::uint32_t layer, const ExpertBiases& biases,
                           RoutingObserver* observer);
   void compute_ready(std::uint32_t layer, std::span<const std::uint32_t> ready,
@@ -83,7 +80,7 @@ class MoeLayer {
   void scale_inputs(std::size_t rows);
   FfnTask expert_task(std::uint32_t group, const ExpertWeights& expert, const ExpertBiases& biases,
                       bool on_device) const;
-  void combine(const LayerWeights& weights, std::size_t rows);
+  void combine(const RouterWeights& weights, std::size_t rows);
 
   const ModelDescription& model_;
   Compute& compute_;

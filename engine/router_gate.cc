@@ -9,7 +9,7 @@
 namespace sluice {
 
 const float* make_router_input(const ModelDescription& model, const LayerWeights& weights,
-                               Compute& compute, const float* residual, std::size_t rows,
+                               Operations& operations, const float* residual, std::size_t rows,
                                float* out) {
   NormTask norm{.kind = model.norm_kind,
                 .x = residual,
@@ -27,7 +27,7 @@ const float* make_router_input(const ModelDescription& model, const LayerWeights
           weights.pre_experts_norm.present() ? weights.pre_experts_norm : weights.ffn_norm;
       norm.weight = given.weight;
       norm.bias = given.bias;
-      compute.norm(norm);
+      operations.norm(norm);
       return out;
     }
     case RouterInput::kOwnNorm:
@@ -35,9 +35,14 @@ const float* make_router_input(const ModelDescription& model, const LayerWeights
   }
   norm.kind = NormKind::kRms;
   norm.weight = weights.router.input_scale;
-  compute.norm(norm);
+  operations.norm(norm);
   const float factor = 1.0f / std::sqrt(static_cast<float>(model.hidden));
-  for (std::size_t i = 0; i < rows * model.hidden; ++i) out[i] *= factor;
+  operations.map({.op = MapOp::kScale,
+                  .out = out,
+                  .out_stride = model.hidden,
+                  .factor = factor,
+                  .rows = rows,
+                  .columns = model.hidden});
   return out;
 }
 

@@ -89,7 +89,7 @@ inline GateEvidence evidence_of(const Routing& routing) {
 /// What the router of a layer would read if the residual were these rows `[rows, hidden]`: they
 /// themselves, or `out` with what was made of them.
 const float* make_router_input(const ModelDescription& model, const LayerWeights& weights,
-                               Compute& compute, const float* residual, std::size_t rows,
+                               Operations& operations, const float* residual, std::size_t rows,
                                float* out);
 
 }  // namespace sluice

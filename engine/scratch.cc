@@ -135,6 +135,7 @@ void Scratch::carve(C& carver, const ModelDescription& model, const ScratchShape
   dense_output = floats(widths.dense_beside ? hidden : 0);
   shared_output = floats(widths.shared ? hidden : 0);
   shared_weight = floats(widths.shared ? 1 : 0);
+  logit_rows = carver.template take<std::uint32_t>(kLogitRows);
   logits = carver.template take<float>(kLogitRows * model.vocabulary);
 }
 
@@ -167,9 +168,30 @@ Result<Scratch> Scratch::create(const ModelDescription& model, const ScratchShap
   }
   Carver carver(device == nullptr ? scratch.memory_.data() : scratch.pinned_.data());
   scratch.carve(carver, model, shape);
+  scratch.number_heads(Widths(model).latent_heads);
   scratch.positions.resize(shape.rows);
   scratch.attention_rows.resize(shape.rows);
   return scratch;
+}
+
+void Scratch::number_heads(std::size_t heads) {
+  for (std::size_t head = 0; head < heads; ++head) {
+    for (std::size_t row = 0; row < max_rows; ++row) {
+      head_rows[head * max_rows + row] = static_cast<std::uint32_t>(row * heads + head);
+    }
+  }
+}
+
+Activations Scratch::read_by_router(const ModelDescription& model) const {
+  switch (model.router.input) {
+    case RouterInput::kFfnNorm:
+      return normed;
+    case RouterInput::kOwnNorm:
+      return router_input;
+    case RouterInput::kLayerInput:
+      break;
+  }
+  return {.values = residual, .rows = max_rows, .columns = model.hidden};
 }
 
 Activations slice_rows(const Activations& all, std::size_t first, std::size_t rows) {

@@ -47,13 +47,14 @@ struct Scratch {
   std::span<std::byte> attention_memory;
   std::vector<float*> cosines;  // [ropes] of [rows, rotary_dim / 2]
   std::vector<float*> sines;
-  Activations narrow_query;            // [rows, q_rank]
-  Activations plain_query;             // [rows * heads, plain_dim]
-  Activations latent_values;           // [rows * heads, kv_rank]
-  std::uint32_t* head_rows = nullptr;  // [heads, rows]: each head's rows of the two above
-  float* alpha = nullptr;              // [rows, value_heads]
-  float* beta = nullptr;               // [rows, value_heads]
-  float** states = nullptr;            // [rows]
+  Activations narrow_query;   // [rows, q_rank]
+  Activations plain_query;    // [rows * heads, plain_dim]
+  Activations latent_values;  // [rows * heads, kv_rank]
+  // [heads, rows]: each head's rows of the two above: number row * heads + head
+  std::uint32_t* head_rows = nullptr;
+  float* alpha = nullptr;         // [rows, value_heads]
+  float* beta = nullptr;          // [rows, value_heads]
+  float** states = nullptr;       // [rows]
   float* block_output = nullptr;  // [rows, hidden]: what attention or the FFN adds to the residual
 
   // Feed-forward.
@@ -72,9 +73,13 @@ struct Scratch {
   float* shared_output = nullptr;   // [rows, hidden]
   float* shared_weight = nullptr;   // [rows]
 
+  std::uint32_t* logit_rows = nullptr;       // [kLogitRows]: of the pass, those of
   float* logits = nullptr;                   // [kLogitRows, vocabulary]
   std::vector<std::uint32_t> positions;      // [rows]
   std::vector<AttentionRow> attention_rows;  // [rows]
+
+  /// What the model's router reads, once that is made.
+  Activations read_by_router(const ModelDescription& model) const;
 
   static std::size_t bytes(const ModelDescription& model, const ScratchShape& shape);
   /// Pinned memory of the device, if there is one: it outlives the scratch.
@@ -84,6 +89,7 @@ struct Scratch {
  private:
   template <typename Carver>
   void carve(Carver& carver, const ModelDescription& model, const ScratchShape& shape);
+  void number_heads(std::size_t heads);
   AlignedBuffer memory_;
   DeviceBuffer pinned_;  // in its place
 };

@@ -26,8 +26,7 @@ struct Sequence {
         values(random_floats(positions * shape.kv_heads * shape.value_dim, 1.0f, seed + 2)),
         sinks(random_floats(shape.heads, 2.0f * spread, seed + 3)),
         cache(shape, positions) {
-    KvView view = cache.view();
-    if (shape.value_in_key) view.value_blocks = nullptr;
+    const KvView view = cache.view();
     for (std::size_t i = 0; i < positions; ++i) {
       rows.push_back({view, static_cast<std::uint32_t>(i), 0});
     }

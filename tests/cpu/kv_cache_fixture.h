@@ -48,22 +48,24 @@ class KvCache {
     for (std::size_t block = 0; block <= positions / kKvBlock; ++block) {
       // Filled with NaN in every KvType: what no row sees must not matter.
       storage_.emplace_back(vectors * (key_bytes_ + value_bytes_), std::byte{0xff});
-      keys_.push_back(storage_.back().data());
-      values_.push_back(storage_.back().data() + vectors * key_bytes_);
+      blocks_.push_back(storage_.back().data());
     }
+    values_ = vectors * key_bytes_;
   }
-  KvView view() const { return {keys_.data(), values_.data()}; }
+  KvView view() const { return {blocks_.data(), 0, values_}; }
   const std::byte* key(std::size_t head, std::size_t position) const {
-    return keys_[position / kKvBlock] + (head * kKvBlock + position % kKvBlock) * key_bytes_;
+    return blocks_[position / kKvBlock] + (head * kKvBlock + position % kKvBlock) * key_bytes_;
   }
   const std::byte* value(std::size_t head, std::size_t position) const {
-    return values_[position / kKvBlock] + (head * kKvBlock + position % kKvBlock) * value_bytes_;
+    return blocks_[position / kKvBlock] + values_ +
+           (head * kKvBlock + position % kKvBlock) * value_bytes_;
   }
 
  private:
   std::size_t key_bytes_, value_bytes_;
+  std::size_t values_ = 0;  // where they begin in a block
   std::vector<std::vector<std::byte>> storage_;
-  std::vector<std::byte*> keys_, values_;
+  std::vector<std::byte*> blocks_;
 };
 
 }  // namespace sluice::test

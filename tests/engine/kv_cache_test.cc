@@ -14,7 +14,7 @@ namespace {
 KvShape small() {
   const std::size_t vectors = 2 * kKvBlock * kv_vector_bytes(KvType::kF16, 32);
   KvShape shape;
-  shape.layers.assign(3, {vectors, vectors});
+  for (int layer = 0; layer < 3; ++layer) shape.add(vectors, vectors);
   shape.state_offsets.assign(3, 0);
   return shape;
 }
@@ -29,11 +29,10 @@ TEST(KvCacheTest, SequencesTakeDistinctBlocksAndGiveThemBack) {
     EXPECT_EQ(pool->free_blocks(), 1u);
     std::set<const std::byte*> places;
     for (std::size_t layer = 0; layer < 3; ++layer) {
-      for (const std::byte* place :
-           {a.layer(layer).key_blocks[0], a.layer(layer).key_blocks[1],
-            a.layer(layer).value_blocks[0], a.layer(layer).value_blocks[1],
-            b.layer(layer).key_blocks[0], b.layer(layer).value_blocks[0]}) {
-        EXPECT_TRUE(places.insert(place).second);
+      const KvView of_a = a.layer(layer), of_b = b.layer(layer);
+      for (const std::byte* block : {of_a.blocks[0], of_a.blocks[1], of_b.blocks[0]}) {
+        EXPECT_TRUE(places.insert(block + of_a.keys).second);
+        EXPECT_TRUE(places.insert(block + of_a.values).second);
       }
     }
     // No two places are nearer than the vectors of a layer need.
@@ -62,7 +61,7 @@ TEST(KvCacheTest, SequencesOnDifferentThreadsNeverShareABlock) {
           sequence.truncate(0);  // the others have the rest
           continue;
         }
-        std::byte* const* const blocks = sequence.layer(0).key_blocks;
+        std::byte* const* const blocks = sequence.layer(0).blocks;
         for (std::size_t i = 0; i < wanted; ++i) std::memcpy(blocks[i], &thread, sizeof(thread));
         for (std::size_t i = 0; i < wanted; ++i) {
           if (std::memcmp(blocks[i], &thread, sizeof(thread)) != 0) shared = true;
