@@ -58,6 +58,9 @@ class DeviceBackend {
   /// As Compute::ffn, to the bit. Every pointer in a task is to the device's memory; the tasks
   /// themselves are copied.
   virtual Status ffn(StreamIndex stream, std::span<const FfnTask> tasks) = 0;
+  /// What the stream computes, given by the call and done in the stream's order. Errors of what is
+  /// given come to the next `record`. Null: the device computes experts alone.
+  virtual Operations* operations(StreamIndex) { return nullptr; }
 
   virtual Result<DeviceEvent> record(StreamIndex stream) = 0;
   /// What `stream` is given from now on happens after the event.

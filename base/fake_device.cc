@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/fake_operations.h"
 #include "base/size.h"
 
 namespace sluice {
@@ -69,6 +70,7 @@ void FakeDevice::release_pinned(std::byte* memory) {
 Result<StreamIndex> FakeDevice::make_stream() {
   SLUICE_TRY(lost());
   streams_.emplace_back();
+  operations_.emplace_back(*this, compute_, static_cast<StreamIndex>(streams_.size() - 1));
   return static_cast<StreamIndex>(streams_.size() - 1);
 }
 
@@ -106,13 +108,26 @@ Status FakeDevice::download(StreamIndex stream, std::byte* host, const std::byte
 }
 
 Status FakeDevice::ffn(StreamIndex stream, std::span<const FfnTask> tasks) {
-  double seconds = 0;
-  for (const FfnTask& task : tasks) seconds += options_.seconds(task);
-  return give(stream, kKernels, seconds, [this, all = std::vector(tasks.begin(), tasks.end())] {
+  operations_[stream].ffn(tasks);
+  return lost();
+}
+
+Operations* FakeDevice::operations(StreamIndex stream) { return &operations_[stream]; }
+
+void FakeDevice::compute(StreamIndex stream, double seconds, std::function<void()> run) {
+  // A device that is lost says so at the next record.
+  static_cast<void>(give(stream, kKernels, seconds, [this, run = std::move(run)] {
     if (fails(kernels_, options_.failing_kernel)) return Status(ErrorCode::kIo, "a kernel failed");
-    compute_.ffn(all);
+    run();
     return Status();
-  });
+  }));
+}
+
+void FakeDevice::expect_own(const void* pointer) {
+  const auto* const at = static_cast<const std::byte*>(pointer);
+  auto after = memory_.upper_bound(const_cast<std::byte*>(at));
+  const bool own = after != memory_.begin() && at < (--after)->first + after->second.size();
+  if (!own && lost_.empty()) lost_ = "a kernel was given memory that is not the device's";
 }
 
 Result<DeviceEvent> FakeDevice::record(StreamIndex stream) {

@@ -24,11 +24,14 @@
 
 namespace sluice {
 
+class FakeOperations;
+
 struct FakeDeviceOptions {
   std::string name = "fake device";
   std::uint64_t memory = std::uint64_t{1} << 30;
   std::uint64_t others = 0;  // of it, that other processes have
   double copy_start = 5e-6;  // seconds
+  double operation = 5e-6;   // that is no expert's network
   double upload_byte = 1 / 20e9, download_byte = 1 / 20e9;
   std::function<double(const FfnTask&)> seconds = [](const FfnTask&) { return 20e-6; };
   std::function<bool(const WeightMatrix&)> multiplies = [](const WeightMatrix&) { return true; };
@@ -57,6 +60,7 @@ class FakeDevice final : public DeviceBackend {
                   std::size_t bytes) override;
   bool multiplies(const WeightMatrix& weight) const override { return options_.multiplies(weight); }
   Status ffn(StreamIndex stream, std::span<const FfnTask> tasks) override;
+  Operations* operations(StreamIndex stream) override;
   Result<DeviceEvent> record(StreamIndex stream) override;
   Status wait(StreamIndex stream, DeviceEvent event) override;
   Result<bool> done(DeviceEvent event) override;
@@ -71,6 +75,7 @@ class FakeDevice final : public DeviceBackend {
   void lose();
 
  private:
+  friend class FakeOperations;
   enum Engine { kUploads, kDownloads, kKernels, kEngines };
   struct Work {
     std::function<Status()> run = {};  // null: of an event
@@ -86,6 +91,10 @@ class FakeDevice final : public DeviceBackend {
     double at = 0;  // virtual
   };
 
+  /// A kernel. Errors come to the next `record`.
+  void compute(StreamIndex stream, double seconds, std::function<void()> run);
+  /// Else the device is lost: a kernel has touched memory that is not the device's.
+  void expect_own(const void* pointer);
   Status give(StreamIndex stream, Engine engine, double seconds, std::function<Status()> run);
   bool may_run(const Stream& stream) const;
   void run_next(Stream& stream);
@@ -102,7 +111,8 @@ class FakeDevice final : public DeviceBackend {
   std::map<std::byte*, AlignedBuffer> memory_, pinned_;
   std::uint64_t used_ = 0, allocations_ = 0, copies_ = 0, kernels_ = 0;
   std::vector<Stream> streams_;
-  std::vector<Event> events_{1};  // number 0 is none
+  std::deque<FakeOperations> operations_;  // [streams]
+  std::vector<Event> events_{1};           // number 0 is none
   double engine_free_at_[kEngines] = {};
   double now_ = 0;
   std::string lost_;  // why; empty: it is not

@@ -221,12 +221,14 @@ void AttentionLayer::multiply_heads(const WeightMatrix& heads_matrix, const Acti
                                     std::size_t head_stride) {
   WeightMatrix part = heads_matrix;
   part.rows = heads_matrix.rows / heads;
+  const std::uint32_t* const numbers =
+      std::ranges::find(scratch_.head_rows, heads, &Scratch::HeadRows::heads)->rows;
   tasks_.clear();
   for (std::size_t head = 0; head < heads; ++head) {
     part.data = heads_matrix.data + head * part.bytes();
     tasks_.push_back({.weight = part,
                       .input = input,
-                      .row_index = scratch_.head_rows + head * scratch_.max_rows,
+                      .row_index = numbers + head * scratch_.max_rows,
                       .n_rows = rows,
                       .output = output + head * head_stride,
                       .output_stride = heads * head_stride});

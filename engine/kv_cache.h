@@ -5,11 +5,12 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <span>
+#include <optional>
 #include <vector>
 
 #include "base/aligned_buffer.h"
 #include "base/canonical.h"
+#include "base/device_backend.h"
 #include "base/operations.h"
 #include "base/status.h"
 #include "engine/model_description.h"
@@ -37,46 +38,63 @@ struct KvShape {
   static std::size_t blocks(std::size_t positions) { return (positions + kKvBlock - 1) / kKvBlock; }
 };
 
-KvShape kv_shape(const ModelDescription& model, KvType type);
+/// Of layers from `first` on; those before keep nothing.
+KvShape kv_shape(const ModelDescription& model, KvType type, std::size_t first = 0);
 
-/// A fixed number of blocks, each of which holds kKvBlock positions of all layers, and of recurrent
-/// states. Thread-safe: a model's sequences are on different threads.
+/// A fixed number of blocks, each of which holds kKvBlock positions of all layers, and of seats for
+/// sequences. Thread-safe: a model's sequences are on different threads.
 class KvPool {
  public:
-  static Result<KvPool> create(const KvShape& shape, std::size_t blocks, std::size_t sequences);
+  /// `device`: whose memory it is; null: the host's. It outlives the pool.
+  static Result<KvPool> create(const KvShape& shape, std::size_t blocks, std::size_t sequences,
+                               DeviceBackend* device = nullptr);
+  /// Of the device's memory, if it is there.
+  static std::uint64_t bytes(const KvShape& shape, std::size_t blocks, std::size_t sequences,
+                             bool on_device);
 
   const KvShape& shape() const { return shape_; }
   std::size_t free_blocks() const {
     const std::lock_guard lock(*mutex_);
     return free_.size();
   }
+  bool on_device() const { return pinned_.data() != nullptr; }
+
   /// Null when the pool is empty.
-  std::byte* take() { return take_from(free_); }
-  void give_back(std::byte* block) { give_back_to(free_, block); }
-  /// The same of a sequence's recurrent states, sequence_bytes() long.
-  float* take_states() { return reinterpret_cast<float*>(take_from(free_states_)); }
-  void give_back_states(float* states) {
-    give_back_to(free_states_, reinterpret_cast<std::byte*>(states));
-  }
+  std::byte* take();
+  void give_back(std::byte* block);
+
+  /// What a sequence has beside its blocks.
+  struct Seat {
+    float* states = nullptr;  // sequence_bytes() long
+    // On a device, the list of its blocks: where the host writes it and where the device reads it.
+    std::byte** list = nullptr;
+    std::byte** list_there = nullptr;
+  };
+  bool has_seats() const { return on_device() || shape_.states_floats != 0; }
+  /// None when all are taken.
+  std::optional<Seat> take_seat();
+  void give_back(const Seat& seat);
 
  private:
-  std::byte* take_from(std::vector<std::byte*>& free);
-  void give_back_to(std::vector<std::byte*>& free, std::byte* memory);
-
   KvShape shape_;
   AlignedBuffer memory_;
+  DeviceBuffer there_, pinned_;  // on a device: in its place, and the lists
   std::unique_ptr<std::mutex> mutex_ = std::make_unique<std::mutex>();  // guards those below
   std::vector<std::byte*> free_;
-  std::vector<std::byte*> free_states_;
+  std::vector<Seat> free_seats_;
 };
 
 /// What one sequence's past has left: blocks of keys and values, and the states of recurrent
 /// layers. Such a state cannot forget its last tokens; it goes back to a copy of an earlier one, or
 /// to the beginning, and has to see the tokens from there again. Gives all back on destruction; the
 /// pool outlives it.
+///
+/// What layers on a device keep is its twin, of a pool there, which goes through the same; what
+/// that asks of the device waits for `settle`, since sequences are on threads of their own.
 class KvSequence {
  public:
-  KvSequence(KvPool& pool, std::size_t max_positions);
+  /// `device_pool`: its twin's; null: there is none.
+  KvSequence(KvPool& pool, std::size_t max_positions, KvPool* device_pool = nullptr);
   ~KvSequence();
   KvSequence(const KvSequence&) = delete;
   KvSequence& operator=(const KvSequence&) = delete;
@@ -88,28 +106,45 @@ class KvSequence {
   void truncate(std::size_t positions);
   KvView layer(std::size_t index) const {
     const KvLayer& layer = pool_.shape().layers[index];
-    return {blocks_.data(), layer.keys, layer.values};
+    return {pool_.on_device() ? seat_->list_there : blocks_.data(), layer.keys, layer.values};
   }
 
   bool recurrent() const { return pool_.shape().states_floats != 0; }
   /// REQUIRES: the layer is recurrent, and `reserve` was called.
-  float* state(std::size_t layer) const { return states_ + pool_.shape().state_offsets[layer]; }
-  /// Tokens that the recurrent states have seen.
-  std::size_t state_length() const { return state_length_; }
-  void set_state_length(std::size_t length) { state_length_ = length; }
+  float* state(std::size_t layer) const {
+    return seat_->states + pool_.shape().state_offsets[layer];
+  }
+  /// Tokens that every layer has seen; after them some have seen none.
+  std::size_t seen() const { return seen_; }
+  void set_seen(std::size_t tokens);
   /// Makes the copy to go back to.
   void keep_states();
   std::size_t kept_length() const { return kept_length_; }
-  /// Back to the copy, or to the beginning if it has seen more than `length` tokens.
+  /// Recurrent states go back to the copy, or to the beginning if it has seen more than `length`
+  /// tokens.
   void restore_states(std::size_t length);
 
+  /// Null: all layers are the host's.
+  KvSequence* twin() const { return twin_.get(); }
+  /// The device is lost, and with it what its layers kept: all tokens are to be seen again.
+  void forget_twin();
+  /// Gives the stream what was put off. REQUIRES: the pool is the device's.
+  Status settle(DeviceBackend& device, StreamIndex stream);
+
  private:
+  enum class Change : std::uint8_t { kClear, kKeep, kRestore };
+  void change(Change change);
+
   KvPool& pool_;
   std::size_t max_blocks_;
   std::vector<std::byte*> blocks_;
-  float* states_ = nullptr;  // now, and then the copy
-  std::size_t state_length_ = 0;
+  std::optional<KvPool::Seat> seat_;  // its states: now, and then the copy
+  std::size_t seen_ = 0;
   std::size_t kept_length_ = 0;  // 0: no copy
+  std::unique_ptr<KvSequence> twin_;
+  // On a device, until `settle`.
+  std::vector<Change> put_off_;
+  std::size_t listed_ = 0;  // of the blocks, those that the device's list has
 };
 
 }  // namespace sluice

@@ -147,18 +147,15 @@ void read_latent(SettingReader& settings, ModelDescription& model) {
   latent.norm_epsilon =
       static_cast<float>(settings.number("attention.latent_norm_epsilon", model.norm_epsilon));
   if (latent.kv_rank == 0) return;
-  std::uint32_t heads = 0;  // of every layer
   for (LayerDescription& layer : model.layers) {
     if (layer.recurrent) continue;
     AttentionDescription& attention = layer.attention;
     const std::uint32_t turning = attention.rope ? model.ropes[*attention.rope].rotary_dim : 0;
     if (attention.kv_heads != 1 || turning == 0 || turning >= attention.head_dim ||
         attention.qk_norm != QkNorm::kNone || attention.clamp || attention.value_norm ||
-        attention.output_gate || attention.value_is_key ||
-        (heads != 0 && attention.heads != heads)) {
+        attention.output_gate || attention.value_is_key) {
       return settings.fail("latent attention of a kind that is not known", ErrorCode::kUnsupported);
     }
-    heads = attention.heads;
     latent.plain_dim = attention.head_dim - turning;
     attention.latent = latent;
   }

@@ -1,6 +1,7 @@
 #include "engine/scratch.h"
 
 #include <algorithm>
+#include <set>
 
 namespace sluice {
 namespace {
@@ -43,7 +44,8 @@ struct Widths {
   }
 
   std::size_t projected = 0, q = 0, k = 0, v = 0, gate = 0, attended = 0, ffn = 0;
-  std::size_t q_rank = 0, plain = 0, rank = 0, latent_heads = 0, value_heads = 0;
+  std::size_t q_rank = 0, plain = 0, rank = 0, value_heads = 0;
+  std::set<std::size_t> latent_heads;
   bool dense_beside = false, shared = false;
 
  private:
@@ -69,7 +71,7 @@ struct Widths {
       widen(q_rank, attention.latent->q_rank);
       widen(plain, attention.latent->plain_dim);
       widen(rank, attention.latent->kv_rank);
-      widen(latent_heads, attention.heads);
+      latent_heads.insert(attention.heads);
     } else {
       widen(v, shape.kv_heads * shape.value_dim);
     }
@@ -111,10 +113,14 @@ void Scratch::carve(C& carver, const ModelDescription& model, const ScratchShape
     cosines.push_back(floats(rope.rotary_dim / 2));
     sines.push_back(floats(rope.rotary_dim / 2));
   }
+  const std::size_t latent_heads = widths.latent_heads.empty() ? 0 : *widths.latent_heads.rbegin();
   narrow_query = activations(rows, widths.q_rank);
-  plain_query = activations(rows * widths.latent_heads, widths.plain);
-  latent_values = activations(rows * widths.latent_heads, widths.rank);
-  head_rows = carver.template take<std::uint32_t>(rows * widths.latent_heads);
+  plain_query = activations(rows * latent_heads, widths.plain);
+  latent_values = activations(rows * latent_heads, widths.rank);
+  head_rows.clear();
+  for (const std::size_t heads : widths.latent_heads) {
+    head_rows.push_back({heads, carver.template take<std::uint32_t>(rows * heads)});
+  }
   alpha = floats(widths.value_heads);
   beta = floats(widths.value_heads);
   states = carver.template take<float*>(widths.value_heads != 0 ? rows : 0);
@@ -168,16 +174,19 @@ Result<Scratch> Scratch::create(const ModelDescription& model, const ScratchShap
   }
   Carver carver(device == nullptr ? scratch.memory_.data() : scratch.pinned_.data());
   scratch.carve(carver, model, shape);
-  scratch.number_heads(Widths(model).latent_heads);
+  scratch.number_heads();
   scratch.positions.resize(shape.rows);
   scratch.attention_rows.resize(shape.rows);
   return scratch;
 }
 
-void Scratch::number_heads(std::size_t heads) {
-  for (std::size_t head = 0; head < heads; ++head) {
-    for (std::size_t row = 0; row < max_rows; ++row) {
-      head_rows[head * max_rows + row] = static_cast<std::uint32_t>(row * heads + head);
+void Scratch::number_heads() {
+  for (const HeadRows& numbers : head_rows) {
+    for (std::size_t head = 0; head < numbers.heads; ++head) {
+      for (std::size_t row = 0; row < max_rows; ++row) {
+        numbers.rows[head * max_rows + row] =
+            static_cast<std::uint32_t>(row * numbers.heads + head);
+      }
     }
   }
 }

@@ -50,11 +50,14 @@ struct Scratch {
   Activations narrow_query;   // [rows, q_rank]
   Activations plain_query;    // [rows * heads, plain_dim]
   Activations latent_values;  // [rows * heads, kv_rank]
-  // [heads, rows]: each head's rows of the two above: number row * heads + head
-  std::uint32_t* head_rows = nullptr;
-  float* alpha = nullptr;         // [rows, value_heads]
-  float* beta = nullptr;          // [rows, value_heads]
-  float** states = nullptr;       // [rows]
+  struct HeadRows {
+    std::size_t heads = 0;
+    std::uint32_t* rows = nullptr;  // [heads, rows]: number row * heads + head
+  };
+  std::vector<HeadRows> head_rows;  // of the two above: for each number of heads that layers have
+  float* alpha = nullptr;           // [rows, value_heads]
+  float* beta = nullptr;            // [rows, value_heads]
+  float** states = nullptr;         // [rows]
   float* block_output = nullptr;  // [rows, hidden]: what attention or the FFN adds to the residual
 
   // Feed-forward.
@@ -89,7 +92,7 @@ struct Scratch {
  private:
   template <typename Carver>
   void carve(Carver& carver, const ModelDescription& model, const ScratchShape& shape);
-  void number_heads(std::size_t heads);
+  void number_heads();
   AlignedBuffer memory_;
   DeviceBuffer pinned_;  // in its place
 };

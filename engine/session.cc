@@ -21,9 +21,10 @@ Status Session::eval(std::span<const TokenId> tokens, Logits wanted, const Logit
                               before + tokens.size(), context()));
   }
   Status status = kv_.reserve(before + tokens.size());
-  // What the recurrent layers' states have forgotten with a truncation, they see once more.
-  if (status.ok() && kv_.recurrent() && kv_.state_length() < before) {
-    const std::size_t seen = kv_.state_length();
+  // What recurrent layers have forgotten with a truncation, or a device took along, is seen once
+  // more.
+  if (status.ok() && kv_.seen() < before) {
+    const std::size_t seen = kv_.seen();
     status = compute(std::span(tokens_).subspan(seen), seen, Logits::kNone, sink,
                      {.cancel = options.cancel});
   }
@@ -56,7 +57,7 @@ Status Session::compute(std::span<const TokenId> tokens, std::size_t first, Logi
     SLUICE_TRY(model_.step(rows_, options, [&](std::size_t row, std::span<const float> logits) {
       sink(begin + row, logits);
     }));
-    kv_.set_state_length(first + begin + count);
+    kv_.set_seen(first + begin + count);
   }
   return {};
 }

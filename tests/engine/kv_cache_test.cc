@@ -105,17 +105,17 @@ TEST(KvCacheTest, StatesGoBackToTheirCopyOrToTheBeginning) {
     EXPECT_EQ(b.reserve(1).code(), ErrorCode::kBudget) << "one sequence's states are there";
     EXPECT_EQ(a.state(1)[0], 0.0f);
     a.state(1)[0] = 4;
-    a.set_state_length(4);
+    a.set_seen(4);
     a.keep_states();
     a.state(1)[0] = 9;
-    a.set_state_length(9);
+    a.set_seen(9);
     a.truncate(9);
-    EXPECT_EQ(a.state_length(), 9u) << "nothing is forgotten";
+    EXPECT_EQ(a.seen(), 9u) << "nothing is forgotten";
     a.truncate(6);
-    EXPECT_EQ(a.state_length(), 4u);
+    EXPECT_EQ(a.seen(), 4u);
     EXPECT_EQ(a.state(1)[0], 4.0f);
     a.truncate(3);
-    EXPECT_EQ(a.state_length(), 0u);
+    EXPECT_EQ(a.seen(), 0u);
     EXPECT_EQ(a.state(1)[0], 0.0f);
   }
   KvSequence c(*pool, 100);
