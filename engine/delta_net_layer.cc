@@ -24,7 +24,7 @@ void DeltaNetLayer::run(std::uint32_t layer, const DeltaNetWeights& weights,
       narrowed(scratch_.attended, std::size_t{shape.value_heads} * shape.value_dim);
   operations_.delta_net({.shape = shape,
                          .rows = n,
-                         .states = scratch_.states,
+                         .states = scratch_.states.data(),
                          .qkv = scratch_.projected,
                          .conv_weight = weights.convolution,
                          .alpha = scratch_.alpha,

@@ -1,11 +1,13 @@
 #include "engine/dense_weights.h"
 
+#include <algorithm>
+#include <initializer_list>
 #include <span>
 #include <utility>
 
 #include "base/cancellation.h"
-#include "formats/checked_ranges.h"
 #include "engine/weight_binder.h"
+#include "formats/checked_ranges.h"
 #include "formats/stored_layout.h"
 #include "io/read_range.h"
 
@@ -132,6 +134,96 @@ Status DenseWeights::repack(Compute& compute, const std::atomic<bool>* cancel) {
   }
   if (tied) embedding_ = head_;
   return {};
+}
+
+namespace {
+
+bool multiplies(const DeviceBackend& device, const LayerWeights& layer) {
+  const AttentionWeights& attention = layer.attention;
+  const DeltaNetWeights& net = layer.delta_net;
+  const std::initializer_list<const WeightMatrix*> all{&attention.q,
+                                                       &attention.k,
+                                                       &attention.v,
+                                                       &attention.output,
+                                                       &attention.latent.q_a,
+                                                       &attention.latent.kv,
+                                                       &attention.latent.key,
+                                                       &attention.latent.value,
+                                                       &net.qkv,
+                                                       &net.gate,
+                                                       &net.alpha,
+                                                       &net.beta,
+                                                       &net.output,
+                                                       &layer.dense.gate,
+                                                       &layer.dense.up,
+                                                       &layer.dense.down,
+                                                       &layer.router.matrix,
+                                                       &layer.shared.gate,
+                                                       &layer.shared.up,
+                                                       &layer.shared.down,
+                                                       &layer.shared_gate};
+  return std::ranges::all_of(all, [&](const WeightMatrix* matrix) {
+    return matrix->format == nullptr || device.multiplies(*matrix);
+  });
+}
+
+/// Through a piece of pinned memory.
+Status upload_all(DeviceBackend& device, StreamIndex stream, std::byte* to,
+                  std::span<const std::byte> from) {
+  constexpr std::size_t kPiece = std::size_t{8} << 20;
+  if (from.empty()) return {};
+  SLUICE_ASSIGN(const DeviceBuffer pinned,
+                DeviceBuffer::allocate_pinned(device, std::min(kPiece, from.size())));
+  for (std::size_t at = 0; at < from.size(); at += kPiece) {
+    const auto piece = from.subspan(at, std::min(kPiece, from.size() - at));
+    std::ranges::copy(piece, pinned.data());
+    SLUICE_TRY(device.upload(stream, to + at, pinned.data(), piece.size()));
+    SLUICE_ASSIGN(const DeviceEvent over, device.record(stream));
+    SLUICE_TRY(device.finish(over));
+  }
+  return {};
+}
+
+}  // namespace
+
+std::uint32_t DenseWeights::layers_for(const DeviceBackend& device) const {
+  if (!device.multiplies(head_)) return 0;
+  const auto refused =
+      std::find_if(layers_.rbegin(), layers_.rend(),
+                   [&](const LayerWeights& layer) { return !multiplies(device, layer); });
+  return static_cast<std::uint32_t>(refused - layers_.rbegin());
+}
+
+std::uint64_t DenseWeights::device_bytes(std::uint32_t first_layer) const {
+  return layer_begins_.front() - head_begin() + memory_.size() - layer_begins_[first_layer];
+}
+
+Result<DenseWeights> DenseWeights::copy_to(DeviceBackend& device, StreamIndex stream,
+                                           const Checkpoint& checkpoint,
+                                           const ModelDescription& model,
+                                           std::uint32_t first_layer) const {
+  const std::uint64_t head = layer_begins_.front() - head_begin();
+  const std::span<const std::byte> all(memory_.data(), memory_.size());
+  DenseWeights there;
+  SLUICE_ASSIGN(there.there_, DeviceBuffer::allocate(device, device_bytes(first_layer)));
+  std::byte* const to = there.there_.data();
+  SLUICE_TRY(upload_all(device, stream, to, all.subspan(head_begin(), head)));
+  SLUICE_TRY(upload_all(device, stream, to + head, all.subspan(layer_begins_[first_layer])));
+
+  // Bound where all memory would begin if the part that is there were part of it.
+  DenseWeights bound;
+  SLUICE_TRY(WeightBinder(checkpoint, model, to - head_begin()).bind(bound));
+  there.head_ = bound.head_;
+  there.head_bias_ = bound.head_bias_;
+  there.output_norm_ = bound.output_norm_;
+  bound = {};
+  SLUICE_TRY(WeightBinder(checkpoint, model, to + head - layer_begins_[first_layer]).bind(bound));
+  there.layers_.resize(layers_.size());
+  for (std::size_t i = first_layer; i < layers_.size(); ++i) {
+    there.layers_[i] = bound.layers_[i];
+    there.layers_[i].output_scale = layers_[i].output_scale;
+  }
+  return there;
 }
 
 }  // namespace sluice

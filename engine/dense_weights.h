@@ -7,6 +7,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/compute.h"
+#include "base/device_backend.h"
 #include "base/status.h"
 #include "engine/layer_weights.h"
 #include "engine/model_description.h"
@@ -20,9 +21,9 @@ class DenseWeights {
  public:
   /// Bytes that `load` will hold.
   static Result<std::uint64_t> bytes(const Checkpoint& checkpoint, const ModelDescription& model);
-  /// Reads everything, and checks it where the files keep checksums. `files[i]` is the reader's index of checkpoint.files[i]. Checks every shape
-  /// against the description: kCorrupt names the tensor. kCancelled once `cancel` is true, which
-  /// is looked at between blocks.
+  /// Reads everything, and checks it where the files keep checksums. `files[i]` is the reader's
+  /// index of checkpoint.files[i]. Checks every shape against the description: kCorrupt names the
+  /// tensor. kCancelled once `cancel` is true, which is looked at between blocks.
   static Result<DenseWeights> load(const Checkpoint& checkpoint, const ModelDescription& model,
                                    BlockReader& reader, const std::vector<FileIndex>& files,
                                    const std::atomic<bool>* cancel = nullptr);
@@ -30,6 +31,17 @@ class DenseWeights {
   /// Brings all matrices that meet 8-bit activations into the order that the device multiplies
   /// fastest. kCancelled once `cancel` is true, which is looked at between layers.
   Status repack(Compute& compute, const std::atomic<bool>* cancel = nullptr);
+
+  /// Layers, counted from the last on, with nothing but matrices that the device multiplies; 0
+  /// where the head is none.
+  std::uint32_t layers_for(const DeviceBackend& device) const;
+  /// What `copy_to` takes of a device's memory.
+  std::uint64_t device_bytes(std::uint32_t first_layer) const;
+  /// The head and the layers from that one on, in the device's memory but for factors of layers;
+  /// the others are empty. REQUIRES: these are as the files have them.
+  Result<DenseWeights> copy_to(DeviceBackend& device, StreamIndex stream,
+                               const Checkpoint& checkpoint, const ModelDescription& model,
+                               std::uint32_t first_layer) const;
 
   const WeightMatrix& embedding() const { return embedding_; }  // [vocabulary, hidden]
   const WeightMatrix& head() const { return head_; }     // the same matrix where they are tied
@@ -40,7 +52,14 @@ class DenseWeights {
 
  private:
   friend class WeightBinder;
+  /// Of memory_, before the head.
+  std::uint64_t head_begin() const {
+    return static_cast<std::uint64_t>(head_.data - memory_.data());
+  }
+
   AlignedBuffer memory_;
+  DeviceBuffer there_;                       // in its place
+  std::vector<std::uint64_t> layer_begins_;  // of memory_: after the head, one after the other
   WeightMatrix embedding_;
   WeightMatrix head_;
   const float* head_bias_ = nullptr;

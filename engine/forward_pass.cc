@@ -13,21 +13,26 @@ namespace sluice {
 Result<std::unique_ptr<ForwardPass>> ForwardPass::create(
     const ModelDescription& model, const DenseWeights& weights, Compute& compute,
     ExpertStore& store, KvType kv_type, std::size_t context, const ScratchShape& shape,
-    const ForecastOptions& forecast, HybridLayer* hybrid) {
-  DeviceBackend* const device = hybrid == nullptr ? nullptr : &hybrid->device();
+    const ForecastOptions& forecast, HybridLayer* hybrid, DenseDevice* dense) {
+  DeviceBackend* const device = hybrid != nullptr  ? &hybrid->device()
+                                : dense != nullptr ? &dense->device()
+                                                   : nullptr;
   SLUICE_ASSIGN(Scratch scratch, Scratch::create(model, shape, device));
-  return std::unique_ptr<ForwardPass>(new ForwardPass(
-      model, weights, compute, store, kv_type, context, std::move(scratch), forecast, hybrid));
+  return std::unique_ptr<ForwardPass>(new ForwardPass(model, weights, compute, store, kv_type,
+                                                      context, std::move(scratch), forecast, hybrid,
+                                                      dense));
 }
 
 ForwardPass::ForwardPass(const ModelDescription& model, const DenseWeights& weights,
                          Compute& compute, ExpertStore& store, KvType kv_type, std::size_t context,
-                         Scratch scratch, const ForecastOptions& forecast, HybridLayer* hybrid)
+                         Scratch scratch, const ForecastOptions& forecast, HybridLayer* hybrid,
+                         DenseDevice* dense)
     : model_(model),
       weights_(weights),
       store_(store),
       scratch_(std::move(scratch)),
       part_(model, weights, compute, scratch_, kv_type),
+      dense_(dense),
       forecast_(model, weights.layers(), compute, store, scratch_, forecast),
       moe_(model, compute, store, scratch_, forecast_, hybrid) {
   for (const RopeDescription& rope : model.ropes) ropes_.emplace_back(rope, context);
@@ -35,8 +40,17 @@ ForwardPass::ForwardPass(const ModelDescription& model, const DenseWeights& weig
 
 Status ForwardPass::run(std::span<const Row> rows, const PassOptions& options,
                         const LogitsSink& sink) {
+  const bool with_device = dense_ != nullptr && dense_->open();
+  for (const Row& row : rows) {
+    if (!with_device && row.sequence->twin() != nullptr) return dense_->end();
+  }
   Status status = run_layers(rows, options);
-  if (status.ok()) write_logits(rows, sink);
+  if (status.ok()) status = write_logits(rows, sink);
+  // Nothing of the pass is under way any more when its scratch is the next one's.
+  if (with_device) {
+    const Status ended = dense_->end();
+    if (status.ok()) status = ended;
+  }
   store_.settle();
   return status;
 }
@@ -62,7 +76,9 @@ Status ForwardPass::run_layers(std::span<const Row> rows, RoutingObserver* obser
   if (observer != nullptr) observer->begin(rows);
   for (std::uint32_t layer = 0; layer < model_.layers.size(); ++layer) {
     SLUICE_TRY(check_cancelled(cancel));
-    SLUICE_TRY(run_layer(layer, rows, observer));
+    SLUICE_TRY(dense_ != nullptr && dense_->open() && dense_->has(layer)
+                   ? run_on_device(layer, rows, observer)
+                   : run_layer(layer, rows, observer));
   }
   return {};
 }
@@ -96,41 +112,84 @@ Status ForwardPass::run_layer(std::uint32_t layer, std::span<const Row> rows,
   const std::size_t n = rows.size();
   const bool sparse = model_.layers[layer].sparse;
   const bool routes_first = model_.router.input == RouterInput::kLayerInput;
-  if (observer != nullptr) observer->entering(layer, n, scratch_.residual);
-  forecast_.entering(layer, n);
+  enter(layer, n, observer);
   if (sparse && routes_first) {
+    part_.score(layer, n);
     route(layer, n, observer);
     moe_.read_ahead(layer);
   }
   part_.attend(layer, rows);
   part_.feed(layer, n);
   if (sparse) {
-    if (!routes_first) route(layer, n, observer);
+    if (!routes_first) {
+      part_.score(layer, n);
+      route(layer, n, observer);
+    }
     SLUICE_TRY(moe_.run(layer, weights_.layers()[layer], n, observer, part_));
   }
   part_.close(layer, n);
   return {};
 }
 
+/// The same, while the host does what it can about the experts.
+Status ForwardPass::run_on_device(std::uint32_t layer, std::span<const Row> rows,
+                                  RoutingObserver* observer) {
+  const std::size_t n = rows.size();
+  const bool sparse = model_.layers[layer].sparse;
+  const bool routes_first = model_.router.input == RouterInput::kLayerInput;
+  DensePart& part = dense_->part();
+  if (layer == dense_->first_layer()) {
+    SLUICE_TRY(dense_->begin(scratch_, rows));
+    SLUICE_TRY(dense_->bring_residual());
+  }
+  SLUICE_TRY(dense_->show_residual());
+  if (sparse && routes_first) part.score(layer, n);
+  part.attend(layer, dense_->rows());
+  part.feed(layer, n);
+  if (sparse && !routes_first) part.score(layer, n);
+  SLUICE_TRY(dense_->shown());
+  enter(layer, n, observer);
+  if (sparse) {
+    SLUICE_TRY(dense_->fetch());
+    route(layer, n, observer);
+    SLUICE_TRY(moe_.run(layer, weights_.layers()[layer], n, observer, part));
+    SLUICE_TRY(dense_->bring());
+  }
+  part.close(layer, n);
+  return {};
+}
+
+/// scratch.residual is what the layer begins with.
+void ForwardPass::enter(std::uint32_t layer, std::size_t rows, RoutingObserver* observer) {
+  if (observer != nullptr) observer->entering(layer, rows, scratch_.residual);
+  forecast_.entering(layer, rows);
+}
+
+/// By scratch.scores.
 void ForwardPass::route(std::uint32_t layer, std::size_t rows, RoutingObserver* observer) {
-  part_.score(layer, rows);
   moe_.route(layer, weights_.layers()[layer].router, rows, observer);
 }
 
-void ForwardPass::write_logits(std::span<const Row> rows, const LogitsSink& sink) {
-  part_.end(rows.size());
+Status ForwardPass::write_logits(std::span<const Row> rows, const LogitsSink& sink) {
+  const bool on_device = dense_ != nullptr && dense_->open();
+  (on_device ? dense_->part() : part_).end(rows.size());
   std::uint32_t* const wanted = scratch_.logit_rows;
   std::size_t count = 0;
   for (std::size_t row = 0; row < rows.size(); ++row) {
     if (rows[row].wants_logits) wanted[count++] = static_cast<std::uint32_t>(row);
     if (count == 0 || (count < Scratch::kLogitRows && row + 1 < rows.size())) continue;
-    part_.logits(count);
+    if (on_device) {
+      SLUICE_TRY(dense_->fetch_logits(count));
+    } else {
+      part_.logits(count);
+    }
     finish_logits(count);
     for (std::size_t i = 0; i < count; ++i) {
       sink(wanted[i], {scratch_.logits + i * model_.vocabulary, model_.vocabulary});
     }
     count = 0;
   }
+  return {};
 }
 
 void ForwardPass::finish_logits(std::size_t rows) {

@@ -12,6 +12,7 @@
 #include "base/compute.h"
 #include "base/status.h"
 #include "base/types.h"
+#include "engine/dense_device.h"
 #include "engine/dense_part.h"
 #include "engine/dense_weights.h"
 #include "engine/gate_forecast.h"
@@ -44,11 +45,12 @@ struct PassOptions {
 /// Not thread-safe: one pass at a time.
 class ForwardPass {
  public:
-  /// `hybrid`: shares out the layers' experts; null: the CPU computes all.
+  /// `hybrid`: shares out the layers' experts; `dense`: has the last layers' other parts. Null: the
+  /// CPU computes all.
   static Result<std::unique_ptr<ForwardPass>> create(
       const ModelDescription& model, const DenseWeights& weights, Compute& compute,
       ExpertStore& store, KvType kv_type, std::size_t context, const ScratchShape& scratch,
-      const ForecastOptions& forecast, HybridLayer* hybrid = nullptr);
+      const ForecastOptions& forecast, HybridLayer* hybrid = nullptr, DenseDevice* dense = nullptr);
 
   std::size_t max_rows() const { return scratch_.max_rows; }
   /// Sees every pass from now on, before those that are asked later and what the pass's options
@@ -58,21 +60,24 @@ class ForwardPass {
   /// REQUIRES: 0 < rows.size() <= max_rows(); every sequence has room for its rows' positions; a
   /// script fits the model.
   /// After an error the rows' positions hold no meaningful keys and values; earlier positions are
-  /// intact, recurrent states are not.
+  /// intact, recurrent states are not. After kDeviceLost nothing is that a twin has, and sequences
+  /// with twins are refused with the same.
   Status run(std::span<const Row> rows, const PassOptions& options, const LogitsSink& sink);
 
  private:
   ForwardPass(const ModelDescription& model, const DenseWeights& weights, Compute& compute,
               ExpertStore& store, KvType kv_type, std::size_t context, Scratch scratch,
-              const ForecastOptions& forecast, HybridLayer* hybrid);
+              const ForecastOptions& forecast, HybridLayer* hybrid, DenseDevice* dense);
 
   Status run_layers(std::span<const Row> rows, const PassOptions& options);
   Status run_layers(std::span<const Row> rows, RoutingObserver* observer,
                     const std::atomic<bool>* cancel);
   Status embed(std::span<const Row> rows);
   Status run_layer(std::uint32_t layer, std::span<const Row> rows, RoutingObserver* observer);
+  Status run_on_device(std::uint32_t layer, std::span<const Row> rows, RoutingObserver* observer);
+  void enter(std::uint32_t layer, std::size_t rows, RoutingObserver* observer);
   void route(std::uint32_t layer, std::size_t rows, RoutingObserver* observer);
-  void write_logits(std::span<const Row> rows, const LogitsSink& sink);
+  Status write_logits(std::span<const Row> rows, const LogitsSink& sink);
   void finish_logits(std::size_t rows);
 
   const ModelDescription& model_;
@@ -81,6 +86,7 @@ class ForwardPass {
   std::vector<RopeTable> ropes_;
   Scratch scratch_;
   DensePart part_;
+  DenseDevice* const dense_;
   GateForecast forecast_;
   MoeLayer moe_;
   std::vector<RoutingObserver*> observers_;  // of every pass, and, while one runs, its own

@@ -231,6 +231,7 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
     SLUICE_ASSIGN(model->copies_,
                   RouterCopies::make(description, model->weights_.layers(), runtime.compute()));
   }
+  model->open_dense_device(options);
   SLUICE_TRY(model->weights_.repack(runtime.compute(), options.cancel));
   model->open_device(options);
   SLUICE_ASSIGN(model->store_,
@@ -252,11 +253,29 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
 }
 
 /// Without a device all goes on as if there were none.
+void Model::open_dense_device(const ModelOptions& options) {
+  if (runtime_.device() == nullptr || runtime_.device_layers() == 0u) return;
+  auto dense = DenseDevice::create(checkpoint(), description(), weights_, *runtime_.device(),
+                                   {.vram = runtime_.vram(),
+                                    .layers = runtime_.device_layers(),
+                                    .rows = plan_.rows,
+                                    .context = plan_.context,
+                                    .sequences = options.sequences,
+                                    .kv_type = options.kv_type,
+                                    .eight_bit = !options.compute_f32,
+                                    .threads = plan_.threads});
+  if (!dense.ok()) return;
+  dense_ = std::move(*dense);
+  plan_.rows = std::min(plan_.rows, dense_->max_rows());
+}
+
+/// Likewise, for experts.
 void Model::open_device(const ModelOptions& options) {
   if (runtime_.device() == nullptr || catalogue().layers().empty()) return;
+  const std::uint64_t taken = dense_ == nullptr ? 0 : dense_->bytes();
   auto hybrid = HybridLayer::create(description(), weights_.layers(), catalogue(),
                                     *runtime_.device(), runtime_.compute(),
-                                    {.vram = runtime_.vram(),
+                                    {.vram = runtime_.vram() - taken,
                                      .placement = runtime_.placement(),
                                      .policy = options.policy,
                                      .rows = plan_.rows,
@@ -277,12 +296,13 @@ Status Model::open_pass(const ModelOptions& options) {
          .eight_bit = !options.compute_f32,
          .attention_bytes = attention_bytes(description(), options.kv_type, runtime_.compute(),
                                             plan_.context, plan_.threads)},
-        {options.predict, copies_, corrections_}, hybrid_.get());
+        {options.predict, copies_, corrections_}, hybrid_.get(), dense_.get());
   };
   auto pass = make();
-  if (!pass.ok() && hybrid_ != nullptr) {
+  if (!pass.ok() && (hybrid_ != nullptr || dense_ != nullptr)) {
     unused_device_ = pass.status().message();
     hybrid_.reset();
+    dense_.reset();
     pass = make();
   }
   SLUICE_ASSIGN(pass_, std::move(pass));

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 
+#include "engine/dense_device.h"
 #include "engine/dense_weights.h"
 #include "engine/forward_pass.h"
 #include "engine/hybrid_layer.h"
@@ -114,6 +115,10 @@ class Model {
   /// To load the dense weights, sector padding included.
   std::uint64_t dense_bytes_read() const { return dense_bytes_read_; }
   KvPool& kv_pool() { return *kv_; }
+  /// Of the layers that a device has; null: there are none.
+  KvPool* device_kv_pool() { return dense_ == nullptr ? nullptr : &dense_->kv_pool(); }
+  /// Layers that a device computes but for their experts; null: there are none.
+  const DenseDevice* dense_device() const { return dense_.get(); }
 
   /// See ExpertStore: experts that an earlier run had in memory are read while passes leave the
   /// disk something to do. REQUIRES: of this model; no pass yet.
@@ -137,6 +142,7 @@ class Model {
  private:
   Model(Runtime& runtime, ModelOutline outline) : runtime_(runtime), outline_(std::move(outline)) {}
   Status make_plan(const ModelOptions& options);
+  void open_dense_device(const ModelOptions& options);
   void open_device(const ModelOptions& options);
   Status open_pass(const ModelOptions& options);
   Status read_corrections(const ModelOptions& options);
@@ -154,6 +160,7 @@ class Model {
   std::optional<RouteRelaxation> relaxation_;
   std::optional<float> narrow_;
   std::optional<WidthChoice> widths_;
+  std::unique_ptr<DenseDevice> dense_;
   std::unique_ptr<HybridLayer> hybrid_;
   std::string unused_device_;
   std::unique_ptr<ExpertStore> store_;

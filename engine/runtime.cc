@@ -71,6 +71,7 @@ bool Runtime::knows_gpus() {
 
 Status Runtime::open_device(const RuntimeOptions& options) {
   placement_ = options.placement;
+  device_layers_ = options.device_layers;
   const bool wanted = options.device ? options.vram != 0u : options.vram.value_or(0) > 0;
   if (!wanted || placement_.mode == Placement::Mode::kCpuOnly) return {};
   auto made = options.device ? options.device(*compute_) : open_gpu();
@@ -82,7 +83,8 @@ Status Runtime::open_device(const RuntimeOptions& options) {
   }
   SLUICE_ASSIGN(device_, std::move(made));
   SLUICE_ASSIGN(const DeviceBackend::Memory memory, device_->memory());
-  vram_ = options.vram.value_or(memory.free - margin(memory.free));
+  constexpr std::uint64_t kPage = 4096;  // what devices hand out is whole ones
+  vram_ = options.vram.value_or(memory.free - margin(memory.free)) / kPage * kPage;
   return {};
 }
 

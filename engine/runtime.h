@@ -28,6 +28,8 @@ struct RuntimeOptions {
   // of a GPU of the machine's, which is used only where it is asked for.
   std::optional<std::uint64_t> vram = std::nullopt;
   Placement placement = {};
+  // Layers whose other parts a device computes, too, at most; none: as many as there is room for.
+  std::optional<std::uint32_t> device_layers = std::nullopt;
   DeviceFactory device = nullptr;  // null: the machine's first GPU, if this build knows any
 };
 
@@ -49,6 +51,7 @@ class Runtime {
   DeviceBackend* device() { return device_.get(); }
   std::uint64_t vram() const { return vram_; }
   const Placement& placement() const { return placement_; }
+  std::optional<std::uint32_t> device_layers() const { return device_layers_; }
   unsigned threads() const { return threads_; }
 
  private:
@@ -61,6 +64,7 @@ class Runtime {
   std::unique_ptr<DeviceBackend> device_;
   std::uint64_t vram_ = 0;
   Placement placement_;
+  std::optional<std::uint32_t> device_layers_;
   std::unique_ptr<BlockReader> reader_;
 };
 

@@ -85,7 +85,6 @@ void Scratch::carve(C& carver, const ModelDescription& model, const ScratchShape
   max_rows = sizes.rows;
   const bool eight_bit = sizes.eight_bit;
   const std::size_t rows = max_rows;
-  const std::size_t chosen = rows * model.router.top_k;
   const std::size_t hidden = model.hidden;
   const Widths widths(model);
   const auto floats = [&](std::size_t width) {
@@ -123,20 +122,13 @@ void Scratch::carve(C& carver, const ModelDescription& model, const ScratchShape
   }
   alpha = floats(widths.value_heads);
   beta = floats(widths.value_heads);
-  states = carver.template take<float*>(widths.value_heads != 0 ? rows : 0);
   block_output = floats(hidden);
 
   if (model.router.input == RouterInput::kOwnNorm) {
     router_input = carver.activations(rows, hidden, /*eight_bit=*/false);
   }
   scores = floats(model.router.experts);
-  expert_ids = carver.template take<std::uint32_t>(chosen);
-  expert_weights = carver.template take<float>(chosen);
-  grouped_rows = carver.template take<std::uint32_t>(chosen);
-  output_place = carver.template take<std::uint32_t>(chosen);
-  if (model.router.weights_scale_input) expert_input = activations(chosen, hidden);
-  expert_hidden = activations(chosen, model.expert_ffn);
-  expert_outputs = carver.template take<float>(chosen * hidden);
+  if (sizes.experts) carve_experts(carver, model, sizes);
   dense_hidden = activations(rows, widths.ffn);
   dense_output = floats(widths.dense_beside ? hidden : 0);
   shared_output = floats(widths.shared ? hidden : 0);
@@ -145,13 +137,29 @@ void Scratch::carve(C& carver, const ModelDescription& model, const ScratchShape
   logits = carver.template take<float>(kLogitRows * model.vocabulary);
 }
 
-std::size_t attention_bytes(const ModelDescription& model, KvType kv_type, const Compute& compute,
-                            std::size_t context, unsigned threads) {
+template <typename C>
+void Scratch::carve_experts(C& carver, const ModelDescription& model, const ScratchShape& sizes) {
+  const std::size_t chosen = sizes.rows * model.router.top_k;
+  const auto activations = [&](std::size_t columns) {
+    return chosen == 0 || columns == 0 ? Activations{}
+                                       : carver.activations(chosen, columns, sizes.eight_bit);
+  };
+  expert_ids = carver.template take<std::uint32_t>(chosen);
+  expert_weights = carver.template take<float>(chosen);
+  grouped_rows = carver.template take<std::uint32_t>(chosen);
+  output_place = carver.template take<std::uint32_t>(chosen);
+  if (model.router.weights_scale_input) expert_input = activations(model.hidden);
+  expert_hidden = activations(model.expert_ffn);
+  expert_outputs = carver.template take<float>(chosen * model.hidden);
+}
+
+std::size_t attention_bytes(const ModelDescription& model, KvType kv_type,
+                            const Operations& operations, std::size_t context, unsigned threads) {
   std::size_t most = 0;
   for (const LayerDescription& layer : model.layers) {
     if (layer.recurrent) continue;
     const AttentionShape shape = attention_shape(layer.attention, kv_type);
-    most = std::max(most, compute.attention_bytes(shape, context, threads));
+    most = std::max(most, operations.attention_bytes(shape, context, threads));
   }
   return most;
 }
@@ -170,14 +178,28 @@ Result<Scratch> Scratch::create(const ModelDescription& model, const ScratchShap
   if (device == nullptr) {
     SLUICE_ASSIGN(scratch.memory_, AlignedBuffer::allocate(wanted));
   } else {
-    SLUICE_ASSIGN(scratch.pinned_, DeviceBuffer::allocate_pinned(*device, wanted));
+    SLUICE_ASSIGN(scratch.of_device_, DeviceBuffer::allocate_pinned(*device, wanted));
   }
-  Carver carver(device == nullptr ? scratch.memory_.data() : scratch.pinned_.data());
-  scratch.carve(carver, model, shape);
+  scratch.lay_out(device == nullptr ? scratch.memory_.data() : scratch.of_device_.data(), model,
+                  shape);
   scratch.number_heads();
-  scratch.positions.resize(shape.rows);
-  scratch.attention_rows.resize(shape.rows);
   return scratch;
+}
+
+Result<Scratch> Scratch::create_on(DeviceBackend& device, const ModelDescription& model,
+                                   const ScratchShape& shape) {
+  Scratch scratch;
+  SLUICE_ASSIGN(scratch.of_device_, DeviceBuffer::allocate(device, bytes(model, shape)));
+  scratch.lay_out(scratch.of_device_.data(), model, shape);
+  return scratch;
+}
+
+void Scratch::lay_out(std::byte* memory, const ModelDescription& model, const ScratchShape& shape) {
+  Carver carver(memory);
+  carve(carver, model, shape);
+  positions.resize(shape.rows);
+  attention_rows.resize(shape.rows);
+  if (alpha != nullptr) states.resize(shape.rows);
 }
 
 void Scratch::number_heads() {

@@ -19,12 +19,13 @@ namespace sluice {
 struct ScratchShape {
   std::size_t rows = 0;             // at most, in a pass
   bool eight_bit = true;            // activations have an 8-bit form
-  std::size_t attention_bytes = 0;  // what Compute::attention asks for
+  std::size_t attention_bytes = 0;  // what Operations::attention asks for
+  bool experts = true;              // routed experts have a part in it
 };
 
-/// What Compute::attention asks for, for the layer that needs most.
-std::size_t attention_bytes(const ModelDescription& model, KvType kv_type, const Compute& compute,
-                            std::size_t context, unsigned threads);
+/// What Operations::attention asks for, for the layer that needs most.
+std::size_t attention_bytes(const ModelDescription& model, KvType kv_type,
+                            const Operations& operations, std::size_t context, unsigned threads);
 
 /// Sizes for at most `rows` rows in a pass; where layers differ, for the widest, and empty where no
 /// layer has a use for it. Arrays are float32 unless said otherwise.
@@ -57,7 +58,6 @@ struct Scratch {
   std::vector<HeadRows> head_rows;  // of the two above: for each number of heads that layers have
   float* alpha = nullptr;           // [rows, value_heads]
   float* beta = nullptr;            // [rows, value_heads]
-  float** states = nullptr;         // [rows]
   float* block_output = nullptr;  // [rows, hidden]: what attention or the FFN adds to the residual
 
   // Feed-forward.
@@ -80,6 +80,7 @@ struct Scratch {
   float* logits = nullptr;                   // [kLogitRows, vocabulary]
   std::vector<std::uint32_t> positions;      // [rows]
   std::vector<AttentionRow> attention_rows;  // [rows]
+  std::vector<float*> states;                // [rows], of a delta net
 
   /// What the model's router reads, once that is made.
   Activations read_by_router(const ModelDescription& model) const;
@@ -88,13 +89,19 @@ struct Scratch {
   /// Pinned memory of the device, if there is one: it outlives the scratch.
   static Result<Scratch> create(const ModelDescription& model, const ScratchShape& shape,
                                 DeviceBackend* device = nullptr);
+  /// In the device's own memory, without what stays the same (head_rows).
+  static Result<Scratch> create_on(DeviceBackend& device, const ModelDescription& model,
+                                   const ScratchShape& shape);
 
  private:
   template <typename Carver>
   void carve(Carver& carver, const ModelDescription& model, const ScratchShape& shape);
+  template <typename Carver>
+  void carve_experts(Carver& carver, const ModelDescription& model, const ScratchShape& shape);
   void number_heads();
+  void lay_out(std::byte* memory, const ModelDescription& model, const ScratchShape& shape);
   AlignedBuffer memory_;
-  DeviceBuffer pinned_;  // in its place
+  DeviceBuffer of_device_;  // in its place
 };
 
 /// Rows [first, first + rows) of `all`.

@@ -20,15 +20,17 @@ Status Session::eval(std::span<const TokenId> tokens, Logits wanted, const Logit
                               "with a larger one, or truncate the session first",
                               before + tokens.size(), context()));
   }
-  Status status = kv_.reserve(before + tokens.size());
-  // What recurrent layers have forgotten with a truncation, or a device took along, is seen once
-  // more.
-  if (status.ok() && kv_.seen() < before) {
-    const std::size_t seen = kv_.seen();
-    status = compute(std::span(tokens_).subspan(seen), seen, Logits::kNone, sink,
-                     {.cancel = options.cancel});
+  std::size_t told = 0;  // rows whose logits the caller has
+  const LogitsSink once = [&](std::size_t row, std::span<const float> logits) {
+    if (row < told) return;
+    told = row + 1;
+    sink(row, logits);
+  };
+  Status status = append(tokens, wanted, once, options);
+  if (status.code() == ErrorCode::kDeviceLost && kv_.twin() != nullptr) {
+    kv_.forget_twin();
+    status = append(tokens, wanted, once, options);
   }
-  if (status.ok()) status = compute(tokens, before, wanted, sink, options);
   if (!status.ok()) {
     kv_.restore_states(before);
     kv_.truncate(before);
@@ -38,6 +40,19 @@ Status Session::eval(std::span<const TokenId> tokens, Logits wanted, const Logit
   // The end of a prompt is where a conversation goes back to; and no way back shall be long.
   if (tokens.size() > 1 || length() - kv_.kept_length() >= kKeepEvery) kv_.keep_states();
   return {};
+}
+
+Status Session::append(std::span<const TokenId> tokens, Logits wanted, const LogitsSink& sink,
+                       const PassOptions& options) {
+  const std::size_t before = length();
+  SLUICE_TRY(kv_.reserve(before + tokens.size()));
+  // What recurrent layers have forgotten with a truncation, or a device took along, is seen once
+  // more.
+  if (const std::size_t seen = kv_.seen(); seen < before) {
+    SLUICE_TRY(compute(std::span(tokens_).subspan(seen), seen, Logits::kNone, sink,
+                       {.cancel = options.cancel}));
+  }
+  return compute(tokens, before, wanted, sink, options);
 }
 
 /// Tokens at positions from `first` on.

@@ -14,7 +14,8 @@ namespace sluice {
 /// threads.
 class Session {
  public:
-  explicit Session(Model& model) : model_(model), kv_(model.kv_pool(), model.plan().context) {}
+  explicit Session(Model& model)
+      : model_(model), kv_(model.kv_pool(), model.plan().context, model.device_kv_pool()) {}
 
   enum class Logits { kNone, kLast, kAll };
   /// Appends tokens, in passes of at most model.max_rows(). `sink` gets the asked rows' logits,
@@ -36,6 +37,8 @@ class Session {
   KvSequence& kv() { return kv_; }
 
  private:
+  Status append(std::span<const TokenId> tokens, Logits wanted, const LogitsSink& sink,
+                const PassOptions& options);
   Status compute(std::span<const TokenId> tokens, std::size_t first, Logits wanted,
                  const LogitsSink& sink, const PassOptions& options);
 

@@ -24,6 +24,7 @@ Status WeightBinder::bind(DenseWeights& weights) {
     prefix_ = fmt::format("blk.{}.", i);
     const LayerDescription& shape = model_.layers[i];
     LayerWeights& layer = weights.layers_[i];
+    weights.layer_begins_.push_back(used_);
     SLUICE_TRY(norm("attn_norm", layer.attention_norm));
     SLUICE_TRY(shape.recurrent ? delta_net(layer.delta_net)
                                : attention(shape.attention, layer.attention));

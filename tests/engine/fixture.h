@@ -31,6 +31,7 @@ struct Conditions {
   std::string path = bundled_model();
   std::optional<FakeDeviceOptions> device = std::nullopt;  // none: there is none
   std::optional<std::uint64_t> vram = std::nullopt;
+  std::optional<std::uint32_t> device_layers = 0;
   Placement placement = {};
 };
 
@@ -45,7 +46,8 @@ inline RuntimeOptions runtime_options(const Conditions& conditions) {
                          .threads = conditions.threads,
                          .reader = conditions.reader,
                          .vram = conditions.vram,
-                         .placement = conditions.placement};
+                         .placement = conditions.placement,
+                         .device_layers = conditions.device_layers};
   if (!conditions.device) return options;
   options.device = [device = *conditions.device](Compute& cpu) {
     return Result<std::unique_ptr<DeviceBackend>>(std::make_unique<FakeDevice>(cpu, device));
