@@ -167,6 +167,10 @@ void CommonOptions::add_device_to(CLI::App& app) {
         return parsed.ok() ? std::string() : parsed.status().message();
       })
       ->capture_default_str();
+  app.add_option("--gpu-layers", gpu_layers,
+                 "Layers, the last ones, of which the GPU computes all but experts, at most "
+                 "(default: as many as --vram holds)")
+      ->check(CLI::Range(0u, 1u << 20));
 }
 
 void CommonOptions::add_width_to(CLI::App& app, Widths how_many) {
@@ -238,6 +242,7 @@ Result<std::unique_ptr<Runtime>> CommonOptions::create_runtime() const {
     SLUICE_ASSIGN(options.vram, parse_size(vram));
   }
   SLUICE_ASSIGN(options.placement, parse_placement(placement));
+  options.device_layers = gpu_layers;
   auto runtime = Runtime::create(options);
   if (!runtime.ok() && runtime.status().code() == ErrorCode::kUnsupported && !vram.empty()) {
     return runtime.status().with_context("--vram " + vram);

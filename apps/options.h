@@ -29,6 +29,7 @@ struct CommonOptions {
   std::string model;
   std::string ram;   // as written: "1.5G"
   std::string vram;  // likewise; empty: none
+  std::optional<unsigned> gpu_layers;
   std::string placement = "auto";
   unsigned threads = 0;
   std::uint32_t context = 0;

@@ -40,26 +40,57 @@ nlohmann::json memory_json(const Model& model) {
           {"context", plan.context}};
 }
 
-nlohmann::json device_json(const HybridStatistics& device) {
-  return {{"experts", device.uses},
-          {"on_device", device.on_device},
-          {"found", device.found},
-          {"redone", device.redone},
-          {"uploads", device.tier.uploads},
-          {"bytes_uploaded", device.tier.bytes},
-          {"capacity", device.tier.capacity},
-          {"lost", device.tier.closed}};
+/// Of the model, whose dense parts a device computes.
+std::size_t device_layers(const Model& model) {
+  const DenseDevice* const dense = model.dense_device();
+  return dense == nullptr ? 0 : model.description().layers.size() - dense->first_layer();
+}
+
+/// Why the device was given up; empty where it was not.
+std::string device_lost(const Model& model) {
+  if (model.dense_device() != nullptr && !model.dense_device()->open()) {
+    return model.dense_device()->closed();
+  }
+  const auto experts = model.device_statistics();
+  return experts ? experts->tier.closed : std::string();
+}
+
+nlohmann::json device_json(const Model& model) {
+  const HybridStatistics experts = model.device_statistics().value_or(HybridStatistics{});
+  const DenseDevice* const dense = model.dense_device();
+  return {{"layers", device_layers(model)},
+          {"layer_bytes", dense == nullptr ? 0 : dense->bytes()},
+          {"experts", experts.uses},
+          {"on_device", experts.on_device},
+          {"found", experts.found},
+          {"redone", experts.redone},
+          {"uploads", experts.tier.uploads},
+          {"bytes_uploaded", experts.tier.bytes},
+          {"capacity", experts.tier.capacity},
+          {"lost", device_lost(model)}};
+}
+
+bool uses_device(const Model& model) {
+  return model.dense_device() != nullptr || model.device_statistics();
 }
 
 /// Why the device is not used, or what it did.
 std::string device_words(const Model& model) {
-  const auto device = model.device_statistics();
-  if (!device) return "device: not used: " + model.unused_device();
-  std::string words = fmt::format(
-      "device: of {} experts it computed {}, {} of which it had; {} ({}) copied to its {}",
-      device->uses, device->on_device, device->found, device->tier.uploads,
-      format_size(device->tier.bytes), format_size(device->tier.capacity));
-  if (!device->tier.closed.empty()) words += "; given up: " + device->tier.closed;
+  if (!uses_device(model)) return "device: not used: " + model.unused_device();
+  std::string words = "device:";
+  if (const DenseDevice* const dense = model.dense_device()) {
+    words += fmt::format(" has {} of {} layers but for their experts ({});", device_layers(model),
+                         model.description().layers.size(), format_size(dense->bytes()));
+  }
+  if (const auto experts = model.device_statistics()) {
+    words +=
+        fmt::format(" of {} experts it computed {}, {} of which it had; {} ({}) copied to its {}",
+                    experts->uses, experts->on_device, experts->found, experts->tier.uploads,
+                    format_size(experts->tier.bytes), format_size(experts->tier.capacity));
+  } else {
+    words += " no experts: " + model.unused_device();
+  }
+  if (const std::string lost = device_lost(model); !lost.empty()) words += "; given up: " + lost;
   return words;
 }
 
@@ -203,7 +234,7 @@ void add_use(nlohmann::json& json, const Model& model) {
   json["experts"]["predict"] = model.predict();
   json["dense"] = {{"bytes_read", model.dense_bytes_read()}};
   json["memory"] = memory_json(model);
-  if (const auto device = model.device_statistics()) json["device"] = device_json(*device);
+  if (uses_device(model)) json["device"] = device_json(model);
   if (model.relaxation() != nullptr) json["approximations"] = approximations_json(model);
 }
 
