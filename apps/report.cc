@@ -40,26 +40,16 @@ nlohmann::json memory_json(const Model& model) {
           {"context", plan.context}};
 }
 
-/// Of the model, whose dense parts a device computes.
-std::size_t device_layers(const Model& model) {
-  const DenseDevice* const dense = model.dense_device();
-  return dense == nullptr ? 0 : model.description().layers.size() - dense->first_layer();
+/// Why a device was given up; empty where none was.
+std::string device_lost(const Devices& devices) {
+  const std::string dense = devices.dense_closed();
+  return dense.empty() ? devices.statistics().value_or(HybridStatistics{}).tier.closed : dense;
 }
 
-/// Why the device was given up; empty where it was not.
-std::string device_lost(const Model& model) {
-  if (model.dense_device() != nullptr && !model.dense_device()->open()) {
-    return model.dense_device()->closed();
-  }
-  const auto experts = model.device_statistics();
-  return experts ? experts->tier.closed : std::string();
-}
-
-nlohmann::json device_json(const Model& model) {
-  const HybridStatistics experts = model.device_statistics().value_or(HybridStatistics{});
-  const DenseDevice* const dense = model.dense_device();
-  return {{"layers", device_layers(model)},
-          {"layer_bytes", dense == nullptr ? 0 : dense->bytes()},
+nlohmann::json device_json(const Devices& devices) {
+  const HybridStatistics experts = devices.statistics().value_or(HybridStatistics{});
+  return {{"layers", devices.dense_layers()},
+          {"layer_bytes", devices.dense_bytes()},
           {"experts", experts.uses},
           {"on_device", experts.on_device},
           {"found", experts.found},
@@ -67,30 +57,25 @@ nlohmann::json device_json(const Model& model) {
           {"uploads", experts.tier.uploads},
           {"bytes_uploaded", experts.tier.bytes},
           {"capacity", experts.tier.capacity},
-          {"lost", device_lost(model)}};
-}
-
-bool uses_device(const Model& model) {
-  return model.dense_device() != nullptr || model.device_statistics();
+          {"lost", device_lost(devices)}};
 }
 
 /// Why the device is not used, or what it did.
 std::string device_words(const Model& model) {
-  if (!uses_device(model)) return "device: not used: " + model.unused_device();
-  std::string words = "device:";
-  if (const DenseDevice* const dense = model.dense_device()) {
-    words += fmt::format(" has {} of {} layers but for their experts ({});", device_layers(model),
-                         model.description().layers.size(), format_size(dense->bytes()));
-  }
-  if (const auto experts = model.device_statistics()) {
+  const Devices& devices = model.devices();
+  if (devices.pinning() == nullptr) return "device: not used: " + devices.unused();
+  std::string words =
+      fmt::format("device: has {} of {} layers but for their experts ({});", devices.dense_layers(),
+                  model.description().layers.size(), format_size(devices.dense_bytes()));
+  if (const auto experts = devices.statistics()) {
     words +=
         fmt::format(" of {} experts it computed {}, {} of which it had; {} ({}) copied to its {}",
                     experts->uses, experts->on_device, experts->found, experts->tier.uploads,
                     format_size(experts->tier.bytes), format_size(experts->tier.capacity));
   } else {
-    words += " no experts: " + model.unused_device();
+    words += " no experts: " + devices.unused();
   }
-  if (const std::string lost = device_lost(model); !lost.empty()) words += "; given up: " + lost;
+  if (const std::string lost = device_lost(devices); !lost.empty()) words += "; given up: " + lost;
   return words;
 }
 
@@ -234,7 +219,7 @@ void add_use(nlohmann::json& json, const Model& model) {
   json["experts"]["predict"] = model.predict();
   json["dense"] = {{"bytes_read", model.dense_bytes_read()}};
   json["memory"] = memory_json(model);
-  if (uses_device(model)) json["device"] = device_json(model);
+  if (model.devices().pinning() != nullptr) json["device"] = device_json(model.devices());
   if (model.relaxation() != nullptr) json["approximations"] = approximations_json(model);
 }
 
@@ -252,7 +237,7 @@ void print_statistics(const Model& model) {
   print_statistic(fmt::format("dense weights: {} read", format_size(model.dense_bytes_read())));
   print_statistic(fmt::format("memory: peak {} of {}", format_size(peak_resident_bytes()),
                               format_size(model.runtime().ram())));
-  if (model.runtime().device() != nullptr) print_statistic(device_words(model));
+  if (!model.runtime().devices().empty()) print_statistic(device_words(model));
   if (model.relaxation() != nullptr) print_statistic(words_of(model.relaxation()->statistics()));
   if (model.widths() != nullptr && model.widths()->mean_bits() > 0) {
     print_statistic(words_of(*model.widths()));

@@ -32,15 +32,17 @@ class DeviceBytes {
   std::uint64_t scratch(std::uint32_t rows) const {
     return Scratch::bytes(model_, scratch_shape(rows));
   }
+  bool head() const { return options_.end_layer == model_.layers.size(); }
   KvShape kv(std::uint32_t layers) const {
-    return kv_shape(model_, options_.kv_type, model_.layers.size() - layers);
+    return kv_shape(model_, options_.kv_type, options_.end_layer - layers, options_.end_layer);
   }
   std::size_t kv_blocks() const { return KvShape::blocks(options_.context) * options_.sequences; }
   std::uint64_t all(std::uint32_t layers, std::uint32_t rows) const {
-    const auto first = static_cast<std::uint32_t>(model_.layers.size()) - layers;
+    const std::uint64_t weights =
+        host_.device_bytes(options_.end_layer - layers, options_.end_layer, head());
     const std::uint64_t kept =
         KvPool::bytes(kv(layers), kv_blocks(), options_.sequences, /*on_device=*/true);
-    return pages(scratch(rows)) + pages(host_.device_bytes(first)) + pages(kept);
+    return pages(scratch(rows)) + pages(weights) + pages(kept);
   }
 
  private:
@@ -62,12 +64,12 @@ Result<std::unique_ptr<DenseDevice>> DenseDevice::create(const Checkpoint& check
   std::unique_ptr<DenseDevice> made(new DenseDevice(model, device));
   SLUICE_ASSIGN(made->stream_, device.make_stream());
   Operations* const operations = device.operations(made->stream_);
-  std::uint32_t layers = operations == nullptr ? 0 : host.layers_for(device);
+  std::uint32_t layers = operations == nullptr ? 0 : host.layers_for(device, options.end_layer);
   if (layers == 0) {
     return Status(ErrorCode::kUnsupported,
                   std::string(device.name()) + " cannot compute the model's layers");
   }
-  layers = std::min(layers, options.layers.value_or(layers));
+  layers = std::min(layers, options.end_layer - options.first_layer);
   const DeviceBytes bytes(model, host, *operations, options);
   std::uint32_t rows = std::max(1u, options.rows);
   while (rows > 1 && bytes.scratch(rows) > vram / kScratchShare) rows = (rows + 1) / 2;
@@ -75,14 +77,16 @@ Result<std::unique_ptr<DenseDevice>> DenseDevice::create(const Checkpoint& check
   if (layers == 0) {
     return Status(ErrorCode::kBudget, std::string(device.name()) + " has no room for a layer");
   }
-  made->first_layer_ = static_cast<std::uint32_t>(model.layers.size()) - layers;
+  made->end_layer_ = options.end_layer;
+  made->first_layer_ = options.end_layer - layers;
+  made->index_ = options.index;
   made->max_rows_ = rows;
   made->bytes_ = bytes.all(layers, rows);
   SLUICE_ASSIGN(made->scratch_, Scratch::create_on(device, model, bytes.scratch_shape(rows)));
   SLUICE_ASSIGN(made->kv_,
                 KvPool::create(bytes.kv(layers), bytes.kv_blocks(), options.sequences, &device));
-  SLUICE_ASSIGN(made->weights_,
-                host.copy_to(device, made->stream_, checkpoint, model, made->first_layer_));
+  SLUICE_ASSIGN(made->weights_, host.copy_to(device, made->stream_, checkpoint, model,
+                                             made->first_layer_, made->end_layer_, bytes.head()));
   made->part_ = std::make_unique<DensePart>(model, made->weights_, *operations, made->scratch_,
                                             options.kv_type);
   return made;
@@ -126,7 +130,7 @@ Status DenseDevice::begin(const Scratch& host, std::span<const Row> rows) {
   host_ = &host;
   rows_.assign(rows.begin(), rows.end());
   for (Row& row : rows_) {
-    row.sequence = row.sequence->twin();
+    row.sequence = row.sequence->twin(index_);
     SLUICE_TRY(note(row.sequence->settle(device_, stream_)));
   }
   std::copy_n(host.positions.begin(), rows.size(), scratch_.positions.begin());
@@ -135,7 +139,8 @@ Status DenseDevice::begin(const Scratch& host, std::span<const Row> rows) {
     SLUICE_TRY(upload(scratch_.cosines[rope], host.cosines[rope], pairs));
     SLUICE_TRY(upload(scratch_.sines[rope], host.sines[rope], pairs));
   }
-  return numbered_ ? Status() : upload_numbers(host);
+  if (!numbered_) SLUICE_TRY(upload_numbers(host));
+  return upload(scratch_.residual, host.residual, rows.size() * model_.hidden);
 }
 
 Status DenseDevice::upload_numbers(const Scratch& host) {
@@ -145,10 +150,6 @@ Status DenseDevice::upload_numbers(const Scratch& host) {
   }
   numbered_ = true;
   return {};
-}
-
-Status DenseDevice::bring_residual() {
-  return upload(scratch_.residual, host_->residual, rows_.size() * model_.hidden);
 }
 
 Status DenseDevice::show_residual() {

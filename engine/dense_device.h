@@ -1,6 +1,6 @@
 #pragma once
-// The last layers of a model, and its head, with all but their routed experts on a device: weights,
-// keys and values, and the scratch that a pass works in.
+// Consecutive layers of a model with all but their routed experts on a device, and the head, if the
+// model's last is one of them: weights, keys and values, and the scratch that a pass works in.
 //
 // The host strings layers together as ever. Of a pass it brings what the device's first layer
 // begins with; of each layer that has experts it fetches what the router says and what experts
@@ -19,7 +19,6 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -36,10 +35,10 @@
 namespace sluice {
 
 struct DenseDeviceOptions {
-  std::uint64_t vram = 0;  // bytes of the device's memory, at most
-  std::optional<std::uint32_t> layers =
-      std::nullopt;        // at most; none: as many as there is room for
-  std::uint32_t rows = 0;  // in a pass, at most
+  std::uint64_t vram = 0;                        // bytes of the device's memory, at most
+  std::uint32_t first_layer = 0, end_layer = 0;  // it has some of these, up to the last
+  std::size_t index = 0;                         // of its twins among a sequence's
+  std::uint32_t rows = 0;                        // in a pass, at most
   std::uint32_t context = 0, sequences = 1;
   KvType kv_type = KvType::kF16;
   bool eight_bit = true;
@@ -57,13 +56,12 @@ class DenseDevice {
                                                      DeviceBackend& device,
                                                      const DenseDeviceOptions& options);
 
-  bool has(std::uint32_t layer) const { return layer >= first_layer_; }
-  std::uint32_t first_layer() const { return first_layer_; }
+  bool has(std::uint32_t layer) const { return layer >= first_layer_ && layer < end_layer_; }
+  std::uint32_t layers() const { return end_layer_ - first_layer_; }
   std::uint32_t max_rows() const { return max_rows_; }
   std::uint64_t bytes() const { return bytes_; }  // of the device's memory
   KvPool& kv_pool() { return kv_; }
   DensePart& part() { return *part_; }
-  DeviceBackend& device() const { return device_; }
 
   /// False after the first error, whose words are closed().
   bool open() const { return open_.load(); }
@@ -73,7 +71,6 @@ class DenseDevice {
   Status begin(const Scratch& host, std::span<const Row> rows);
   /// The rows of `begin`, with the twins of their sequences.
   std::span<const Row> rows() const { return rows_; }
-  Status bring_residual();
   Status show_residual();
   /// Waits for what was to be shown.
   Status shown();
@@ -101,7 +98,8 @@ class DenseDevice {
   const ModelDescription& model_;
   DeviceBackend& device_;
   StreamIndex stream_ = 0;
-  std::uint32_t first_layer_ = 0, max_rows_ = 0;
+  std::uint32_t first_layer_ = 0, end_layer_ = 0, max_rows_ = 0;
+  std::size_t index_ = 0;
   std::uint64_t bytes_ = 0;
   DenseWeights weights_;
   Scratch scratch_;

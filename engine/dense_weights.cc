@@ -186,40 +186,44 @@ Status upload_all(DeviceBackend& device, StreamIndex stream, std::byte* to,
 
 }  // namespace
 
-std::uint32_t DenseWeights::layers_for(const DeviceBackend& device) const {
-  if (!device.multiplies(head_)) return 0;
-  const auto refused =
-      std::find_if(layers_.rbegin(), layers_.rend(),
-                   [&](const LayerWeights& layer) { return !multiplies(device, layer); });
-  return static_cast<std::uint32_t>(refused - layers_.rbegin());
+std::uint32_t DenseWeights::layers_for(const DeviceBackend& device, std::uint32_t end) const {
+  if (end == layers_.size() && !device.multiplies(head_)) return 0;
+  std::uint32_t count = 0;
+  while (count < end && multiplies(device, layers_[end - count - 1])) ++count;
+  return count;
 }
 
-std::uint64_t DenseWeights::device_bytes(std::uint32_t first_layer) const {
-  return layer_begins_.front() - head_begin() + memory_.size() - layer_begins_[first_layer];
+std::uint64_t DenseWeights::device_bytes(std::uint32_t first, std::uint32_t end, bool head) const {
+  return (head ? layer_begins_.front() - head_begin() : 0) + layer_begins_[end] -
+         layer_begins_[first];
 }
 
 Result<DenseWeights> DenseWeights::copy_to(DeviceBackend& device, StreamIndex stream,
                                            const Checkpoint& checkpoint,
-                                           const ModelDescription& model,
-                                           std::uint32_t first_layer) const {
-  const std::uint64_t head = layer_begins_.front() - head_begin();
+                                           const ModelDescription& model, std::uint32_t first,
+                                           std::uint32_t end, bool head) const {
+  const std::uint64_t head_bytes = head ? layer_begins_.front() - head_begin() : 0;
   const std::span<const std::byte> all(memory_.data(), memory_.size());
   DenseWeights there;
-  SLUICE_ASSIGN(there.there_, DeviceBuffer::allocate(device, device_bytes(first_layer)));
+  SLUICE_ASSIGN(there.there_, DeviceBuffer::allocate(device, device_bytes(first, end, head)));
   std::byte* const to = there.there_.data();
-  SLUICE_TRY(upload_all(device, stream, to, all.subspan(head_begin(), head)));
-  SLUICE_TRY(upload_all(device, stream, to + head, all.subspan(layer_begins_[first_layer])));
+  SLUICE_TRY(upload_all(device, stream, to, all.subspan(head_begin(), head_bytes)));
+  SLUICE_TRY(
+      upload_all(device, stream, to + head_bytes,
+                 all.subspan(layer_begins_[first], layer_begins_[end] - layer_begins_[first])));
 
   // Bound where all memory would begin if the part that is there were part of it.
   DenseWeights bound;
-  SLUICE_TRY(WeightBinder(checkpoint, model, to - head_begin()).bind(bound));
-  there.head_ = bound.head_;
-  there.head_bias_ = bound.head_bias_;
-  there.output_norm_ = bound.output_norm_;
-  bound = {};
-  SLUICE_TRY(WeightBinder(checkpoint, model, to + head - layer_begins_[first_layer]).bind(bound));
+  if (head) {
+    SLUICE_TRY(WeightBinder(checkpoint, model, to - head_begin()).bind(bound));
+    there.head_ = bound.head_;
+    there.head_bias_ = bound.head_bias_;
+    there.output_norm_ = bound.output_norm_;
+    bound = {};
+  }
+  SLUICE_TRY(WeightBinder(checkpoint, model, to + head_bytes - layer_begins_[first]).bind(bound));
   there.layers_.resize(layers_.size());
-  for (std::size_t i = first_layer; i < layers_.size(); ++i) {
+  for (std::size_t i = first; i < end; ++i) {
     there.layers_[i] = bound.layers_[i];
     there.layers_[i].output_scale = layers_[i].output_scale;
   }

@@ -32,16 +32,16 @@ class DenseWeights {
   /// fastest. kCancelled once `cancel` is true, which is looked at between layers.
   Status repack(Compute& compute, const std::atomic<bool>* cancel = nullptr);
 
-  /// Layers, counted from the last on, with nothing but matrices that the device multiplies; 0
-  /// where the head is none.
-  std::uint32_t layers_for(const DeviceBackend& device) const;
+  /// Of the layers before `end`, counted back from there, those with nothing but matrices that the
+  /// device multiplies.
+  std::uint32_t layers_for(const DeviceBackend& device, std::uint32_t end) const;
   /// What `copy_to` takes of a device's memory.
-  std::uint64_t device_bytes(std::uint32_t first_layer) const;
-  /// The head and the layers from that one on, in the device's memory but for factors of layers;
-  /// the others are empty. REQUIRES: these are as the files have them.
+  std::uint64_t device_bytes(std::uint32_t first, std::uint32_t end, bool head) const;
+  /// Layers [first, end), and the head if it is wanted, in the device's memory, but for factors of
+  /// layers; the others are empty. REQUIRES: these are as the files have them.
   Result<DenseWeights> copy_to(DeviceBackend& device, StreamIndex stream,
                                const Checkpoint& checkpoint, const ModelDescription& model,
-                               std::uint32_t first_layer) const;
+                               std::uint32_t first, std::uint32_t end, bool head) const;
 
   const WeightMatrix& embedding() const { return embedding_; }  // [vocabulary, hidden]
   const WeightMatrix& head() const { return head_; }     // the same matrix where they are tied
@@ -59,7 +59,7 @@ class DenseWeights {
 
   AlignedBuffer memory_;
   DeviceBuffer there_;                       // in its place
-  std::vector<std::uint64_t> layer_begins_;  // of memory_: after the head, one after the other
+  std::vector<std::uint64_t> layer_begins_;  // [layers + 1]: in memory_, after the head
   WeightMatrix embedding_;
   WeightMatrix head_;
   const float* head_bias_ = nullptr;

@@ -13,42 +13,40 @@ namespace sluice {
 Result<std::unique_ptr<ForwardPass>> ForwardPass::create(
     const ModelDescription& model, const DenseWeights& weights, Compute& compute,
     ExpertStore& store, KvType kv_type, std::size_t context, const ScratchShape& shape,
-    const ForecastOptions& forecast, HybridLayer* hybrid, DenseDevice* dense) {
-  DeviceBackend* const device = hybrid != nullptr  ? &hybrid->device()
-                                : dense != nullptr ? &dense->device()
-                                                   : nullptr;
-  SLUICE_ASSIGN(Scratch scratch, Scratch::create(model, shape, device));
-  return std::unique_ptr<ForwardPass>(new ForwardPass(model, weights, compute, store, kv_type,
-                                                      context, std::move(scratch), forecast, hybrid,
-                                                      dense));
+    const ForecastOptions& forecast, const Devices& devices) {
+  SLUICE_ASSIGN(Scratch scratch, Scratch::create(model, shape, devices.pinning()));
+  return std::unique_ptr<ForwardPass>(new ForwardPass(
+      model, weights, compute, store, kv_type, context, std::move(scratch), forecast, devices));
 }
 
 ForwardPass::ForwardPass(const ModelDescription& model, const DenseWeights& weights,
                          Compute& compute, ExpertStore& store, KvType kv_type, std::size_t context,
-                         Scratch scratch, const ForecastOptions& forecast, HybridLayer* hybrid,
-                         DenseDevice* dense)
+                         Scratch scratch, const ForecastOptions& forecast, const Devices& devices)
     : model_(model),
       weights_(weights),
       store_(store),
       scratch_(std::move(scratch)),
       part_(model, weights, compute, scratch_, kv_type),
-      dense_(dense),
+      devices_(devices),
       forecast_(model, weights.layers(), compute, store, scratch_, forecast),
-      moe_(model, compute, store, scratch_, forecast_, hybrid) {
+      moe_(model, compute, store, scratch_, forecast_, devices) {
   for (const RopeDescription& rope : model.ropes) ropes_.emplace_back(rope, context);
 }
 
 Status ForwardPass::run(std::span<const Row> rows, const PassOptions& options,
                         const LogitsSink& sink) {
-  const bool with_device = dense_ != nullptr && dense_->open();
+  const bool with_devices = devices_.dense_open();
   for (const Row& row : rows) {
-    if (!with_device && row.sequence->twin() != nullptr) return dense_->end();
+    if (!with_devices && row.sequence->has_twins()) {
+      return Status(ErrorCode::kDeviceLost, devices_.dense_closed());
+    }
   }
+  place_ = nullptr;
   Status status = run_layers(rows, options);
   if (status.ok()) status = write_logits(rows, sink);
   // Nothing of the pass is under way any more when its scratch is the next one's.
-  if (with_device) {
-    const Status ended = dense_->end();
+  if (with_devices) {
+    const Status ended = devices_.end();
     if (status.ok()) status = ended;
   }
   store_.settle();
@@ -76,9 +74,9 @@ Status ForwardPass::run_layers(std::span<const Row> rows, RoutingObserver* obser
   if (observer != nullptr) observer->begin(rows);
   for (std::uint32_t layer = 0; layer < model_.layers.size(); ++layer) {
     SLUICE_TRY(check_cancelled(cancel));
-    SLUICE_TRY(dense_ != nullptr && dense_->open() && dense_->has(layer)
-                   ? run_on_device(layer, rows, observer)
-                   : run_layer(layer, rows, observer));
+    SLUICE_TRY(move_to(devices_.dense_open() ? devices_.dense(layer) : nullptr, rows));
+    SLUICE_TRY(place_ == nullptr ? run_layer(layer, rows, observer)
+                                 : run_on_device(layer, rows.size(), observer));
   }
   return {};
 }
@@ -131,31 +129,37 @@ Status ForwardPass::run_layer(std::uint32_t layer, std::span<const Row> rows,
   return {};
 }
 
+/// The residual of the layers before comes along.
+Status ForwardPass::move_to(DenseDevice* place, std::span<const Row> rows) {
+  if (place == place_) return {};
+  if (place_ != nullptr) {
+    SLUICE_TRY(place_->show_residual());
+    SLUICE_TRY(place_->shown());
+  }
+  place_ = place;
+  return place == nullptr ? Status() : place->begin(scratch_, rows);
+}
+
 /// The same, while the host does what it can about the experts.
-Status ForwardPass::run_on_device(std::uint32_t layer, std::span<const Row> rows,
+Status ForwardPass::run_on_device(std::uint32_t layer, std::size_t rows,
                                   RoutingObserver* observer) {
-  const std::size_t n = rows.size();
   const bool sparse = model_.layers[layer].sparse;
   const bool routes_first = model_.router.input == RouterInput::kLayerInput;
-  DensePart& part = dense_->part();
-  if (layer == dense_->first_layer()) {
-    SLUICE_TRY(dense_->begin(scratch_, rows));
-    SLUICE_TRY(dense_->bring_residual());
-  }
-  SLUICE_TRY(dense_->show_residual());
-  if (sparse && routes_first) part.score(layer, n);
-  part.attend(layer, dense_->rows());
-  part.feed(layer, n);
-  if (sparse && !routes_first) part.score(layer, n);
-  SLUICE_TRY(dense_->shown());
-  enter(layer, n, observer);
+  DensePart& part = place_->part();
+  SLUICE_TRY(place_->show_residual());
+  if (sparse && routes_first) part.score(layer, rows);
+  part.attend(layer, place_->rows());
+  part.feed(layer, rows);
+  if (sparse && !routes_first) part.score(layer, rows);
+  SLUICE_TRY(place_->shown());
+  enter(layer, rows, observer);
   if (sparse) {
-    SLUICE_TRY(dense_->fetch());
-    route(layer, n, observer);
-    SLUICE_TRY(moe_.run(layer, weights_.layers()[layer], n, observer, part));
-    SLUICE_TRY(dense_->bring());
+    SLUICE_TRY(place_->fetch());
+    route(layer, rows, observer);
+    SLUICE_TRY(moe_.run(layer, weights_.layers()[layer], rows, observer, part));
+    SLUICE_TRY(place_->bring());
   }
-  part.close(layer, n);
+  part.close(layer, rows);
   return {};
 }
 
@@ -171,17 +175,16 @@ void ForwardPass::route(std::uint32_t layer, std::size_t rows, RoutingObserver* 
 }
 
 Status ForwardPass::write_logits(std::span<const Row> rows, const LogitsSink& sink) {
-  const bool on_device = dense_ != nullptr && dense_->open();
-  (on_device ? dense_->part() : part_).end(rows.size());
+  (place_ == nullptr ? part_ : place_->part()).end(rows.size());
   std::uint32_t* const wanted = scratch_.logit_rows;
   std::size_t count = 0;
   for (std::size_t row = 0; row < rows.size(); ++row) {
     if (rows[row].wants_logits) wanted[count++] = static_cast<std::uint32_t>(row);
     if (count == 0 || (count < Scratch::kLogitRows && row + 1 < rows.size())) continue;
-    if (on_device) {
-      SLUICE_TRY(dense_->fetch_logits(count));
-    } else {
+    if (place_ == nullptr) {
       part_.logits(count);
+    } else {
+      SLUICE_TRY(place_->fetch_logits(count));
     }
     finish_logits(count);
     for (std::size_t i = 0; i < count; ++i) {

@@ -12,9 +12,9 @@
 #include "base/compute.h"
 #include "base/status.h"
 #include "base/types.h"
-#include "engine/dense_device.h"
 #include "engine/dense_part.h"
 #include "engine/dense_weights.h"
+#include "engine/devices.h"
 #include "engine/gate_forecast.h"
 #include "engine/model_description.h"
 #include "engine/moe_layer.h"
@@ -45,12 +45,10 @@ struct PassOptions {
 /// Not thread-safe: one pass at a time.
 class ForwardPass {
  public:
-  /// `hybrid`: shares out the layers' experts; `dense`: has the last layers' other parts. Null: the
-  /// CPU computes all.
   static Result<std::unique_ptr<ForwardPass>> create(
       const ModelDescription& model, const DenseWeights& weights, Compute& compute,
       ExpertStore& store, KvType kv_type, std::size_t context, const ScratchShape& scratch,
-      const ForecastOptions& forecast, HybridLayer* hybrid = nullptr, DenseDevice* dense = nullptr);
+      const ForecastOptions& forecast, const Devices& devices);
 
   std::size_t max_rows() const { return scratch_.max_rows; }
   /// Sees every pass from now on, before those that are asked later and what the pass's options
@@ -67,14 +65,15 @@ class ForwardPass {
  private:
   ForwardPass(const ModelDescription& model, const DenseWeights& weights, Compute& compute,
               ExpertStore& store, KvType kv_type, std::size_t context, Scratch scratch,
-              const ForecastOptions& forecast, HybridLayer* hybrid, DenseDevice* dense);
+              const ForecastOptions& forecast, const Devices& devices);
 
   Status run_layers(std::span<const Row> rows, const PassOptions& options);
   Status run_layers(std::span<const Row> rows, RoutingObserver* observer,
                     const std::atomic<bool>* cancel);
   Status embed(std::span<const Row> rows);
   Status run_layer(std::uint32_t layer, std::span<const Row> rows, RoutingObserver* observer);
-  Status run_on_device(std::uint32_t layer, std::span<const Row> rows, RoutingObserver* observer);
+  Status move_to(DenseDevice* place, std::span<const Row> rows);
+  Status run_on_device(std::uint32_t layer, std::size_t rows, RoutingObserver* observer);
   void enter(std::uint32_t layer, std::size_t rows, RoutingObserver* observer);
   void route(std::uint32_t layer, std::size_t rows, RoutingObserver* observer);
   Status write_logits(std::span<const Row> rows, const LogitsSink& sink);
@@ -86,7 +85,8 @@ class ForwardPass {
   std::vector<RopeTable> ropes_;
   Scratch scratch_;
   DensePart part_;
-  DenseDevice* const dense_;
+  const Devices& devices_;
+  DenseDevice* place_ = nullptr;  // that the pass has come to; null: the host
   GateForecast forecast_;
   MoeLayer moe_;
   std::vector<RoutingObserver*> observers_;  // of every pass, and, while one runs, its own

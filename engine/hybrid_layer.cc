@@ -12,8 +12,9 @@ constexpr std::uint64_t kScratchShare = 4;
 constexpr double kArrivalShare = 0.1;
 constexpr double kUsualDisk = 1 / 2e9;  // seconds a byte
 
-/// What a machine of the usual kind takes, until layers have been measured.
-HybridCosts usual_costs(unsigned threads) {
+}  // namespace
+
+HybridCosts HybridLayer::usual_costs(unsigned threads) {
   constexpr double kWeightsAByte = 1.8;
   HybridCosts costs;
   costs.cpu = CostCurve::roofline(std::min(10e9 * threads, 40e9), 66e9 * threads, kWeightsAByte);
@@ -26,7 +27,14 @@ HybridCosts usual_costs(unsigned threads) {
   return costs;
 }
 
-}  // namespace
+HybridStatistics& HybridStatistics::operator+=(const HybridStatistics& more) {
+  uses += more.uses;
+  on_device += more.on_device;
+  found += more.found;
+  redone += more.redone;
+  tier += more.tier;
+  return *this;
+}
 
 std::uint64_t HybridLayer::host_bytes(const ModelDescription& model,
                                       const ExpertCatalogue& catalogue) {
@@ -44,9 +52,11 @@ Result<std::unique_ptr<HybridLayer>> HybridLayer::create(const ModelDescription&
                 DeviceScratch::create(model, layers, device, std::max<std::size_t>(1, options.rows),
                                       options.eight_bit, vram / kScratchShare));
   SLUICE_ASSIGN(std::unique_ptr<DeviceTier> tier,
-                DeviceTier::create(
-                    device, catalogue,
-                    {.bytes = vram - std::min(vram, scratch.bytes()), .policy = options.policy}));
+                DeviceTier::create(device, catalogue,
+                                   {.bytes = vram - std::min(vram, scratch.bytes()),
+                                    .first_layer = options.first_layer,
+                                    .end_layer = options.end_layer,
+                                    .policy = options.policy}));
   std::unique_ptr<HybridLayer> made(
       new HybridLayer(model, device, compute, options, std::move(scratch), std::move(tier)));
   return made;

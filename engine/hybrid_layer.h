@@ -39,7 +39,8 @@
 namespace sluice {
 
 struct HybridOptions {
-  std::uint64_t vram = 0;  // bytes of the device's memory, at most
+  std::uint64_t vram = 0;                          // bytes of the device's memory, at most
+  std::uint32_t first_layer = 0, end_layer = ~0u;  // whose experts it has to do with
   Placement placement;
   std::string policy = "auto";  // of the tier
   std::size_t rows = 0;         // in a pass, at most
@@ -54,10 +55,13 @@ struct HybridStatistics {
   std::uint64_t found = 0;      // … and those that it had already
   std::uint64_t redone = 0;     // experts that the CPU computed after the device had failed
   DeviceTierStatistics tier;
+  HybridStatistics& operator+=(const HybridStatistics& more);
 };
 
 class HybridLayer {
  public:
+  /// What a machine of the usual kind takes, until layers have been measured.
+  static HybridCosts usual_costs(unsigned threads);
   /// Of the host's memory, beyond the scratch.
   static std::uint64_t host_bytes(const ModelDescription& model, const ExpertCatalogue& catalogue);
   /// kBudget: the device's memory is too small for one expert and what it reads and writes. All

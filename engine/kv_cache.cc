@@ -10,12 +10,16 @@ void KvShape::add(std::size_t key_bytes, std::size_t value_bytes) {
   block_bytes += key_bytes + value_bytes;
 }
 
-KvShape kv_shape(const ModelDescription& model, KvType type, std::size_t first) {
+KvShape kv_shape(const ModelDescription& model, KvType type) {
+  return kv_shape(model, type, 0, model.layers.size());
+}
+
+KvShape kv_shape(const ModelDescription& model, KvType type, std::size_t first, std::size_t end) {
   KvShape shape;
   for (std::size_t i = 0; i < model.layers.size(); ++i) {
     const LayerDescription& layer = model.layers[i];
     shape.state_offsets.push_back(shape.states_floats);
-    if (i < first) {
+    if (i < first || i >= end) {
       shape.add(0, 0);
       continue;
     }
@@ -108,10 +112,13 @@ void KvPool::give_back(const Seat& seat) {
   free_seats_.push_back(seat);
 }
 
-KvSequence::KvSequence(KvPool& pool, std::size_t max_positions, KvPool* device_pool)
+KvSequence::KvSequence(KvPool& pool, std::size_t max_positions,
+                       const std::vector<KvPool*>& device_pools)
     : pool_(pool), max_blocks_(KvShape::blocks(max_positions)) {
   blocks_.reserve(max_blocks_);
-  if (device_pool != nullptr) twin_ = std::make_unique<KvSequence>(*device_pool, max_positions);
+  for (KvPool* const there : device_pools) {
+    twins_.push_back(std::make_unique<KvSequence>(*there, max_positions));
+  }
 }
 
 KvSequence::~KvSequence() {
@@ -142,7 +149,8 @@ Status KvSequence::reserve(std::size_t positions) {
     if (pool_.on_device()) seat_->list[blocks_.size()] = block;
     blocks_.push_back(block);
   }
-  return twin_ == nullptr ? Status() : twin_->reserve(positions);
+  for (const auto& twin : twins_) SLUICE_TRY(twin->reserve(positions));
+  return {};
 }
 
 void KvSequence::truncate(std::size_t positions) {
@@ -152,23 +160,23 @@ void KvSequence::truncate(std::size_t positions) {
   }
   listed_ = std::min(listed_, blocks_.size());
   if (seen_ > positions) restore_states(positions);
-  if (twin_ != nullptr) twin_->truncate(positions);
+  for (const auto& twin : twins_) twin->truncate(positions);
 }
 
 void KvSequence::set_seen(std::size_t tokens) {
   seen_ = tokens;
-  if (twin_ != nullptr) twin_->set_seen(tokens);
+  for (const auto& twin : twins_) twin->set_seen(tokens);
 }
 
 void KvSequence::keep_states() {
-  if (twin_ != nullptr) twin_->keep_states();
+  for (const auto& twin : twins_) twin->keep_states();
   if (!recurrent() || !seat_) return;
   change(Change::kKeep);
   kept_length_ = seen_;
 }
 
 void KvSequence::restore_states(std::size_t length) {
-  if (twin_ != nullptr) twin_->restore_states(length);
+  for (const auto& twin : twins_) twin->restore_states(length);
   if (!recurrent()) {
     seen_ = std::min(seen_, length);
     return;
@@ -202,8 +210,8 @@ void KvSequence::change(Change change) {
   }
 }
 
-void KvSequence::forget_twin() {
-  twin_.reset();
+void KvSequence::forget_twins() {
+  twins_.clear();
   restore_states(0);
 }
 

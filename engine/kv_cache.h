@@ -38,8 +38,9 @@ struct KvShape {
   static std::size_t blocks(std::size_t positions) { return (positions + kKvBlock - 1) / kKvBlock; }
 };
 
-/// Of layers from `first` on; those before keep nothing.
-KvShape kv_shape(const ModelDescription& model, KvType type, std::size_t first = 0);
+/// Of layers [first, end); others keep nothing.
+KvShape kv_shape(const ModelDescription& model, KvType type, std::size_t first, std::size_t end);
+KvShape kv_shape(const ModelDescription& model, KvType type);
 
 /// A fixed number of blocks, each of which holds kKvBlock positions of all layers, and of seats for
 /// sequences. Thread-safe: a model's sequences are on different threads.
@@ -93,8 +94,9 @@ class KvPool {
 /// that asks of the device waits for `settle`, since sequences are on threads of their own.
 class KvSequence {
  public:
-  /// `device_pool`: its twin's; null: there is none.
-  KvSequence(KvPool& pool, std::size_t max_positions, KvPool* device_pool = nullptr);
+  /// `device_pools`: its twins'.
+  KvSequence(KvPool& pool, std::size_t max_positions,
+             const std::vector<KvPool*>& device_pools = {});
   ~KvSequence();
   KvSequence(const KvSequence&) = delete;
   KvSequence& operator=(const KvSequence&) = delete;
@@ -124,10 +126,10 @@ class KvSequence {
   /// tokens.
   void restore_states(std::size_t length);
 
-  /// Null: all layers are the host's.
-  KvSequence* twin() const { return twin_.get(); }
-  /// The device is lost, and with it what its layers kept: all tokens are to be seen again.
-  void forget_twin();
+  bool has_twins() const { return !twins_.empty(); }
+  KvSequence* twin(std::size_t device) const { return twins_[device].get(); }
+  /// A device is lost, and with it what its layers kept: all tokens are to be seen again.
+  void forget_twins();
   /// Gives the stream what was put off. REQUIRES: the pool is the device's.
   Status settle(DeviceBackend& device, StreamIndex stream);
 
@@ -141,7 +143,7 @@ class KvSequence {
   std::optional<KvPool::Seat> seat_;  // its states: now, and then the copy
   std::size_t seen_ = 0;
   std::size_t kept_length_ = 0;  // 0: no copy
-  std::unique_ptr<KvSequence> twin_;
+  std::vector<std::unique_ptr<KvSequence>> twins_;
   // On a device, until `settle`.
   std::vector<Change> put_off_;
   std::size_t listed_ = 0;  // of the blocks, those that the device's list has

@@ -165,13 +165,12 @@ Result<MemoryPlan> ModelOutline::plan(std::uint64_t ram, Runtime& runtime,
             "a q8_0 KV cache needs heads of a multiple of 32, and this model's have {}; use f16",
             heads.head_dim));
   }
-  const std::uint64_t for_device =
-      runtime.device() == nullptr ? 0 : HybridLayer::host_bytes(description, catalogue);
+  const std::uint64_t for_devices = Devices::host_bytes(description, catalogue, runtime);
   return MemoryPlan::make(
       description, catalogue, runtime.compute(), runtime.reader(),
       {.ram = ram,
        .reserved =
-           options.reserved + GateForecast::bytes(description, options.predict) + for_device,
+           options.reserved + GateForecast::bytes(description, options.predict) + for_devices,
        .context = options.context,
        .sequences = options.sequences,
        .kv_type = options.kv_type,
@@ -231,9 +230,8 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
     SLUICE_ASSIGN(model->copies_,
                   RouterCopies::make(description, model->weights_.layers(), runtime.compute()));
   }
-  model->open_dense_device(options);
+  model->open_devices(options);
   SLUICE_TRY(model->weights_.repack(runtime.compute(), options.cancel));
-  model->open_device(options);
   SLUICE_ASSIGN(model->store_,
                 ExpertStore::create(model->outline_.catalogue, runtime.reader(),
                                     {.capacity_bytes = model->plan_.cache,
@@ -241,8 +239,8 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
                                      .files = files,
                                      .sparse_hidden = description.activation == Activation::kRelu,
                                      .judge_guesses = options.predict == "auto",
-                                     .elsewhere = [model = model.get()](ExpertId id) {
-                                       return model->hybrid_ != nullptr && model->hybrid_->has(id);
+                                     .elsewhere = [devices = model->devices_.get()](ExpertId id) {
+                                       return devices->has(id);
                                      }}));
   const MemoryPlan& plan = model->plan_;
   SLUICE_ASSIGN(model->kv_, KvPool::create(kv_shape(description, options.kv_type),
@@ -252,40 +250,16 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
   return model;
 }
 
-/// Without a device all goes on as if there were none.
-void Model::open_dense_device(const ModelOptions& options) {
-  if (runtime_.device() == nullptr || runtime_.device_layers() == 0u) return;
-  auto dense = DenseDevice::create(checkpoint(), description(), weights_, *runtime_.device(),
-                                   {.vram = runtime_.vram(),
-                                    .layers = runtime_.device_layers(),
-                                    .rows = plan_.rows,
-                                    .context = plan_.context,
-                                    .sequences = options.sequences,
-                                    .kv_type = options.kv_type,
-                                    .eight_bit = !options.compute_f32,
-                                    .threads = plan_.threads});
-  if (!dense.ok()) return;
-  dense_ = std::move(*dense);
-  plan_.rows = std::min(plan_.rows, dense_->max_rows());
-}
-
-/// Likewise, for experts.
-void Model::open_device(const ModelOptions& options) {
-  if (runtime_.device() == nullptr || catalogue().layers().empty()) return;
-  const std::uint64_t taken = dense_ == nullptr ? 0 : dense_->bytes();
-  auto hybrid = HybridLayer::create(description(), weights_.layers(), catalogue(),
-                                    *runtime_.device(), runtime_.compute(),
-                                    {.vram = runtime_.vram() - taken,
-                                     .placement = runtime_.placement(),
-                                     .policy = options.policy,
-                                     .rows = plan_.rows,
-                                     .eight_bit = !options.compute_f32,
-                                     .threads = plan_.threads});
-  if (hybrid.ok()) {
-    hybrid_ = std::move(*hybrid);
-  } else {
-    unused_device_ = hybrid.status().message();
-  }
+void Model::open_devices(const ModelOptions& options) {
+  devices_ = Devices::create(checkpoint(), description(), weights_, catalogue(), runtime_,
+                             {.policy = options.policy,
+                              .rows = plan_.rows,
+                              .context = plan_.context,
+                              .sequences = options.sequences,
+                              .kv_type = options.kv_type,
+                              .eight_bit = !options.compute_f32,
+                              .threads = plan_.threads});
+  plan_.rows = devices_->max_rows(plan_.rows);
 }
 
 Status Model::open_pass(const ModelOptions& options) {
@@ -296,13 +270,11 @@ Status Model::open_pass(const ModelOptions& options) {
          .eight_bit = !options.compute_f32,
          .attention_bytes = attention_bytes(description(), options.kv_type, runtime_.compute(),
                                             plan_.context, plan_.threads)},
-        {options.predict, copies_, corrections_}, hybrid_.get(), dense_.get());
+        {options.predict, copies_, corrections_}, *devices_);
   };
   auto pass = make();
-  if (!pass.ok() && (hybrid_ != nullptr || dense_ != nullptr)) {
-    unused_device_ = pass.status().message();
-    hybrid_.reset();
-    dense_.reset();
+  if (!pass.ok() && devices_->pinning() != nullptr) {
+    devices_->leave(pass.status());
     pass = make();
   }
   SLUICE_ASSIGN(pass_, std::move(pass));

@@ -9,10 +9,9 @@
 #include <span>
 #include <string>
 
-#include "engine/dense_device.h"
 #include "engine/dense_weights.h"
+#include "engine/devices.h"
 #include "engine/forward_pass.h"
-#include "engine/hybrid_layer.h"
 #include "engine/kv_cache.h"
 #include "engine/memory_plan.h"
 #include "engine/model_description.h"
@@ -102,12 +101,7 @@ class Model {
   const std::string& predict() const { return predict_; }
   Runtime& runtime() const { return runtime_; }
   ExpertStatistics expert_statistics() const { return store_->statistics(); }
-  /// What the device did; none: there is none, or it is not used …
-  std::optional<HybridStatistics> device_statistics() const {
-    return hybrid_ == nullptr ? std::nullopt : std::optional(hybrid_->statistics());
-  }
-  /// … because of this; empty where the runtime has none.
-  const std::string& unused_device() const { return unused_device_; }
+  const Devices& devices() const { return *devices_; }
   /// What an expert takes of the cache. REQUIRES: there is such an expert.
   std::size_t slot_bytes(ExpertId id) const { return store_->slot_bytes(id); }
   /// [catalogue().layers()]; add up to expert_statistics().
@@ -115,10 +109,6 @@ class Model {
   /// To load the dense weights, sector padding included.
   std::uint64_t dense_bytes_read() const { return dense_bytes_read_; }
   KvPool& kv_pool() { return *kv_; }
-  /// Of the layers that a device has; null: there are none.
-  KvPool* device_kv_pool() { return dense_ == nullptr ? nullptr : &dense_->kv_pool(); }
-  /// Layers that a device computes but for their experts; null: there are none.
-  const DenseDevice* dense_device() const { return dense_.get(); }
 
   /// See ExpertStore: experts that an earlier run had in memory are read while passes leave the
   /// disk something to do. REQUIRES: of this model; no pass yet.
@@ -142,8 +132,7 @@ class Model {
  private:
   Model(Runtime& runtime, ModelOutline outline) : runtime_(runtime), outline_(std::move(outline)) {}
   Status make_plan(const ModelOptions& options);
-  void open_dense_device(const ModelOptions& options);
-  void open_device(const ModelOptions& options);
+  void open_devices(const ModelOptions& options);
   Status open_pass(const ModelOptions& options);
   Status read_corrections(const ModelOptions& options);
 
@@ -160,9 +149,7 @@ class Model {
   std::optional<RouteRelaxation> relaxation_;
   std::optional<float> narrow_;
   std::optional<WidthChoice> widths_;
-  std::unique_ptr<DenseDevice> dense_;
-  std::unique_ptr<HybridLayer> hybrid_;
-  std::string unused_device_;
+  std::unique_ptr<Devices> devices_;
   std::unique_ptr<ExpertStore> store_;
   std::optional<KvPool> kv_;
   std::unique_ptr<ForwardPass> pass_;

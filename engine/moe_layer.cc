@@ -17,13 +17,13 @@ constexpr std::size_t kMostLevels = kMostNestedGroups;
 }  // namespace
 
 MoeLayer::MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore& store,
-                   Scratch& scratch, GateForecast& forecast, HybridLayer* hybrid)
+                   Scratch& scratch, GateForecast& forecast, const Devices& devices)
     : model_(model),
       compute_(compute),
       store_(store),
       scratch_(scratch),
       forecast_(forecast),
-      hybrid_(hybrid),
+      devices_(devices),
       router_(model.router),
       top_k_(model.router.top_k),
       levels_(scratch.max_rows * model.router.top_k),
@@ -103,8 +103,8 @@ void MoeLayer::relax(std::uint32_t layer, const RouterWeights& weights, std::siz
   resident_.clear();
   for (std::uint32_t expert = 0; relaxation_->looks_at_memory() && expert < model_.router.experts;
        ++expert) {
-    const bool on_device = hybrid_ != nullptr && hybrid_->has({layer, expert});
-    resident_.push_back(on_device || store_.resident({layer, expert}));
+    const ExpertId id{layer, expert};
+    resident_.push_back(devices_.has(id) || store_.resident(id));
   }
   relaxation_->relax(
       {.layer = layer,
@@ -216,6 +216,7 @@ void MoeLayer::score_wanted(std::size_t rows) {
 /// device has to do with, and has.
 void MoeLayer::share_out(std::uint32_t layer, std::size_t rows, RoutingObserver* observer) {
   asked_.clear();
+  hybrid_ = devices_.hybrid(layer);
   shared_out_ =
       hybrid_ != nullptr && hybrid_->open() && (observer == nullptr || !observer->needs_products());
   if (!shared_out_) {

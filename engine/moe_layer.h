@@ -9,8 +9,8 @@
 #include "base/compute.h"
 #include "base/status.h"
 #include "engine/dense_part.h"
+#include "engine/devices.h"
 #include "engine/gate_forecast.h"
-#include "engine/hybrid_layer.h"
 #include "engine/model_description.h"
 #include "engine/route_relaxation.h"
 #include "engine/router.h"
@@ -26,9 +26,9 @@ namespace sluice {
 /// pass.
 class MoeLayer {
  public:
-  /// `hybrid` null: the CPU computes all; else the scratch is pinned.
+  /// Where `devices` has something, the scratch is pinned.
   MoeLayer(const ModelDescription& model, Compute& compute, ExpertStore& store, Scratch& scratch,
-           GateForecast& forecast, HybridLayer* hybrid);
+           GateForecast& forecast, const Devices& devices);
 
   /// From now on `script` says where rows go; null: the routers do.
   /// REQUIRES: it gives a row at most the model's top_k experts.
@@ -87,7 +87,7 @@ class MoeLayer {
   ExpertStore& store_;
   Scratch& scratch_;
   GateForecast& forecast_;
-  HybridLayer* const hybrid_;
+  const Devices& devices_;
   Router router_;
   RoutingScript* script_ = nullptr;
   std::size_t top_k_;  // the model's, or fewer where a script says so
@@ -118,6 +118,7 @@ class MoeLayer {
   std::vector<FfnTask> tasks_;
 
   // A visit's: what the store is asked for, as indices into wanted_, and what it is told of these.
+  HybridLayer* hybrid_ = nullptr;           // the layer's; null: the CPU computes all
   bool shared_out_ = false;                 // a device takes part
   std::vector<std::uint32_t> wanted_rows_;  // [wanted], if so
   std::vector<std::uint32_t> asked_;

@@ -27,11 +27,14 @@ unsigned usable_processors() {
   return std::max(1, CPU_COUNT(&set));
 }
 
-/// The machine's first.
-Result<std::unique_ptr<DeviceBackend>> open_gpu() {
+/// All of the machine's.
+Result<DeviceList> open_gpus() {
 #ifdef SLUICE_CUDA
-  SLUICE_ASSIGN(std::unique_ptr<DeviceBackend> gpu, cuda::CudaDevice::open(0));
-  return gpu;
+  DeviceList gpus;
+  for (int index = 0; index < std::max(1, cuda::CudaDevice::count()); ++index) {
+    SLUICE_ASSIGN(gpus.emplace_back(), cuda::CudaDevice::open(index));
+  }
+  return gpus;
 #else
   return Status(ErrorCode::kUnsupported, "this program was built without CUDA");
 #endif
@@ -57,7 +60,7 @@ Result<std::unique_ptr<Runtime>> Runtime::create(const RuntimeOptions& options,
   runtime->threads_ = options.threads != 0 ? options.threads : usable_processors();
   SLUICE_ASSIGN(runtime->compute_, make_cpu_compute(runtime->threads_));
   runtime->reader_ = std::move(reader);
-  SLUICE_TRY(runtime->open_device(options));
+  SLUICE_TRY(runtime->open_devices(options));
   return runtime;
 }
 
@@ -69,22 +72,24 @@ bool Runtime::knows_gpus() {
 #endif
 }
 
-Status Runtime::open_device(const RuntimeOptions& options) {
+Status Runtime::open_devices(const RuntimeOptions& options) {
   placement_ = options.placement;
   device_layers_ = options.device_layers;
-  const bool wanted = options.device ? options.vram != 0u : options.vram.value_or(0) > 0;
+  const bool wanted = options.devices ? options.vram != 0u : options.vram.value_or(0) > 0;
   if (!wanted || placement_.mode == Placement::Mode::kCpuOnly) return {};
-  auto made = options.device ? options.device(*compute_) : open_gpu();
-  if (!options.device && !made.ok()) {
+  auto made = options.devices ? options.devices(*compute_) : open_gpus();
+  if (!options.devices && !made.ok()) {
     return Status(ErrorCode::kUnsupported,
                   "there is no GPU to be used (" + made.status().message() + "), and " +
                       format_size(*options.vram) +
                       " of a GPU's memory are asked for: leave that out, or ask for 0");
   }
-  SLUICE_ASSIGN(device_, std::move(made));
-  SLUICE_ASSIGN(const DeviceBackend::Memory memory, device_->memory());
-  constexpr std::uint64_t kPage = 4096;  // what devices hand out is whole ones
-  vram_ = options.vram.value_or(memory.free - margin(memory.free)) / kPage * kPage;
+  SLUICE_ASSIGN(devices_, std::move(made));
+  for (const auto& device : devices_) {
+    SLUICE_ASSIGN(const DeviceBackend::Memory memory, device->memory());
+    constexpr std::uint64_t kPage = 4096;  // what devices hand out is whole ones
+    vram_.push_back(options.vram.value_or(memory.free - margin(memory.free)) / kPage * kPage);
+  }
   return {};
 }
 

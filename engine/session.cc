@@ -27,8 +27,8 @@ Status Session::eval(std::span<const TokenId> tokens, Logits wanted, const Logit
     sink(row, logits);
   };
   Status status = append(tokens, wanted, once, options);
-  if (status.code() == ErrorCode::kDeviceLost && kv_.twin() != nullptr) {
-    kv_.forget_twin();
+  if (status.code() == ErrorCode::kDeviceLost && kv_.has_twins()) {
+    kv_.forget_twins();
     status = append(tokens, wanted, once, options);
   }
   if (!status.ok()) {

@@ -15,7 +15,7 @@ namespace sluice {
 class Session {
  public:
   explicit Session(Model& model)
-      : model_(model), kv_(model.kv_pool(), model.plan().context, model.device_kv_pool()) {}
+      : model_(model), kv_(model.kv_pool(), model.plan().context, model.devices().kv_pools()) {}
 
   enum class Logits { kNone, kLast, kAll };
   /// Appends tokens, in passes of at most model.max_rows(). `sink` gets the asked rows' logits,

@@ -32,6 +32,7 @@ Status WeightBinder::bind(DenseWeights& weights) {
     SLUICE_TRY(feed_forward(shape, layer));
     SLUICE_TRY(optional_vector("layer_output_scale.weight", 1, layer.output_scale));
   }
+  weights.layer_begins_.push_back(used_);
   return refuse_unused();
 }
 

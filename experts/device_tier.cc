@@ -36,6 +36,16 @@ Result<DeviceBuffer> allocate_most(DeviceBackend& device, std::uint64_t bytes,
 
 }  // namespace
 
+DeviceTierStatistics& DeviceTierStatistics::operator+=(const DeviceTierStatistics& more) {
+  capacity += more.capacity;
+  uploads += more.uploads;
+  bytes += more.bytes;
+  come += more.come;
+  seconds += more.seconds;
+  if (closed.empty()) closed = more.closed;
+  return *this;
+}
+
 std::size_t DeviceTier::widest_copy(const ExpertCatalogue& catalogue) {
   std::size_t widest = 0;
   for (const ExpertLayer& layer : catalogue.layers()) {
@@ -53,7 +63,8 @@ Result<std::unique_ptr<DeviceTier>> DeviceTier::create(DeviceBackend& device,
   std::vector<bool> taken;
   std::uint64_t all = 0;
   for (const ExpertLayer& layer : catalogue.layers()) {
-    taken.push_back(multiplies(device, layer));
+    const bool own = options.first_layer <= layer.layer && layer.layer < options.end_layer;
+    taken.push_back(own && multiplies(device, layer));
     if (taken.back()) all += widest * layer.experts;
   }
   if (all == 0) {

@@ -31,8 +31,9 @@
 namespace sluice {
 
 struct DeviceTierOptions {
-  std::uint64_t bytes = 0;      // of the device's memory, at most
-  std::string policy = "auto";  // as make_cache_policy knows it
+  std::uint64_t bytes = 0;                         // of the device's memory, at most
+  std::uint32_t first_layer = 0, end_layer = ~0u;  // whose experts it takes
+  std::string policy = "auto";                     // as make_cache_policy knows it
 };
 
 struct DeviceTierStatistics {
@@ -42,6 +43,7 @@ struct DeviceTierStatistics {
   std::uint64_t come = 0;      // of these, those that are known to have come,
   double seconds = 0;          // which took the link so long
   std::string closed;          // why; empty: the tier is open
+  DeviceTierStatistics& operator+=(const DeviceTierStatistics& more);
 };
 
 class DeviceTier {

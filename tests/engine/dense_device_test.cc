@@ -1,7 +1,7 @@
 // Layers whose dense part a device computes change no bit, however many they are and whenever the
 // device gets to it; and when it is lost, the request goes on with the right bits.
 
-#include "engine/dense_device.h"
+#include "engine/devices.h"
 
 #include <gtest/gtest.h>
 
@@ -64,12 +64,9 @@ TEST_F(DenseDeviceTest, AnyNumberOfLayersGivesTheSameBits) {
       auto opened = test::open(conditions);
       Session session(*opened.model);
       EXPECT_TRUE(test::same_bits(test::all_logits(session, tokens_), reference_));
-      const DenseDevice* const dense = opened.model->dense_device();
-      ASSERT_EQ(dense != nullptr, count > 0);
-      if (count == 0) continue;
-      EXPECT_EQ(dense->first_layer(), layers - count);
-      EXPECT_EQ(dense->closed(), "");
-      EXPECT_EQ(opened.model->device_statistics().value().tier.closed, "");
+      EXPECT_EQ(opened.model->devices().dense_layers(), count);
+      EXPECT_EQ(opened.model->devices().dense_closed(), "");
+      EXPECT_EQ(opened.model->devices().statistics().value().tier.closed, "");
     }
   }
 }
@@ -85,9 +82,7 @@ TEST_F(DenseDeviceTest, AsManyLayersAsTheMemoryHoldsAndNotAByteMore) {
     EXPECT_TRUE(test::same_bits(test::all_logits(session, tokens_), reference_));
     const auto memory = opened.device().memory();
     EXPECT_LE(memory->total - memory->free, vram);
-    const DenseDevice* const dense = opened.model->dense_device();
-    const auto all = static_cast<std::uint32_t>(opened.model->description().layers.size());
-    counts.insert(dense == nullptr ? 0 : all - dense->first_layer());
+    counts.insert(opened.model->devices().dense_layers());
   }
   EXPECT_GE(counts.size(), 3u) << "none, some and all were meant to fit";
 }
@@ -144,7 +139,7 @@ TEST_F(DenseDeviceTest, ADeviceThatOnlyMultipliesSomeMatricesHasTheLayersBehindT
       return (weight.rows == vocabulary) == head;
     };
     auto opened = test::open(conditions);
-    EXPECT_EQ(opened.model->dense_device(), nullptr);
+    EXPECT_EQ(opened.model->devices().dense_layers(), 0u);
     Session session(*opened.model);
     EXPECT_TRUE(test::same_bits(test::all_logits(session, tokens_), reference_));
   }
@@ -176,13 +171,13 @@ TEST_F(DenseDeviceFaults, TheNthCopyOrKernelFailsAndTheRequestGoesOn) {
       Session session(*opened.model), second(*opened.model);
       EXPECT_TRUE(test::same_bits(logits_of(session, text_, {4, 1}), expected_));
       EXPECT_TRUE(test::same_bits(logits_of(second, text_, {6}), expected_));
-      const DenseDevice* const dense = opened.model->dense_device();
-      if (dense == nullptr) continue;  // it failed while it was set up
-      const auto statistics = opened.model->device_statistics();
-      closed = !dense->open() || (statistics && !statistics->tier.closed.empty());
-      during += dense->open() ? 0 : 1;
-      if (!dense->open()) {
-        EXPECT_NE(dense->closed(), "");
+      const Devices& devices = opened.model->devices();
+      if (devices.dense_layers() == 0) continue;  // it failed while it was set up
+      const auto statistics = devices.statistics();
+      closed = !devices.dense_open() || (statistics && !statistics->tier.closed.empty());
+      during += devices.dense_open() ? 0 : 1;
+      if (!devices.dense_open()) {
+        EXPECT_NE(devices.dense_closed(), "");
         session.truncate(2);
         EXPECT_TRUE(test::same_bits(
             logits_of(session, std::span(text_).subspan(2), {2}),
@@ -231,10 +226,8 @@ TEST(DenseDeviceOracles, EveryFamilyHasTheSameBits) {
       EXPECT_TRUE(test::same_bits(
           rest, std::vector(reference.end() - static_cast<std::ptrdiff_t>(rest.size()),
                             reference.end())));
-      const DenseDevice* const dense = opened.model->dense_device();
-      if (dense == nullptr) continue;
-      EXPECT_EQ(dense->closed(), "");
-      on_device += 1;
+      EXPECT_EQ(opened.model->devices().dense_closed(), "");
+      on_device += opened.model->devices().dense_layers() > 0 ? 1 : 0;
     }
   }
   if (models == 0) GTEST_SKIP() << "there are no oracles here";

@@ -30,6 +30,7 @@ struct Conditions {
   ModelOptions model = small_context();
   std::string path = bundled_model();
   std::optional<FakeDeviceOptions> device = std::nullopt;  // none: there is none
+  std::vector<FakeDeviceOptions> more_devices = {};
   std::optional<std::uint64_t> vram = std::nullopt;
   std::optional<std::uint32_t> device_layers = 0;
   Placement placement = {};
@@ -38,7 +39,9 @@ struct Conditions {
 struct Opened {
   std::unique_ptr<Runtime> runtime;
   std::unique_ptr<Model> model;
-  FakeDevice& device() const { return static_cast<FakeDevice&>(*runtime->device()); }
+  FakeDevice& device(std::size_t index = 0) const {
+    return static_cast<FakeDevice&>(*runtime->devices()[index]);
+  }
 };
 
 inline RuntimeOptions runtime_options(const Conditions& conditions) {
@@ -49,8 +52,13 @@ inline RuntimeOptions runtime_options(const Conditions& conditions) {
                          .placement = conditions.placement,
                          .device_layers = conditions.device_layers};
   if (!conditions.device) return options;
-  options.device = [device = *conditions.device](Compute& cpu) {
-    return Result<std::unique_ptr<DeviceBackend>>(std::make_unique<FakeDevice>(cpu, device));
+  options.devices = [first = *conditions.device, more = conditions.more_devices](Compute& cpu) {
+    DeviceList devices;
+    devices.push_back(std::make_unique<FakeDevice>(cpu, first));
+    for (const FakeDeviceOptions& device : more) {
+      devices.push_back(std::make_unique<FakeDevice>(cpu, device));
+    }
+    return Result<DeviceList>(std::move(devices));
   };
   return options;
 }

@@ -57,9 +57,9 @@ TEST_P(HybridFaultsTest, TheNthCopyOrKernelFails) {
       device.*failing = n;
       auto opened = test::open(conditions(device));
       EXPECT_TRUE(test::same_bits(logits(*opened.model, tokens_), reference_));
-      const auto statistics = opened.model->device_statistics();
+      const auto statistics = opened.model->devices().statistics();
       if (!statistics) {  // while it was set up
-        EXPECT_NE(opened.model->unused_device(), "");
+        EXPECT_NE(opened.model->devices().unused(), "");
         continue;
       }
       closed = !statistics->tier.closed.empty();
@@ -84,7 +84,7 @@ TEST_P(HybridFaultsTest, TheNthAllocationFailsAndTheTierIsSmallerOrNone) {
     device.failing_allocation = n;
     auto opened = test::open(conditions(device));
     EXPECT_TRUE(test::same_bits(logits(*opened.model, tokens_), reference_));
-    EXPECT_TRUE(opened.model->device_statistics() || !opened.model->unused_device().empty());
+    EXPECT_TRUE(opened.model->devices().statistics() || !opened.model->devices().unused().empty());
   }
 }
 
@@ -104,7 +104,7 @@ TEST_P(HybridFaultsTest, TheDeviceIsTakenAwayAtTheNthLayer) {
     thief.left = n;
     opened.model->observe_routing(thief);
     EXPECT_TRUE(test::same_bits(logits(*opened.model, tokens_), reference_));
-    EXPECT_NE(opened.model->device_statistics().value().tier.closed.find("taken away"),
+    EXPECT_NE(opened.model->devices().statistics().value().tier.closed.find("taken away"),
               std::string::npos);
   }
 }
@@ -122,7 +122,7 @@ TEST_P(HybridFaultsTest, TheDeviceIsTakenAwayWithinAKernel) {
     };
     opened = test::open(shared);
     EXPECT_TRUE(test::same_bits(logits(*opened.model, tokens_), reference_));
-    EXPECT_FALSE(opened.model->device_statistics().value().tier.closed.empty());
+    EXPECT_FALSE(opened.model->devices().statistics().value().tier.closed.empty());
   }
 }
 

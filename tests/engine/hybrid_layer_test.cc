@@ -39,10 +39,10 @@ class HybridLayerTest : public testing::Test {
     auto opened = test::open(conditions);
     Session session(*opened.model);
     EXPECT_TRUE(test::same_bits(test::all_logits(session, tokens_), reference_));
-    const auto statistics = opened.model->device_statistics();
+    const auto statistics = opened.model->devices().statistics();
     if (!statistics) {
       EXPECT_TRUE(conditions.placement.mode == Placement::Mode::kCpuOnly ||
-                  !opened.model->unused_device().empty());
+                  !opened.model->devices().unused().empty());
       return;
     }
     EXPECT_EQ(statistics->tier.closed, "");
@@ -97,9 +97,9 @@ TEST_F(HybridLayerTest, WhatTheDeviceCannotMultiplyIsTheCpus) {
   auto opened = test::open(conditions);
   Session session(*opened.model);
   EXPECT_TRUE(test::same_bits(test::all_logits(session, tokens_), reference_));
-  EXPECT_FALSE(opened.model->device_statistics().has_value());
-  EXPECT_NE(opened.model->unused_device().find("multiplies"), std::string::npos)
-      << opened.model->unused_device();
+  EXPECT_FALSE(opened.model->devices().statistics().has_value());
+  EXPECT_NE(opened.model->devices().unused().find("multiplies"), std::string::npos)
+      << opened.model->devices().unused();
 }
 
 TEST_F(HybridLayerTest, WhateverTheDeviceDoesFirst) {
@@ -141,7 +141,7 @@ TEST_F(HybridLayerTest, WhatIsOnTheDeviceIsNotRead) {
       Session session(*opened.model);
       EXPECT_TRUE(test::same_bits(test::all_logits(session, tokens_), reference_));
     }
-    const HybridStatistics first = *opened.model->device_statistics();
+    const HybridStatistics first = *opened.model->devices().statistics();
     ASSERT_EQ(first.tier.closed, "");
     EXPECT_EQ(first.on_device, first.uses) << "all was meant to fit";
     const ExpertStatistics read = opened.model->expert_statistics();
@@ -156,7 +156,7 @@ TEST_F(HybridLayerTest, WhatIsOnTheDeviceIsNotRead) {
     EXPECT_EQ(since.loads, since.expected) << predict;
     EXPECT_EQ(since.expected_rightly, 0u) << predict;
     EXPECT_EQ(since.loads > 0, std::string_view(predict) != "off");
-    EXPECT_EQ(opened.model->device_statistics()->tier.uploads, first.tier.uploads);
+    EXPECT_EQ(opened.model->devices().statistics()->tier.uploads, first.tier.uploads);
   }
 }
 
@@ -166,7 +166,7 @@ TEST_F(HybridLayerTest, StaticStaysAsItIs) {
   auto opened = test::open(conditions);
   Session session(*opened.model);
   (void)test::all_logits(session, tokens_);
-  EXPECT_EQ(opened.model->device_statistics()->tier.uploads, 12u);
+  EXPECT_EQ(opened.model->devices().statistics()->tier.uploads, 12u);
 }
 
 /// Importances need what every expert read: then the host computes all.
@@ -209,7 +209,7 @@ TEST(HybridOracles, EveryFamilyHasTheSameBits) {
         auto opened = test::open(with_device(conditions, placement, vram, vram / kMiB));
         Session session(*opened.model);
         EXPECT_TRUE(test::same_bits(test::all_logits(session, tokens), reference));
-        const auto statistics = opened.model->device_statistics();
+        const auto statistics = opened.model->devices().statistics();
         if (!statistics) continue;
         EXPECT_EQ(statistics->tier.closed, "");
         on_device += statistics->on_device;
@@ -243,7 +243,7 @@ TEST_P(HybridNestedModel, PlanesHaveTheSameBitsAtEveryWidth) {
           Session session(*opened.model);
           EXPECT_TRUE(test::same_bits(test::all_logits(session, tokens), reference));
           if (vram > kMiB) {
-            EXPECT_GT(opened.model->device_statistics().value().on_device, 20u);
+            EXPECT_GT(opened.model->devices().statistics().value().on_device, 20u);
           }
         }
       }
