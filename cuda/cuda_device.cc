@@ -39,7 +39,7 @@ Result<std::unique_ptr<CudaDevice>> CudaDevice::open(int index) {
       index, std::string(properties.name) + ", " + format_size(properties.totalGlobalMem)));
   device->shared_limit_ = static_cast<std::uint32_t>(properties.sharedMemPerBlockOptin);
   SLUICE_TRY(device->begin());
-  SLUICE_TRY(device->check(device->tasks_.create(), "making room for tasks"));
+  SLUICE_TRY(device->check(device->ring_.create(), "making room for tasks"));
   // Anything that it computes shows whether it can compute.
   SLUICE_ASSIGN(const DeviceBuffer buffer, DeviceBuffer::allocate(*device, sizeof(float)));
   auto* const one = reinterpret_cast<float*>(buffer.data());
@@ -154,13 +154,14 @@ Status CudaDevice::ffn(StreamIndex stream, std::span<const FfnTask> tasks) {
 
 /// As many tasks at a time as the ring takes, a launch of them cut where they end.
 cudaError_t CudaDevice::give(const FfnPlan& plan, cudaStream_t stream) {
+  constexpr std::size_t kMost = UploadRing::kMost<GemvTask>;
   const std::span<const GemvTask> all(plan.tasks);
   auto launch = plan.launches.begin();
   std::uint32_t launched = 0;  // of the launch's tasks
-  for (std::size_t first = 0; first < all.size(); first += TaskRing::kSlotTasks) {
-    const auto some = all.subspan(first, std::min(TaskRing::kSlotTasks, all.size() - first));
+  for (std::size_t first = 0; first < all.size(); first += kMost) {
+    const auto some = all.subspan(first, std::min(kMost, all.size() - first));
     const GemvTask* there = nullptr;
-    cudaError_t error = tasks_.upload(stream, some, there);
+    cudaError_t error = ring_.upload(stream, some, there);
     for (std::size_t done = 0; error == cudaSuccess && done < some.size();) {
       GemvLaunch part = *launch;
       part.n_tasks =
@@ -173,7 +174,7 @@ cudaError_t CudaDevice::give(const FfnPlan& plan, cudaStream_t stream) {
         launched = 0;
       }
     }
-    const cudaError_t closed = tasks_.close(stream);
+    const cudaError_t closed = ring_.close(stream);
     if (error != cudaSuccess || closed != cudaSuccess) {
       return error != cudaSuccess ? error : closed;
     }

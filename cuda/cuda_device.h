@@ -14,7 +14,7 @@
 #include "cuda/event_ring.h"
 #include "cuda/ffn_plan.h"
 #include "cuda/runtime.h"
-#include "cuda/task_ring.h"
+#include "cuda/upload_ring.h"
 
 namespace sluice::cuda {
 
@@ -60,7 +60,7 @@ class CudaDevice final : public DeviceBackend {
   const std::string name_;
   std::vector<cudaStream_t> streams_;
   EventRing events_;
-  TaskRing tasks_;
+  UploadRing ring_;
   std::uint32_t shared_limit_ = 0;  // of a block, in bytes
   std::string lost_;                // why; empty: it is not
 };

@@ -4,14 +4,14 @@
 #include <string>
 
 #include "cuda/gemv.h"
-#include "cuda/task_ring.h"
+#include "cuda/upload_ring.h"
 #include "tests/cuda/ffn_case.h"
 
 namespace sluice::testing {
 namespace {
 
 using cuda::kMaxGemvRows;
-using cuda::TaskRing;
+using cuda::UploadRing;
 
 /// Whether a GPU computes numbers of this format, as matrices of the models that it is for have it.
 bool has_kernel(const TensorFormat& format) { return format.quantised() || format.is_float(); }
@@ -150,7 +150,7 @@ TEST_F(FfnTest, TasksOfAllKindsTogether) {
 TEST_F(FfnTest, MoreThanTheRingHolds) {
   std::mt19937 random(24);
   std::vector<FfnCase> cases;
-  const std::size_t n_rows = kMaxGemvRows * TaskRing::kSlotTasks + 5;
+  const std::size_t n_rows = kMaxGemvRows * UploadRing::kMost<cuda::GemvTask> + 5;
   cases.push_back(make_case(TensorType::kQ8_0, TensorType::kQ8_0, TensorType::kQ8_0,
                             {.hidden = 32, .ffn = 32, .n_rows = n_rows}, random));
   cases.push_back(make_case(TensorType::kQ4_0, TensorType::kQ8_0, TensorType::kQ8_0,
@@ -158,7 +158,7 @@ TEST_F(FfnTest, MoreThanTheRingHolds) {
   expect_cpus_bits(cases);
   const StreamIndex streams[] = {stream_, device_->make_stream().value()};
   const DeviceFfn last(cases[1]);
-  for (std::size_t i = 0; i < 3 * TaskRing::kSlots; ++i) {
+  for (std::size_t i = 0; i < 3 * UploadRing::kSlots; ++i) {
     ASSERT_TRUE(device_->ffn(streams[i % 2], {&last.task, 1}).ok());
   }
   for (const StreamIndex stream : streams) {
