@@ -2,6 +2,7 @@
 // canonical.h's rules 1 and 4 in device code, the same bits.
 
 #include <cstdint>
+#include <iterator>
 #include <utility>
 
 #include "base/canonical.h"
@@ -29,28 +30,36 @@ __device__ __forceinline__ float canonical_exp(float x) {
 
 __device__ __forceinline__ float canonical_silu(float x) { return x / (1.0f + canonical_exp(-x)); }
 
+__device__ __forceinline__ float canonical_sigmoid(float x) {
+  return 1.0f / (1.0f + canonical_exp(-x));
+}
+
 __device__ __forceinline__ float canonical_gelu_tanh(float x) {
   const float slope = fmaf(x * x, kGeluTanhCubic, kGeluTanhLinear);
   return x / (1.0f + canonical_exp(-(x * slope)));
 }
 
 // Device code sees a constant, but no array of the host's.
-template <std::size_t kIndex>
-inline constexpr float kGeluCoefficient = kGeluPolynomial[kIndex];
+template <const auto& kArray, std::size_t kIndex>
+inline constexpr float kCoefficient = kArray[kIndex];
 
-template <std::size_t... kIndices>
-__device__ __forceinline__ float gelu_polynomial(float y, std::index_sequence<kIndices...>) {
-  float p = kGeluCoefficient<0>;
-  ((p = fmaf(p, y, kGeluCoefficient<kIndices + 1>)), ...);
+/// The coefficient of the highest power comes first.
+template <const auto& kArray, std::size_t... kIndices>
+__device__ __forceinline__ float polynomial(float x, std::index_sequence<kIndices...>) {
+  float p = kCoefficient<kArray, 0>;
+  ((p = fmaf(p, x, kCoefficient<kArray, kIndices + 1>)), ...);
   return p;
+}
+template <const auto& kArray>
+__device__ __forceinline__ float polynomial(float x) {
+  return polynomial<kArray>(x, std::make_index_sequence<std::size(kArray) - 1>());
 }
 
 __device__ __forceinline__ float canonical_gelu(float x) {
-  constexpr std::size_t kTerms = sizeof(kGeluPolynomial) / sizeof(float);
   const float magnitude = fabsf(x);
   const float t = kGeluLast < magnitude ? kGeluLast : magnitude;
   const float y = 1.0f / fmaf(kGeluScale, t, 1.0f);
-  const float p = gelu_polynomial(y, std::make_index_sequence<kTerms - 1>());
+  const float p = polynomial<kGeluPolynomial>(y);
   const float half = 0.5f * t;
   const float square = half * t;
   const float lost = fmaf(half, t, -square);

@@ -43,7 +43,8 @@ Result<std::unique_ptr<CudaDevice>> CudaDevice::open(int index) {
   // Anything that it computes shows whether it can compute.
   SLUICE_ASSIGN(const DeviceBuffer buffer, DeviceBuffer::allocate(*device, sizeof(float)));
   auto* const one = reinterpret_cast<float*>(buffer.data());
-  const cudaError_t error = launch_silu(one, one, 1, nullptr);
+  const cudaError_t error =
+      launch_map({.op = MapOp::kScale, .out = one, .rows = 1, .columns = 1}, nullptr);
   if (error == cudaErrorNoKernelImageForDevice) {
     return Status(ErrorCode::kUnsupported,
                   device->name_ + ": this build has no code for compute capability " +

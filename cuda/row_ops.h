@@ -1,26 +1,22 @@
 #pragma once
-// What a forward pass does to rows of activations between matrices. All pointers are to device
-// memory.
+// What a forward pass does to rows of activations between matrices, as Operations has it
+// (base/operations.h). All pointers are to device memory. Where a task has no elements nothing is
+// done.
 
 #include <cstddef>
-#include <cstdint>
 
-#include "cuda/gemv.h"
+#include "base/operations.h"
 #include "cuda/runtime.h"
 
 namespace sluice::cuda {
 
-/// canonical.h's rule 1: values `[rows, columns]` to 8 bits. columns is a multiple of 32, or
-/// cudaErrorInvalidValue.
-cudaError_t launch_quantise(const float* values, std::uint32_t rows, std::uint32_t columns,
-                            const QuantisedRows& quantised, cudaStream_t stream);
+cudaError_t launch_norm(const NormTask& task, cudaStream_t stream);
 
-/// canonical.h's rule 6 for `rows` rows, `x_stride` and `out_stride` floats apart; x may be out.
-cudaError_t launch_rms_norm(const float* x, std::size_t x_stride, const float* weight, float eps,
-                            float* out, std::size_t out_stride, std::uint32_t rows,
-                            std::uint32_t columns, cudaStream_t stream);
+cudaError_t launch_map(const MapTask& task, cudaStream_t stream);
 
-/// out[i] = silu(x[i]), rule 4.
-cudaError_t launch_silu(const float* x, float* out, std::size_t n, cudaStream_t stream);
+/// cudaErrorInvalidValue where columns are no multiple of 32.
+cudaError_t launch_quantise(const Activations& activations, std::size_t rows, cudaStream_t stream);
+
+cudaError_t launch_rope(const RopeTask& task, cudaStream_t stream);
 
 }  // namespace sluice::cuda
