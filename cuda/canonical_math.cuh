@@ -68,6 +68,12 @@ __device__ __forceinline__ float canonical_gelu(float x) {
   return fmaf(-t, tail, 0.0f > x ? 0.0f : x);
 }
 
+__device__ __forceinline__ float canonical_softplus(float x) {
+  const float w = canonical_exp(-fabsf(x));
+  const float s = w / (2.0f + w);
+  return fmaf(s, polynomial<kSoftplusPolynomial>(s * s), 0.0f > x ? 0.0f : x);
+}
+
 __device__ __forceinline__ float canonical_relu(float x) { return 0.0f > x ? 0.0f : x; }
 
 __device__ __forceinline__ float canonical_clamped_swiglu(float gate, float up, float alpha,

@@ -32,6 +32,12 @@ __device__ __forceinline__ std::uint32_t permute_bytes(std::uint32_t low, std::u
   return result;
 }
 
+/// The same, of which the compiler knows nothing: what it computed of it before it need not keep.
+__device__ __forceinline__ std::uint32_t opaque(std::uint32_t value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
+
 /// A float16 given as the low 16 bits; exact.
 __device__ __forceinline__ float half_bits_to_float(unsigned bits) {
   float value;
@@ -47,6 +53,16 @@ __device__ __forceinline__ void copy_async_16(unsigned char* to, const unsigned 
                : "memory");
 #else
   *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
+#endif
+}
+
+/// The same of 4 bytes, from and to multiples of 4.
+__device__ __forceinline__ void copy_async_4(unsigned char* to, const unsigned char* from) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(shared_address(to)), "l"(from)
+               : "memory");
+#else
+  *reinterpret_cast<std::uint32_t*>(to) = *reinterpret_cast<const std::uint32_t*>(from);
 #endif
 }
 

@@ -113,12 +113,14 @@ inline std::uint32_t permute_bytes(std::uint32_t low, std::uint32_t high, std::u
   }
   return result;
 }
+inline std::uint32_t opaque(std::uint32_t value) { return value; }
 inline float half_bits_to_float(unsigned bits) {
   return half_to_float(static_cast<std::uint16_t>(bits));
 }
 inline void copy_async_16(unsigned char* to, const unsigned char* from) {
   std::memcpy(to, from, 16);
 }
+inline void copy_async_4(unsigned char* to, const unsigned char* from) { std::memcpy(to, from, 4); }
 inline void commit_copies() {}
 template <int kLeft>
 void wait_for_copies() {}

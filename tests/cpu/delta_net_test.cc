@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <string>
 
-#include "base/aligned_buffer.h"
-#include "tests/cpu/kv_cache_fixture.h"
+#include "tests/cpu/delta_net_layer.h"
 #include "tests/cpu/tested_kernels.h"
 
 namespace sluice {
@@ -14,94 +12,10 @@ namespace {
 
 using test::available_isas;
 using test::compute_with;
-using test::random_floats;
-
-/// A layer's weights and some sequences' inputs, one row after another.
-struct Layer {
-  Layer(const DeltaNetShape& shape_in, std::vector<std::size_t> lengths_in)
-      : shape(shape_in), lengths(std::move(lengths_in)) {
-    for (const std::size_t length : lengths) rows += length;
-    const std::size_t heads = shape.value_heads, inner = heads * shape.value_dim;
-    qkv = random_floats(rows * shape.channels(), 1.5f, 1);
-    conv_weight = random_floats(shape.channels() * shape.kernel, 0.6f, 2);
-    alpha = random_floats(rows * heads, 2.0f, 3);
-    beta = random_floats(rows * heads, 2.0f, 4);
-    dt_bias = random_floats(heads, 1.0f, 5);
-    a = random_floats(heads, 0.5f, 6);
-    for (float& value : a) value = -std::exp(value) * 0.2f;
-    gate = random_floats(rows * inner, 1.0f, 7);
-    norm_weight = random_floats(shape.value_dim, 1.0f, 8);
-    for (std::size_t i = 0; i < lengths.size(); ++i) {
-      first_states.push_back(random_floats(shape.floats(), 0.3f, 9 + static_cast<unsigned>(i)));
-    }
-  }
-
-  DeltaNetShape shape;
-  std::vector<std::size_t> lengths;
-  std::size_t rows = 0;
-  std::vector<float> qkv, conv_weight, alpha, beta, a, dt_bias, gate, norm_weight;
-  std::vector<std::vector<float>> first_states;
-  static constexpr float kEpsilon = 1e-6f;
-};
-
-struct Result {
-  std::vector<float> out;
-  std::vector<std::vector<float>> states;
-};
-
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
-}
-/// Bits of the parts that mean something: padding may be anything.
-void expect_same(const Layer& layer, const Result& got, const Result& want,
-                 const std::string& what) {
-  EXPECT_TRUE(same_bits(got.out, want.out)) << what;
-  const DeltaNetShape& shape = layer.shape;
-  for (std::size_t i = 0; i < got.states.size(); ++i) {
-    const float* const a = got.states[i].data();
-    const float* const b = want.states[i].data();
-    EXPECT_EQ(std::memcmp(a, b, shape.conv_state_floats() * sizeof(float)), 0) << what;
-    const std::size_t matrices = shape.matrices_offset();
-    EXPECT_EQ(std::memcmp(a + matrices, b + matrices, shape.state_floats() * sizeof(float)), 0)
-        << what;
-  }
-}
-
-/// All rows in calls of at most `chunk` rows.
-Result run(const Layer& layer, Compute& compute, std::size_t chunk) {
-  const std::size_t channels = layer.shape.channels(), heads = layer.shape.value_heads;
-  const std::size_t inner = heads * layer.shape.value_dim;
-  const std::size_t floats = layer.shape.floats();
-  auto memory = AlignedBuffer::allocate(layer.lengths.size() * floats * sizeof(float)).value();
-  auto* const states = reinterpret_cast<float*>(memory.data());
-  std::vector<float*> places;
-  for (std::size_t i = 0; i < layer.lengths.size(); ++i) {
-    std::copy(layer.first_states[i].begin(), layer.first_states[i].end(), states + i * floats);
-    places.insert(places.end(), layer.lengths[i], states + i * floats);
-  }
-  Result result;
-  result.out.assign(layer.rows * inner, NAN);
-  std::vector<float> qkv = layer.qkv;
-  for (std::size_t row = 0; row < layer.rows; row += chunk) {
-    compute.delta_net({.shape = layer.shape,
-                       .rows = std::min(chunk, layer.rows - row),
-                       .states = places.data() + row,
-                       .qkv = qkv.data() + row * channels,
-                       .conv_weight = layer.conv_weight.data(),
-                       .alpha = layer.alpha.data() + row * heads,
-                       .beta = layer.beta.data() + row * heads,
-                       .a = layer.a.data(),
-                       .dt_bias = layer.dt_bias.data(),
-                       .gate = layer.gate.data() + row * inner,
-                       .norm_weight = layer.norm_weight.data(),
-                       .norm_epsilon = Layer::kEpsilon,
-                       .out = result.out.data() + row * inner});
-  }
-  for (std::size_t i = 0; i < layer.lengths.size(); ++i) {
-    result.states.emplace_back(states + i * floats, states + (i + 1) * floats);
-  }
-  return result;
-}
+using test::expect_same;
+using test::run;
+using Layer = test::DeltaNetLayer;
+using Result = test::DeltaNetResult;
 
 /// A float or a double, with rule 8's steps: in float, word for word; in double, the definition,
 /// whose order does not matter.
