@@ -129,6 +129,7 @@ Result<StreamIndex> CudaDevice::make_stream() {
   cudaStream_t stream = nullptr;
   SLUICE_TRY(check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream"));
   streams_.push_back(stream);
+  operations_.emplace_back(*this, static_cast<StreamIndex>(streams_.size() - 1));
   return static_cast<StreamIndex>(streams_.size() - 1);
 }
 
@@ -185,6 +186,7 @@ cudaError_t CudaDevice::give(const FfnPlan& plan, cudaStream_t stream) {
 
 Result<DeviceEvent> CudaDevice::record(StreamIndex stream) {
   SLUICE_TRY(begin());
+  SLUICE_TRY(operations_[stream].take_error());
   DeviceEvent event;
   SLUICE_TRY(check(events_.record(streams_[stream], event.number), "recording an event"));
   return event;

@@ -5,12 +5,14 @@
 // refuses because there is no memory is kBudget, what it refuses as wrong kInternal; after any
 // other error the device is lost for good, since CUDA gives it again for every later call.
 
+#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/device_backend.h"
+#include "cuda/cuda_operations.h"
 #include "cuda/event_ring.h"
 #include "cuda/ffn_plan.h"
 #include "cuda/runtime.h"
@@ -42,6 +44,7 @@ class CudaDevice final : public DeviceBackend {
   /// Of kRows in any quantised format, F32, F16 or BF16, and of kPlanes; matrices 16-byte aligned.
   /// Others are kUnsupported or kInvalidArgument, before anything is computed.
   Status ffn(StreamIndex stream, std::span<const FfnTask> tasks) override;
+  Operations* operations(StreamIndex stream) override { return &operations_[stream]; }
   Result<DeviceEvent> record(StreamIndex stream) override;
   Status wait(StreamIndex stream, DeviceEvent event) override;
   Result<bool> done(DeviceEvent event) override;
@@ -49,6 +52,7 @@ class CudaDevice final : public DeviceBackend {
   Result<double> seconds_between(DeviceEvent first, DeviceEvent second) override;
 
  private:
+  friend class CudaOperations;
   CudaDevice(int index, std::string name) : index_(index), name_(std::move(name)) {}
   /// Makes the device the calling thread's.
   Status begin();
@@ -59,6 +63,7 @@ class CudaDevice final : public DeviceBackend {
   const int index_;
   const std::string name_;
   std::vector<cudaStream_t> streams_;
+  std::deque<CudaOperations> operations_;  // [streams]
   EventRing events_;
   UploadRing ring_;
   std::uint32_t shared_limit_ = 0;  // of a block, in bytes

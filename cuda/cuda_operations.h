@@ -1,0 +1,49 @@
+#pragma once
+// A stream of a CudaDevice as a processor: each operation is some launches, given by the call. Of
+// a task the pointers are to the device's memory; the arrays of pointers and places that it carries
+// from the host are read before the call returns.
+
+#include <string_view>
+
+#include "base/device_backend.h"
+#include "base/operations.h"
+#include "cuda/runtime.h"
+
+namespace sluice::cuda {
+
+class CudaDevice;
+
+class CudaOperations final : public Operations {
+ public:
+  /// Borrows the device.
+  CudaOperations(CudaDevice& device, StreamIndex stream) : device_(device), stream_(stream) {}
+
+  void norm(const NormTask& task) override;
+  void map(const MapTask& task) override;
+  void quantise(const Activations& activations, std::size_t rows) override;
+  void matmul(std::span<const MatmulTask> tasks) override;
+  void ffn(std::span<const FfnTask> tasks) override;
+  void rope(const RopeTask& task) override;
+  void store_kv(const AttentionShape& shape, std::span<const AttentionRow> rows, const float* keys,
+                std::size_t key_stride, const float* values, std::size_t value_stride) override;
+  std::size_t attention_bytes(const AttentionShape& shape, std::size_t positions,
+                              unsigned threads) const override;
+  void attention(const AttentionTask& task) override;
+  /// Of shapes that has_delta_net.
+  void delta_net(const DeltaNetTask& task) override;
+
+  /// The first error since the last call. After it no operation was given.
+  Status take_error();
+
+ private:
+  /// launch(stream), unless there is an error.
+  template <typename Launch>
+  void give(std::string_view doing, const Launch& launch);
+  void refuse(std::string_view what);
+
+  CudaDevice& device_;
+  const StreamIndex stream_;
+  Status error_;
+};
+
+}  // namespace sluice::cuda
