@@ -45,6 +45,15 @@ __device__ __forceinline__ float half_bits_to_float(unsigned bits) {
   return value;
 }
 
+/// A float as float16 in the low 16 bits, rounded to nearest even.
+__device__ __forceinline__ unsigned float_to_half_bits(float value) {
+  unsigned bits;
+  asm("{ .reg .b16 half; cvt.rn.f16.f32 half, %1; cvt.u32.u16 %0, half; }"
+      : "=r"(bits)
+      : "f"(value));
+  return bits;
+}
+
 /// Starts a copy of 16 bytes from global to shared memory. REQUIRES: both addresses are multiples
 /// of 16.
 __device__ __forceinline__ void copy_async_16(unsigned char* to, const unsigned char* from) {

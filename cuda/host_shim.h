@@ -117,6 +117,7 @@ inline std::uint32_t opaque(std::uint32_t value) { return value; }
 inline float half_bits_to_float(unsigned bits) {
   return half_to_float(static_cast<std::uint16_t>(bits));
 }
+inline unsigned float_to_half_bits(float value) { return float_to_half(value); }
 inline void copy_async_16(unsigned char* to, const unsigned char* from) {
   std::memcpy(to, from, 16);
 }
