@@ -1,8 +1,10 @@
 #include "cuda/cuda_operations.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
+#include "cuda/attention.h"
 #include "cuda/cuda_device.h"
 #include "cuda/delta_net.h"
 #include "cuda/row_ops.h"
@@ -47,16 +49,52 @@ void CudaOperations::rope(const RopeTask& task) {
   give("RoPE", [&](cudaStream_t stream) { return launch_rope(task, stream); });
 }
 
-void CudaOperations::store_kv(const AttentionShape&, std::span<const AttentionRow>, const float*,
-                              std::size_t, const float*, std::size_t) {
-  refuse("storing keys and values");
+/// launch(rows there, first of these, stream), of as many rows at a time as the ring takes.
+template <typename Launch>
+void CudaOperations::give_rows(std::string_view doing, std::span<const AttentionRow> rows,
+                               const Launch& launch) {
+  constexpr std::size_t kMost = UploadRing::kMost<AttentionRow>;
+  for (std::size_t first = 0; first < rows.size(); first += kMost) {
+    const auto some = rows.subspan(first, std::min(kMost, rows.size() - first));
+    give(doing, [&](cudaStream_t stream) {
+      const AttentionRow* there = nullptr;
+      cudaError_t error = device_.ring_.upload(stream, some, there);
+      if (error == cudaSuccess) error = launch(some, there, first, stream);
+      const cudaError_t closed = device_.ring_.close(stream);
+      return error != cudaSuccess ? error : closed;
+    });
+  }
 }
 
-std::size_t CudaOperations::attention_bytes(const AttentionShape&, std::size_t, unsigned) const {
-  return 0;
+void CudaOperations::store_kv(const AttentionShape& shape, std::span<const AttentionRow> rows,
+                              const float* keys, std::size_t key_stride, const float* values,
+                              std::size_t value_stride) {
+  give_rows("storing keys and values", rows,
+            [&](std::span<const AttentionRow> some, const AttentionRow* there, std::size_t first,
+                cudaStream_t stream) {
+              return launch_store_kv(shape, there, static_cast<std::uint32_t>(some.size()),
+                                     keys + first * key_stride, key_stride,
+                                     shape.value_in_key ? nullptr : values + first * value_stride,
+                                     value_stride, stream);
+            });
 }
 
-void CudaOperations::attention(const AttentionTask&) { refuse("attention"); }
+std::size_t CudaOperations::attention_bytes(const AttentionShape& shape, std::size_t positions,
+                                            unsigned) const {
+  return cuda::attention_bytes(shape, positions);
+}
+
+void CudaOperations::attention(const AttentionTask& task) {
+  give_rows("attention", task.rows,
+            [&](std::span<const AttentionRow> some, const AttentionRow* there, std::size_t first,
+                cudaStream_t stream) {
+              AttentionTask part = task;
+              part.rows = some;
+              part.q += first * task.q_stride;
+              part.out += first * task.out_stride;
+              return launch_attention(part, there, stream);
+            });
+}
 
 void CudaOperations::delta_net(const DeltaNetTask& task) {
   if (!has_delta_net(task.shape)) {
