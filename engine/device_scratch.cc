@@ -189,15 +189,15 @@ void DeviceScratch::add(std::uint32_t layer, const FfnTask& task) {
   }
 }
 
-Status DeviceScratch::launch() {
-  if (tasks_.empty()) return {};
+Result<DeviceEvent> DeviceScratch::launch() {
+  if (tasks_.empty()) return device_->record(stream_);
   Span span;
   SLUICE_ASSIGN(span.begun, device_->record(stream_));
   SLUICE_TRY(device_->ffn(stream_, tasks_));
   SLUICE_ASSIGN(span.over, device_->record(stream_));
   launches_.push_back(span);
   tasks_.clear();
-  return {};
+  return span.over;
 }
 
 Status DeviceScratch::fetch() {

@@ -49,8 +49,8 @@ class DeviceScratch {
                std::size_t places);
   /// `task` is of the layer, its weights the device's.
   void add(std::uint32_t layer, const FfnTask& task);
-  /// Gives the device all that was added.
-  Status launch();
+  /// Gives the device all that was added; when that is computed, the event happens.
+  Result<DeviceEvent> launch();
   /// Outputs of all that was launched since the last fetch.
   Status fetch();
   /// For all of it; then the seconds that the device computed.

@@ -127,7 +127,7 @@ void HybridLayer::measure_work(std::span<const std::uint32_t> rows, const Expert
   std::uint64_t missing = 0;
   for (std::uint32_t i = 0; i < experts_.size(); ++i) {
     ExpertWork work{.rows = rows[i], .bytes = tier_->copy_bytes(id(i), bits(i))};
-    pinned_[i] = tier_->pin(id(i), bits(i)) ? 1 : 0;
+    pinned_[i] = tier_->pin(id(i), bits(i)) ? kPinned : 0;
     if (pinned_[i] != 0) work.on_gpu_at = 0;
     if (!store.resident(id(i))) {
       missing += work.bytes;
@@ -139,7 +139,7 @@ void HybridLayer::measure_work(std::span<const std::uint32_t> rows, const Expert
 
 void HybridLayer::share_out(std::span<const std::uint32_t> rows) {
   if (work_.empty()) return;
-  std::size_t room = tier_->room();
+  std::size_t room = tier_->has_passage() ? work_.size() : tier_->room();
   switch (placement_.mode) {
     case Placement::Mode::kCpuOnly:
       break;
@@ -196,7 +196,15 @@ void HybridLayer::add(std::uint32_t index, const FfnTask& task) {
 }
 
 void HybridLayer::launch() {
-  if (open()) note(scratch_.launch());
+  if (!open()) return;
+  const auto launched = scratch_.launch();
+  note(launched.status());
+  for (std::uint32_t i = 0; i < pinned_.size() && open() && passing_ > 0; ++i) {
+    if (pinned_[i] != kPassing) continue;
+    tier_->passed(id(i), *launched);
+    pinned_[i] = 0;
+    passing_ -= 1;
+  }
 }
 
 void HybridLayer::fetch() {
@@ -210,12 +218,22 @@ bool HybridLayer::can_upload() {
 }
 
 bool HybridLayer::upload(std::uint32_t index, const ExpertWeights& weights) {
+  using Room = DeviceTier::Room;
+  // Where experts can pass, only those stay that the policy would rather have than another.
+  const Room room = tier_->has_passage() ? Room::kWorth : Room::kAny;
   if (open()) {
-    const auto began =
-        tier_->upload(id(index), bits(index), weights, DeviceTier::Room::kAny, compute_);
+    auto began = tier_->upload(id(index), bits(index), weights, room, compute_);
     if (began.ok() && *began && tier_->pin(id(index), bits(index))) {
-      pinned_[index] = 1;
+      pinned_[index] = kPinned;
       return true;
+    }
+    if (began.ok() && open() && tier_->has_passage()) {
+      began = tier_->upload(id(index), bits(index), weights, Room::kPassing, compute_);
+      if (began.ok() && *began) {
+        pinned_[index] = kPassing;
+        passing_ += 1;
+        return true;
+      }
     }
   }
   as_planned_ = false;
@@ -256,9 +274,10 @@ bool HybridLayer::finish() {
   }
   scratch_.forget();
   for (std::uint32_t i = 0; i < experts_.size(); ++i) {
-    if (pinned_[i] != 0) tier_->unpin(id(i));
+    if (pinned_[i] == kPinned) tier_->unpin(id(i));
     pinned_[i] = 0;
   }
+  passing_ = 0;
   if (open()) learn(gpu);
   return open() || !given_;
 }

@@ -148,8 +148,10 @@ class HybridLayer {
   std::vector<std::uint32_t> experts_;
   std::vector<std::uint8_t> bits_;
   std::vector<ExpertWork> work_;
-  std::vector<std::uint32_t> rows_;   // of each expert, the device's
-  std::vector<std::uint8_t> pinned_;  // in the tier
+  std::vector<std::uint32_t> rows_;  // of each expert, the device's
+  static constexpr std::uint8_t kPinned = 1, kPassing = 2;
+  std::vector<std::uint8_t> pinned_;  // in the tier, or on its way through it until the next launch
+  std::size_t passing_ = 0;           // of these, the latter
   std::vector<std::uint8_t> to_upload_;
   std::vector<std::uint32_t> uploads_;
   std::size_t residents_ = 0;

@@ -86,23 +86,26 @@ Result<std::unique_ptr<DeviceTier>> DeviceTier::create(DeviceBackend& device,
   SLUICE_ASSIGN(const StreamIndex stream, device.make_stream());
   CacheShape shape = shape_of(catalogue);
   SLUICE_ASSIGN(std::unique_ptr<CachePolicy> policy, make_cache_policy(options.policy, shape));
+  const bool passes = memory.size() < all && memory.size() / widest >= kLeastWithPassage;
+  const std::size_t passage = passes ? kPassage : 0;
   return std::unique_ptr<DeviceTier>(new DeviceTier(device, catalogue, widest, std::move(taken),
-                                                    std::move(memory), std::move(stagings), stream,
-                                                    std::move(policy), std::move(shape)));
+                                                    passage, std::move(memory), std::move(stagings),
+                                                    stream, std::move(policy), std::move(shape)));
 }
 
 DeviceTier::DeviceTier(DeviceBackend& device, const ExpertCatalogue& catalogue, std::size_t widest,
-                       std::vector<bool> taken, DeviceBuffer memory,
+                       std::vector<bool> taken, std::size_t passage, DeviceBuffer memory,
                        std::array<DeviceBuffer, kStagings> stagings, StreamIndex stream,
                        std::unique_ptr<CachePolicy> policy, CacheShape shape)
     : device_(device),
       catalogue_(catalogue),
       widest_(widest),
       taken_(std::move(taken)),
+      passage_(passage),
       memory_(std::move(memory)),
       stagings_(std::move(stagings)),
       stream_(stream),
-      cache_(std::move(shape), memory_.size(), std::move(policy)),
+      cache_(std::move(shape), memory_.size() - passage_ * widest_, std::move(policy)),
       parts_(cache_.shape().size()),
       places_(cache_.shape().size()) {
   keys_.reserve(catalogue.widest_layer());
@@ -168,8 +171,12 @@ void DeviceTier::unpin(ExpertId id) { cache_.unpin(key_of(id)); }
 
 ExpertWeights DeviceTier::weights(ExpertId id, unsigned bits) const {
   const std::uint32_t index = cache_.shape().index(key_of(id));
+  const Passing* const here = passing(id);
   ExpertWeights weights =
-      device_weights(layer_of(id), id.expert, parts_[index], memory_.data() + places_[index]);
+      here != nullptr
+          ? device_weights(layer_of(id), id.expert, here->parts,
+                           passing_place(static_cast<std::size_t>(here - passing_.data())))
+          : device_weights(layer_of(id), id.expert, parts_[index], memory_.data() + places_[index]);
   if (layer_of(id).widths.empty()) return weights;
   // Where its groups lie stays; fewer of them are read.
   const ExpertWeights narrow =
@@ -181,10 +188,9 @@ ExpertWeights DeviceTier::weights(ExpertId id, unsigned bits) const {
 }
 
 Status DeviceTier::await(StreamIndex stream, ExpertId id) {
-  const CacheKey key = key_of(id);
   for (std::size_t i = 0; i < under_way_; ++i) {
     const Upload& upload = uploads_[(first_ + i) % kStagings];
-    if (upload.key == key) return note(device_.wait(stream, upload.come));
+    if (upload.id == id) return note(device_.wait(stream, upload.come));
   }
   return {};
 }
@@ -202,8 +208,10 @@ Status DeviceTier::come(bool wait) {
     SLUICE_ASSIGN(const double seconds, device_.seconds_between(upload.begun, upload.come));
     statistics_.seconds += seconds;
     statistics_.come += 1;
-    cache_.loaded(upload.key);
-    cache_.unpin(upload.key);
+    if (!upload.passing) {
+      cache_.loaded(key_of(upload.id));
+      cache_.unpin(key_of(upload.id));
+    }
     first_ = (first_ + 1) % kStagings;
     under_way_ -= 1;
     if (wait) return {};
@@ -230,28 +238,66 @@ Status DeviceTier::begin_upload(Upload& upload, std::byte* to, const std::byte* 
   return {};
 }
 
-Result<bool> DeviceTier::upload(ExpertId id, unsigned bits, const ExpertWeights& weights, Room room,
-                                Compute& compute) {
-  SLUICE_ASSIGN(const bool free, staging_free());
-  if (!free) SLUICE_TRY(note(come(/*wait=*/true)));
+const DeviceTier::Passing* DeviceTier::passing(ExpertId id) const {
+  const auto found = std::ranges::find_if(
+      passing_, [&](const Passing& place) { return place.taken && place.id == id; });
+  return found == passing_.end() ? nullptr : &*found;
+}
+
+void DeviceTier::passed(ExpertId id, DeviceEvent event) {
+  Passing& place = passing_[static_cast<std::size_t>(passing(id) - passing_.data())];
+  place.taken = false;
+  place.left = event;
+}
+
+/// Null: the next place is taken. The link waits for what was there, the host does not.
+Result<std::byte*> DeviceTier::enter_passage(ExpertId id, std::size_t parts) {
+  if (passage_ == 0 || passing_[next_passing_].taken) return nullptr;
+  const std::size_t index = next_passing_;
+  Passing& place = passing_[index];
+  if (place.left) SLUICE_TRY(device_.wait(stream_, *place.left));
+  place = {.id = id, .parts = parts, .taken = true, .left = std::nullopt};
+  next_passing_ = (next_passing_ + 1) % passage_;
+  return passing_place(index);
+}
+
+/// A place that stays the expert's; null: there is none.
+std::byte* DeviceTier::reserve(ExpertId id, std::size_t parts, std::size_t bytes, Room room) {
   const CacheKey key = key_of(id);
-  const std::size_t parts = wanted_parts(id, bits);
-  const std::size_t bytes = device_copy_bytes(layer_of(id), id.expert, parts);
-  if (cache_.state(key) == CopyState::kLoading) return false;  // a narrower one
+  if (cache_.state(key) == CopyState::kLoading) return nullptr;  // a narrower one
   if (cache_.state(key) == CopyState::kReady) cache_.discard(key);
   const auto copy = room == Room::kAny     ? cache_.reserve(key, bytes)
                     : room == Room::kWorth ? cache_.reserve_if_worth(key, bytes)
                                            : cache_.reserve_free(key, bytes);
-  if (!copy) return false;
+  if (!copy) return nullptr;
+  parts_[cache_.shape().index(key)] = static_cast<std::uint8_t>(parts);
+  places_[cache_.shape().index(key)] = copy->extent.offset;
+  return memory_.data() + copy->extent.offset;
+}
+
+Result<bool> DeviceTier::upload(ExpertId id, unsigned bits, const ExpertWeights& weights, Room room,
+                                Compute& compute) {
+  SLUICE_ASSIGN(const bool free, staging_free());
+  if (!free) SLUICE_TRY(note(come(/*wait=*/true)));
+  const std::size_t parts = wanted_parts(id, bits);
+  const std::size_t bytes = device_copy_bytes(layer_of(id), id.expert, parts);
+  std::byte* to = nullptr;
+  if (room == Room::kPassing) {
+    auto entered = enter_passage(id, parts);
+    SLUICE_TRY(note(entered.status()));
+    to = *entered;
+  } else {
+    to = reserve(id, parts, bytes, room);
+  }
+  if (to == nullptr) return false;
   const std::size_t place = (first_ + under_way_) % kStagings;
   std::byte* const staging = stagings_[place].data();
   write_device_copy(weights, device_weights(layer_of(id), id.expert, parts, staging), staging,
                     compute);
   Upload& upload = uploads_[place];
-  upload.key = key;
-  SLUICE_TRY(note(begin_upload(upload, memory_.data() + copy->extent.offset, staging, bytes)));
-  parts_[cache_.shape().index(key)] = static_cast<std::uint8_t>(parts);
-  places_[cache_.shape().index(key)] = copy->extent.offset;
+  upload.id = id;
+  upload.passing = room == Room::kPassing;
+  SLUICE_TRY(note(begin_upload(upload, to, staging, bytes)));
   under_way_ += 1;
   statistics_.uploads += 1;
   statistics_.bytes += bytes;

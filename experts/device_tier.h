@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -86,8 +87,9 @@ class DeviceTier {
   Status await(StreamIndex stream, ExpertId id);
 
   /// What an upload may take room from: whatever is not pinned, what the policy would rather give
-  /// up than the expert, or nothing.
-  enum class Room : std::uint8_t { kAny, kWorth, kFree };
+  /// up than the expert, or nothing; or one of the places that experts only pass through, if there
+  /// are any: from there it is pinned until `passed`, and then gone.
+  enum class Room : std::uint8_t { kAny, kWorth, kFree, kPassing };
   /// Whether an upload would begin without waiting for an earlier one.
   Result<bool> staging_free();
   /// Begins to copy so many bits of the expert, of which the host has `weights`, and needs them
@@ -95,6 +97,12 @@ class DeviceTier {
   /// there is no room. REQUIRES: it is not there so wide; takes(id.layer).
   Result<bool> upload(ExpertId id, unsigned bits, const ExpertWeights& weights, Room room,
                       Compute& compute);
+  /// Whether there are such places: as many experts as may be can be computed one after the other,
+  /// each copied while those before it are.
+  bool has_passage() const { return passage_ > 0; }
+  /// Nothing reads the expert any more once the event has happened. REQUIRES: it was uploaded to
+  /// pass.
+  void passed(ExpertId id, DeviceEvent event);
   bool uploads_under_way() const { return under_way_ > 0; }
   /// How many experts of the widest kind there is room for beside what is pinned.
   std::size_t room() const;
@@ -104,13 +112,25 @@ class DeviceTier {
   const DeviceTierStatistics& statistics() const { return statistics_; }
 
  private:
+  /// Places in the passage: while the device computes with one, the link fills another.
+  static constexpr std::size_t kPassage = 3;
+  // Of memory that does not hold all experts anyway, but so many.
+  static constexpr std::size_t kLeastWithPassage = 16;
+
   struct Upload {
-    CacheKey key;
+    ExpertId id;
+    bool passing = false;
     DeviceEvent begun, come;
+  };
+  struct Passing {
+    ExpertId id;
+    std::size_t parts = 0;
+    bool taken = false;
+    std::optional<DeviceEvent> left;  // of the last that was there
   };
 
   DeviceTier(DeviceBackend& device, const ExpertCatalogue& catalogue, std::size_t widest,
-             std::vector<bool> taken, DeviceBuffer memory,
+             std::vector<bool> taken, std::size_t passage, DeviceBuffer memory,
              std::array<DeviceBuffer, kStagings> stagings, StreamIndex stream,
              std::unique_ptr<CachePolicy> policy, CacheShape shape);
   const ExpertLayer& layer_of(ExpertId id) const { return *catalogue_.find(id.layer); }
@@ -121,6 +141,12 @@ class DeviceTier {
   }
   bool covers(ExpertId id, CacheKey key, unsigned bits) const;
   Status come(bool wait);
+  const Passing* passing(ExpertId id) const;
+  std::byte* passing_place(std::size_t index) const {
+    return memory_.data() + cache_.capacity() + index * widest_;
+  }
+  Result<std::byte*> enter_passage(ExpertId id, std::size_t parts);
+  std::byte* reserve(ExpertId id, std::size_t parts, std::size_t bytes, Room room);
   Status begin_upload(Upload& upload, std::byte* to, const std::byte* from, std::size_t bytes);
   Status note(Status status);
 
@@ -128,7 +154,10 @@ class DeviceTier {
   const ExpertCatalogue& catalogue_;
   const std::size_t widest_;
   const std::vector<bool> taken_;  // [the catalogue's layers]
-  DeviceBuffer memory_;
+  const std::size_t passage_;      // places
+  DeviceBuffer memory_;            // the cache's, then the passage
+  std::array<Passing, kPassage> passing_;
+  std::size_t next_passing_ = 0;
   std::array<DeviceBuffer, kStagings> stagings_;
   const StreamIndex stream_;
   ExpertCache cache_;

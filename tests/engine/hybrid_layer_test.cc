@@ -160,6 +160,27 @@ TEST_F(HybridLayerTest, WhatIsOnTheDeviceIsNotRead) {
   }
 }
 
+/// A prompt's rows want more experts than memory holds: they pass through, and none is the CPU's.
+TEST_F(HybridLayerTest, ExpertsPassThroughAMemoryThatDoesNotHoldThem) {
+  const auto prompt = test::some_tokens(200, 5);
+  const std::vector<float> expected = test::all_logits({.ram = kPlenty}, prompt);
+  std::size_t passed = 0;
+  for (std::uint64_t vram = kMiB; vram < 16 * kMiB; vram += kMiB) {
+    SCOPED_TRACE(vram);
+    Conditions conditions = with_device({.ram = kPlenty}, "gpu-only", vram, vram / kMiB);
+    conditions.model.max_rows = 50;
+    auto opened = test::open(conditions);
+    Session session(*opened.model);
+    EXPECT_TRUE(test::same_bits(test::all_logits(session, prompt), expected));
+    const HybridStatistics device = opened.model->devices().statistics().value();
+    EXPECT_EQ(device.tier.closed, "");
+    // Some stay, and what does not is copied for each pass.
+    const bool all = device.uses > 0 && device.on_device == device.uses;
+    passed += all && device.tier.bytes > 2 * device.tier.capacity ? 1 : 0;
+  }
+  EXPECT_GE(passed, 3u);
+}
+
 TEST_F(HybridLayerTest, StaticStaysAsItIs) {
   Conditions conditions = with_device({.ram = kPlenty}, "static:12", 40 * kMiB, 1);
   conditions.model.max_rows = 1;

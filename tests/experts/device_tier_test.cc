@@ -135,6 +135,45 @@ TEST_F(DeviceTierTest, DrawnUploadsHaveTheRightBytesWhateverTheDeviceDoesFirst) 
   }
 }
 
+/// Each place is filled again when the device is done with it, and the host waits for none of that.
+TEST_F(DeviceTierTest, AnyNumberOfExpertsPassThroughAFewPlaces) {
+  for (std::uint64_t seed = 1; seed <= 12; ++seed) {
+    SCOPED_TRACE(seed);
+    make({.seed = seed}, (16 + seed % 4) * widest_);
+    ASSERT_NE(tier_, nullptr) << status_.message();
+    ASSERT_TRUE(tier_->has_passage());
+    const StreamIndex stream = device_->make_stream().value();
+    std::vector<std::pair<ExpertId, DeviceBuffer>> read;
+    for (std::uint32_t i = 0; i < 30; ++i) {
+      const ExpertId id{1 + i % 2, i * 5 % 12};
+      ASSERT_TRUE(upload(id, Room::kPassing).value());
+      EXPECT_FALSE(tier_->has(id)) << "it does not stay";
+      ASSERT_TRUE(tier_->await(stream, id).ok());
+      const WeightMatrix there = tier_->weights(id, kExactWidth).down;
+      read.emplace_back(id,
+                        std::move(DeviceBuffer::allocate_pinned(*device_, there.bytes())).value());
+      ASSERT_TRUE(
+          device_->download(stream, read.back().second.data(), there.data, there.bytes()).ok());
+      tier_->passed(id, device_->record(stream).value());
+    }
+    ASSERT_TRUE(device_->finish(device_->record(stream).value()).ok());
+    for (const auto& [id, back] : read) {
+      EXPECT_EQ(std::memcmp(back.data(), host(id).down.data, host(id).down.bytes()), 0);
+    }
+    // Those that nobody is done with take the places.
+    std::size_t taken = 0;
+    while (taken < 9 && upload({1, static_cast<std::uint32_t>(taken)}, Room::kPassing).value()) {
+      ++taken;
+    }
+    EXPECT_EQ(taken, 3u);
+  }
+  make({.memory = 12 * widest_}, kPlenty);
+  EXPECT_FALSE(tier_->has_passage());
+  EXPECT_FALSE(upload({1, 1}, Room::kPassing).value());
+  make({}, kPlenty);
+  EXPECT_FALSE(tier_->has_passage()) << "all of them can stay";
+}
+
 TEST_F(DeviceTierTest, TakesWhatTheDeviceGivesAndSaysWhereThatHoldsNothing) {
   make({.memory = 6 * widest_, .others = 2 * widest_}, 100 * widest_);
   ASSERT_NE(tier_, nullptr) << status_.message();
