@@ -140,12 +140,12 @@ Inputs make_inputs() {
   return {rows(), device_array<float>(std::size_t{1} << 22), rows()};
 }
 
-GemvTask* upload(const std::vector<GemvTask>& tasks) {
+ProductTask* upload(const std::vector<ProductTask>& tasks) {
   void* memory = nullptr;
-  check(cudaMalloc(&memory, tasks.size() * sizeof(GemvTask)), "cudaMalloc");
-  check(cudaMemcpy(memory, tasks.data(), tasks.size() * sizeof(GemvTask), cudaMemcpyHostToDevice),
+  check(cudaMalloc(&memory, tasks.size() * sizeof(ProductTask)), "cudaMalloc");
+  check(cudaMemcpy(memory, tasks.data(), tasks.size() * sizeof(ProductTask), cudaMemcpyHostToDevice),
         "upload");
-  return static_cast<GemvTask*>(memory);
+  return static_cast<ProductTask*>(memory);
 }
 
 void report(const char* what, const Format& format, const Tile& tile, double bytes, double time,
@@ -165,7 +165,7 @@ void bench_matrices(const Format& format, const std::byte* pool, const Inputs& i
   constexpr std::uint32_t kRows = 4096, kColumns = 2048;
   const std::size_t bytes = kRows * format.bytes(kColumns);
   const std::size_t launches = std::min<std::size_t>(kPoolBytes / (bytes * at_once), 128);
-  std::vector<GemvTask> tasks(launches * at_once);
+  std::vector<ProductTask> tasks(launches * at_once);
   for (std::size_t i = 0; i < tasks.size(); ++i) {
     tasks[i].weight.data = pool + i * bytes;
     tasks[i].input = in.rows;
@@ -174,8 +174,8 @@ void bench_matrices(const Format& format, const std::byte* pool, const Inputs& i
     tasks[i].n_rows = n_rows;
     tasks[i].output_stride = kRows;
   }
-  GemvTask* const device_tasks = upload(tasks);
-  const GemvLaunch launch{format.type, kColumns, kRows, at_once, n_rows, false};
+  ProductTask* const device_tasks = upload(tasks);
+  const ProductLaunch launch{format.type, kColumns, kRows, at_once, n_rows, false};
   char name[64];
   std::snprintf(name, sizeof name, "%u x 4096x2048, %u row%s", at_once, n_rows,
                 n_rows > 1 ? "s" : "");
@@ -201,9 +201,9 @@ void bench_experts(const Format& format, const std::byte* pool, const Inputs& in
   const std::size_t down_bytes = (kHidden * format.bytes(kFfn) + 255) / 256 * 256;
   const std::size_t expert_bytes = 2 * up_bytes + down_bytes;
   const std::size_t layers = std::min<std::size_t>(kPoolBytes / (expert_bytes * kExperts), 48);
-  std::vector<GemvTask> up_tasks, down_tasks;
+  std::vector<ProductTask> up_tasks, down_tasks;
   for (std::size_t i = 0; i < layers * kExperts; ++i) {
-    GemvTask up;
+    ProductTask up;
     up.weight.data = pool + i * expert_bytes;
     up.up.data = up.weight.data + up_bytes;
     up.input = in.rows;
@@ -212,7 +212,7 @@ void bench_experts(const Format& format, const std::byte* pool, const Inputs& in
     up.rows = kFfn;
     up.n_rows = 1;
     up_tasks.push_back(up);
-    GemvTask down;
+    ProductTask down;
     down.weight.data = up.up.data + up_bytes;
     down.input = up.hidden;
     down.output = in.output + i % kExperts * kHidden;
@@ -221,10 +221,10 @@ void bench_experts(const Format& format, const std::byte* pool, const Inputs& in
     down.output_stride = kHidden;
     down_tasks.push_back(down);
   }
-  GemvTask* const device_up = upload(up_tasks);
-  GemvTask* const device_down = upload(down_tasks);
-  const GemvLaunch up_launch{format.type, kHidden, kFfn, kExperts, 1, true};
-  const GemvLaunch down_launch{format.type, kFfn, kHidden, kExperts, 1, false};
+  ProductTask* const device_up = upload(up_tasks);
+  ProductTask* const device_down = upload(down_tasks);
+  const ProductLaunch up_launch{format.type, kHidden, kFfn, kExperts, 1, true};
+  const ProductLaunch down_launch{format.type, kFfn, kHidden, kExperts, 1, false};
   const auto layer_bytes = static_cast<double>(kExperts * expert_bytes);
   const auto run = [&](const char* name, const Tile* up_tile, const Tile* down_tile, double bytes) {
     const double time = seconds([&](cudaStream_t stream) {

@@ -150,22 +150,22 @@ Status CudaDevice::download(StreamIndex stream, std::byte* host, const std::byte
 Status CudaDevice::ffn(StreamIndex stream, std::span<const FfnTask> tasks) {
   SLUICE_TRY(begin());
   SLUICE_ASSIGN(FfnPlan plan, FfnPlan::of(tasks));
-  for (GemvLaunch& launch : plan.launches) launch.shared_limit = shared_limit_;
+  for (ProductLaunch& launch : plan.launches) launch.shared_limit = shared_limit_;
   return check(give(plan, streams_[stream]), "a network");
 }
 
 /// As many tasks at a time as the ring takes, a launch of them cut where they end.
 cudaError_t CudaDevice::give(const FfnPlan& plan, cudaStream_t stream) {
-  constexpr std::size_t kMost = UploadRing::kMost<GemvTask>;
-  const std::span<const GemvTask> all(plan.tasks);
+  constexpr std::size_t kMost = UploadRing::kMost<ProductTask>;
+  const std::span<const ProductTask> all(plan.tasks);
   auto launch = plan.launches.begin();
   std::uint32_t launched = 0;  // of the launch's tasks
   for (std::size_t first = 0; first < all.size(); first += kMost) {
     const auto some = all.subspan(first, std::min(kMost, all.size() - first));
-    const GemvTask* there = nullptr;
+    const ProductTask* there = nullptr;
     cudaError_t error = ring_.upload(stream, some, there);
     for (std::size_t done = 0; error == cudaSuccess && done < some.size();) {
-      GemvLaunch part = *launch;
+      ProductLaunch part = *launch;
       part.n_tasks =
           std::min(launch->n_tasks - launched, static_cast<std::uint32_t>(some.size() - done));
       error = launch_gemv(part, there + done, stream);

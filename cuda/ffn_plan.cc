@@ -12,18 +12,18 @@ constexpr std::uintptr_t kAlignment = 16;
 
 /// A launch with its tasks.
 struct Step {
-  GemvLaunch launch;
-  std::vector<GemvTask> tasks;
+  ProductLaunch launch;
+  std::vector<ProductTask> tasks;
 };
 
-bool same_kind(const GemvLaunch& a, const GemvLaunch& b) {
+bool same_kind(const ProductLaunch& a, const ProductLaunch& b) {
   return a.type == b.type && a.columns == b.columns && a.gated == b.gated &&
          a.in_float == b.in_float && a.form == b.form && a.width == b.width;
 }
 
 /// What a launch of such weights is, but for the number of its tasks.
-GemvLaunch kind_of(const WeightMatrix& weight, bool in_float) {
-  GemvLaunch launch;
+ProductLaunch kind_of(const WeightMatrix& weight, bool in_float) {
+  ProductLaunch launch;
   launch.type = weight.format->type;
   launch.columns = static_cast<std::uint32_t>(weight.columns);
   launch.in_float = !weight.format->quantised() || in_float;
@@ -40,8 +40,8 @@ bool has_kernel(const WeightMatrix& weight, bool in_float) {
   return readable && has_gemv(kind_of(weight, in_float));
 }
 
-Result<GemvLaunch> launch_of(const WeightMatrix& weight, const Activations& input,
-                             std::string_view name) {
+Result<ProductLaunch> launch_of(const WeightMatrix& weight, const Activations& input,
+                                std::string_view name) {
   const bool planes = weight.layout == WeightLayout::kPlanes;
   const std::string what = "the " + std::string(name) + " matrix, " +
                            (planes ? std::string(weight.nested.form->name) + " at " +
@@ -58,19 +58,19 @@ Result<GemvLaunch> launch_of(const WeightMatrix& weight, const Activations& inpu
   return kind_of(weight, input.codes == nullptr);
 }
 
-GemvWeight weight_of(const WeightMatrix& matrix) {
-  GemvWeight weight = {.data = matrix.data};
+ProductWeight weight_of(const WeightMatrix& matrix) {
+  ProductWeight weight = {.data = matrix.data};
   std::ranges::copy(matrix.nested.at, weight.at);
   return weight;
 }
 
 /// Adds a task to the step of its kind.
-void add(std::vector<Step>& steps, GemvLaunch launch, const GemvTask& task) {
+void add(std::vector<Step>& steps, ProductLaunch launch, const ProductTask& task) {
   launch.gated = task.up.data != nullptr;
   auto step = std::ranges::find_if(
       steps, [&](const Step& other) { return same_kind(other.launch, launch); });
   if (step == steps.end()) step = steps.insert(steps.end(), {launch, {}});
-  GemvLaunch& all = step->launch;
+  ProductLaunch& all = step->launch;
   all.max_rows = std::max(all.max_rows, task.rows);
   all.max_n_rows = std::max(all.max_n_rows, task.n_rows);
   ++all.n_tasks;
@@ -87,12 +87,12 @@ QuantisedRows quantised_rows(const Activations& rows, std::size_t first) {
 class Planner {
  public:
   Status add_task(const FfnTask& task) {
-    SLUICE_ASSIGN(const GemvLaunch gate, launch_of(task.gate, task.input, "gate"));
-    SLUICE_ASSIGN(const GemvLaunch up, launch_of(task.up, task.input, "up"));
-    SLUICE_ASSIGN(const GemvLaunch down, launch_of(task.down, task.hidden, "down"));
+    SLUICE_ASSIGN(const ProductLaunch gate, launch_of(task.gate, task.input, "gate"));
+    SLUICE_ASSIGN(const ProductLaunch up, launch_of(task.up, task.input, "up"));
+    SLUICE_ASSIGN(const ProductLaunch down, launch_of(task.down, task.hidden, "down"));
     for (std::size_t first = 0; first < task.n_rows; first += kMaxGemvRows) {
       add_gate_and_up(task, gate, up, down.in_float, first);
-      GemvTask product = task_of(task.down, task.hidden, nullptr, task.n_rows, first);
+      ProductTask product = task_of(task.down, task.hidden, nullptr, task.n_rows, first);
       product.bias = task.down_bias;
       product.output = task.output + first * task.down.rows;
       product.output_stride = product.rows;
@@ -114,9 +114,10 @@ class Planner {
 
  private:
   /// One product of rows [first, first + kMaxGemvRows).
-  static GemvTask task_of(const WeightMatrix& weight, const Activations& input,
-                          const std::uint32_t* row_index, std::size_t n_rows, std::size_t first) {
-    GemvTask task;
+  static ProductTask task_of(const WeightMatrix& weight, const Activations& input,
+                             const std::uint32_t* row_index, std::size_t n_rows,
+                             std::size_t first) {
+    ProductTask task;
     task.weight = weight_of(weight);
     const std::size_t first_input = row_index == nullptr ? first : 0;
     task.input = quantised_rows(input, first_input);
@@ -128,9 +129,9 @@ class Planner {
   }
 
   /// `in_float`: what becomes of them is wanted in float32, else in 8 bits.
-  void add_gate_and_up(const FfnTask& task, const GemvLaunch& gate, const GemvLaunch& up,
+  void add_gate_and_up(const FfnTask& task, const ProductLaunch& gate, const ProductLaunch& up,
                        bool in_float, std::size_t first) {
-    GemvTask product = task_of(task.gate, task.input, task.row_index, task.n_rows, first);
+    ProductTask product = task_of(task.gate, task.input, task.row_index, task.n_rows, first);
     product.bias = task.gate_bias;
     product.output_stride = product.rows;
     float* const values = task.hidden.values + first * task.hidden.columns;

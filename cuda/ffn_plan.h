@@ -13,8 +13,8 @@
 namespace sluice::cuda {
 
 struct FfnPlan {
-  std::vector<GemvTask> tasks;       // of all launches, one after the other
-  std::vector<GemvLaunch> launches;  // in the order in which they must be done
+  std::vector<ProductTask> tasks;       // of all launches, one after the other
+  std::vector<ProductLaunch> launches;  // in the order in which they must be done
 
   /// Whether there are kernels for such a matrix.
   static bool takes(const WeightMatrix& weight);

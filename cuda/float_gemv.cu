@@ -7,7 +7,7 @@ namespace sluice::cuda {
 namespace {
 
 template <typename Source, std::uint32_t kBlock>
-cudaError_t launch_source(const GemvLaunch& launch_of, const GemvTask* tasks,
+cudaError_t launch_source(const ProductLaunch& launch_of, const ProductTask* tasks,
                           cudaStream_t stream) {
   if (launch_of.columns % kBlock != 0) return cudaErrorInvalidValue;
   const dim3 grid = {(launch_of.max_rows + kBlockRows - 1) / kBlockRows, launch_of.n_tasks, 1};

@@ -122,8 +122,8 @@ class DecodedUnits {
 };
 
 template <typename Source>
-__global__ void float_gemv_kernel(const GemvTask* tasks, GemvLaunch launch) {
-  const GemvTask task = tasks[blockIdx.y];
+__global__ void float_gemv_kernel(const ProductTask* tasks, ProductLaunch launch) {
+  const ProductTask task = tasks[blockIdx.y];
   const std::uint32_t first_row = blockIdx.x * kBlockRows;
   if (task.n_rows == 0 || first_row >= task.rows) return;
   const std::uint32_t segments = segments_of(launch.columns);

@@ -8,7 +8,8 @@
 namespace sluice::cuda {
 
 /// As launch_gemv.
-using FloatGemv = cudaError_t(const GemvLaunch& launch, const GemvTask* tasks, cudaStream_t stream);
+using FloatGemv = cudaError_t(const ProductLaunch& launch, const ProductTask* tasks,
+                              cudaStream_t stream);
 
 /// Of a type's; null where there is none.
 FloatGemv* float_gemv(TensorType type);

@@ -6,7 +6,7 @@
 
 namespace sluice::cuda {
 
-bool has_gemv(const GemvLaunch& launch) {
+bool has_gemv(const ProductLaunch& launch) {
   if (launch.form != nullptr) {
     return planes_gemv(*launch.form, launch.width, launch.in_float) != nullptr;
   }
@@ -14,11 +14,10 @@ bool has_gemv(const GemvLaunch& launch) {
                          : quantised_gemv(launch.type) != nullptr;
 }
 
-cudaError_t launch_gemv(const GemvLaunch& launch, const GemvTask* tasks, cudaStream_t stream,
+cudaError_t launch_gemv(const ProductLaunch& launch, const ProductTask* tasks, cudaStream_t stream,
                         const GemvTile* tile) {
-  constexpr std::uint32_t kMostTasks = 65535;  // of a grid's second dimension
   if (launch.columns == 0 || launch.max_rows == 0 || launch.n_tasks == 0 ||
-      launch.n_tasks > kMostTasks || launch.max_n_rows == 0 || launch.max_n_rows > kMaxGemvRows) {
+      launch.n_tasks > kMostLaunchTasks || launch.max_n_rows == 0 || launch.max_n_rows > kMaxGemvRows) {
     return cudaErrorInvalidValue;
   }
   if (!has_gemv(launch)) return cudaErrorInvalidValue;

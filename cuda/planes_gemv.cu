@@ -6,7 +6,7 @@ namespace sluice::cuda {
 namespace {
 
 template <typename Codes, template <typename> typename Sum>
-cudaError_t launch_planes(const GemvLaunch& launch_of, const GemvTask* tasks,
+cudaError_t launch_planes(const ProductLaunch& launch_of, const ProductTask* tasks,
                           cudaStream_t stream) {
   if (launch_of.columns % Codes::Form::kBlock != 0) return cudaErrorInvalidValue;
   const dim3 grid = {(launch_of.max_rows + kBlockRows - 1) / kBlockRows, launch_of.n_tasks, 1};

@@ -30,7 +30,7 @@ template <typename Codes>
 class QuantisedSum {
  public:
   /// `at`: the element of the activations where the block begins.
-  __device__ __forceinline__ void add(const RowBlock<Codes>& block, const GemvTask& task,
+  __device__ __forceinline__ void add(const RowBlock<Codes>& block, const ProductTask& task,
                                       std::size_t at) {
     constexpr int kWords = RowBlock<Codes>::kGroup / 4;
     std::uint32_t x[8];
@@ -71,7 +71,7 @@ class QuantisedSum {
 template <typename Codes>
 class FloatSum {
  public:
-  __device__ __forceinline__ void add(const RowBlock<Codes>& block, const GemvTask& task,
+  __device__ __forceinline__ void add(const RowBlock<Codes>& block, const ProductTask& task,
                                       std::size_t at) {
 #pragma unroll
     for (int i = 0; i < static_cast<int>(kBlockColumns); ++i) {
@@ -109,7 +109,7 @@ class FloatSum {
 
 /// The planes of the strip that begins at a row.
 template <typename Codes>
-__device__ __forceinline__ StripPlanes strip_planes(const GemvWeight& weight, std::uint32_t row,
+__device__ __forceinline__ StripPlanes strip_planes(const ProductWeight& weight, std::uint32_t row,
                                                     std::uint32_t columns) {
   const auto* const data = reinterpret_cast<const unsigned char*>(weight.data);
   const std::size_t tiles = std::size_t{row / kStripRows} * (columns / Codes::Form::kBlock);
@@ -125,7 +125,7 @@ __device__ __forceinline__ StripPlanes strip_planes(const GemvWeight& weight, st
 /// Rows of a strip × all activation rows over one segment; `sums` as finish_block wants them, from
 /// the segment on.
 template <typename Codes, template <typename> typename Sum>
-__device__ __forceinline__ void add_segment(const GemvTask& task, const StripPlanes& planes,
+__device__ __forceinline__ void add_segment(const ProductTask& task, const StripPlanes& planes,
                                             std::uint32_t columns, std::uint32_t begin, int row,
                                             float* sums) {
   using Form = typename Codes::Form;
@@ -169,8 +169,8 @@ __device__ __forceinline__ void add_segment(const GemvTask& task, const StripPla
 }
 
 template <typename Codes, template <typename> typename Sum>
-__global__ void planes_gemv_kernel(const GemvTask* tasks, GemvLaunch launch) {
-  const GemvTask task = tasks[blockIdx.y];
+__global__ void planes_gemv_kernel(const ProductTask* tasks, ProductLaunch launch) {
+  const ProductTask task = tasks[blockIdx.y];
   const std::uint32_t first_row = blockIdx.x * kBlockRows;
   if (task.n_rows == 0 || first_row >= task.rows) return;
   auto* const sums = reinterpret_cast<float*>(dynamic_shared());
@@ -183,7 +183,7 @@ __global__ void planes_gemv_kernel(const GemvTask* tasks, GemvLaunch launch) {
     const std::uint32_t segment = job % segments, strip = job / segments % strips;
     const std::uint32_t matrix = job / segments / strips;
     // From where the tasks lie: a choice among what a thread has would cost it memory of its own.
-    const GemvTask& stored = tasks[blockIdx.y];
+    const ProductTask& stored = tasks[blockIdx.y];
     const StripPlanes planes = strip_planes<Codes>(
         matrix == 0 ? stored.weight : stored.up, first_row + strip * kStripRows, launch.columns);
     add_segment<Codes, Sum>(task, planes, launch.columns, segment * kSegmentColumns,

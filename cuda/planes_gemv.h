@@ -8,7 +8,7 @@
 namespace sluice::cuda {
 
 /// As launch_gemv.
-using PlanesGemv = cudaError_t(const GemvLaunch& launch, const GemvTask* tasks,
+using PlanesGemv = cudaError_t(const ProductLaunch& launch, const ProductTask* tasks,
                                cudaStream_t stream);
 
 /// Of a form at a width; null where it has no such width.

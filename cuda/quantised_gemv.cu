@@ -6,7 +6,7 @@
 namespace sluice::cuda {
 namespace {
 
-bool valid(const GemvLaunch& launch, const GemvTile& tile) {
+bool valid(const ProductLaunch& launch, const GemvTile& tile) {
   const auto power_of_two_to_8 = [](std::uint32_t n) {
     return n == 1 || n == 2 || n == 4 || n == 8;
   };
@@ -18,7 +18,7 @@ bool valid(const GemvLaunch& launch, const GemvTile& tile) {
 /// Whole rows of up to 2048 columns, so that their copies are one run a warp and chains are many;
 /// less where a block's memory does not hold it.
 template <typename Unit>
-GemvTile fair_tile(const GemvLaunch& launch) {
+GemvTile fair_tile(const ProductLaunch& launch) {
   GemvTile tile = {.rows_per_warp = 4, .segments = 4, .stages = 2};
   while (launch.max_n_rows * tile.rows_per_warp * tile.segments > kWarp) tile.segments /= 2;
   while (GemvLayout<Unit>(tile, launch).total_bytes > launch.shared_limit && tile.segments > 1) {
@@ -28,7 +28,7 @@ GemvTile fair_tile(const GemvLaunch& launch) {
 }
 
 template <typename Unit>
-cudaError_t launch_format(const GemvLaunch& launch_of, const GemvTask* tasks, cudaStream_t stream,
+cudaError_t launch_format(const ProductLaunch& launch_of, const ProductTask* tasks, cudaStream_t stream,
                           const GemvTile* wanted) {
   if (launch_of.columns % Unit::kElements != 0) return cudaErrorInvalidValue;
   const GemvTile tile = wanted != nullptr ? *wanted : fair_tile<Unit>(launch_of);

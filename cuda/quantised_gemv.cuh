@@ -58,7 +58,7 @@ struct GemvLayout {
   std::uint32_t segments;  // of a row
   std::uint32_t total_bytes;
 
-  __host__ __device__ GemvLayout(const GemvTile& tile, const GemvLaunch& launch) {
+  __host__ __device__ GemvLayout(const GemvTile& tile, const ProductLaunch& launch) {
     constexpr std::uint32_t kSegmentBytes = kSegmentColumns / Unit::kElements * Unit::kBytes;
     constexpr auto kTermBytes = static_cast<std::uint32_t>(sizeof(Term<Unit::kHasMin>));
     const std::uint32_t chains = launch.max_n_rows * tile.rows_per_warp * tile.segments;
@@ -123,7 +123,7 @@ class GemvWarp {
   using Layout = GemvLayout<Unit>;
   using GroupTerm = Term<Unit::kHasMin>;
 
-  __device__ GemvWarp(const GemvTask& task, const GemvTile& tile, const Layout& layout,
+  __device__ GemvWarp(const ProductTask& task, const GemvTile& tile, const Layout& layout,
                       std::uint32_t columns)
       : task_(task),
         tile_(tile),
@@ -274,7 +274,7 @@ class GemvWarp {
     sums[(r * layout_.segments + of_row) * kBlockRows + row_in_block_ + row] = sum;
   }
 
-  const GemvTask& task_;
+  const ProductTask& task_;
   const GemvTile& tile_;
   const Layout& layout_;
   std::uint32_t columns_;
@@ -285,8 +285,8 @@ class GemvWarp {
 };
 
 template <typename Unit>
-__global__ void gemv_kernel(const GemvTask* tasks, GemvTile tile, GemvLaunch launch) {
-  const GemvTask task = tasks[blockIdx.y];
+__global__ void gemv_kernel(const ProductTask* tasks, GemvTile tile, ProductLaunch launch) {
+  const ProductTask task = tasks[blockIdx.y];
   if (task.n_rows == 0 || blockIdx.x * kBlockRows >= task.rows) return;
   const GemvLayout<Unit> layout(tile, launch);
   auto* const sums = reinterpret_cast<float*>(dynamic_shared() + layout.warps * layout.warp_bytes);

@@ -8,7 +8,7 @@
 namespace sluice::cuda {
 
 /// As launch_gemv.
-using QuantisedGemv = cudaError_t(const GemvLaunch& launch, const GemvTask* tasks,
+using QuantisedGemv = cudaError_t(const ProductLaunch& launch, const ProductTask* tasks,
                                   cudaStream_t stream, const GemvTile* tile);
 
 /// Of a type's; null where there is none.

@@ -150,7 +150,7 @@ TEST_F(FfnTest, TasksOfAllKindsTogether) {
 TEST_F(FfnTest, MoreThanTheRingHolds) {
   std::mt19937 random(24);
   std::vector<FfnCase> cases;
-  const std::size_t n_rows = kMaxGemvRows * UploadRing::kMost<cuda::GemvTask> + 5;
+  const std::size_t n_rows = kMaxGemvRows * UploadRing::kMost<cuda::ProductTask> + 5;
   cases.push_back(make_case(TensorType::kQ8_0, TensorType::kQ8_0, TensorType::kQ8_0,
                             {.hidden = 32, .ffn = 32, .n_rows = n_rows}, random));
   cases.push_back(make_case(TensorType::kQ4_0, TensorType::kQ8_0, TensorType::kQ8_0,

@@ -9,9 +9,9 @@
 namespace sluice::testing {
 namespace {
 
-using cuda::GemvLaunch;
-using cuda::GemvTask;
 using cuda::GemvTile;
+using cuda::ProductLaunch;
+using cuda::ProductTask;
 using cuda::QuantisedRows;
 
 class GemvTest : public DeviceTest {};
@@ -40,9 +40,9 @@ std::vector<const TensorFormat*> quantised_formats() {
   return formats;
 }
 
-void run(const GemvLaunch& launch, const std::vector<GemvTask>& tasks,
+void run(const ProductLaunch& launch, const std::vector<ProductTask>& tasks,
          const GemvTile* tile = nullptr) {
-  const DeviceArray<GemvTask> device_tasks{std::span<const GemvTask>(tasks)};
+  const DeviceArray<ProductTask> device_tasks{std::span<const ProductTask>(tasks)};
   ASSERT_EQ(cuda::launch_gemv(launch, device_tasks.data(), nullptr, tile), cudaSuccess);
   ASSERT_EQ(cudaStreamSynchronize(nullptr), cudaSuccess);
 }
@@ -70,7 +70,7 @@ void expect_canonical(const TensorFormat& format, const Shape& shape, Bytes kind
   const DeviceArray<float> output(shape.n_rows * stride);
   const std::vector<float> untouched = output.download();
 
-  GemvTask task;
+  ProductTask task;
   task.weight.data = weight.data();
   task.input = input.view();
   task.row_index = device_index.data();
@@ -79,7 +79,7 @@ void expect_canonical(const TensorFormat& format, const Shape& shape, Bytes kind
   task.rows = shape.rows;
   task.n_rows = shape.n_rows;
   task.output_stride = stride;
-  const GemvLaunch launch{format.type, shape.columns, shape.rows, 1, shape.n_rows, false};
+  const ProductLaunch launch{format.type, shape.columns, shape.rows, 1, shape.n_rows, false};
   run(launch, {task}, tile);
 
   const std::vector<float> got = output.download();
@@ -146,7 +146,7 @@ void expect_experts(TensorType type, TensorType down_type) {
   std::vector<DeviceArray<std::byte>> weights;
   std::vector<DeviceArray<float>> values, outputs;
   std::vector<DeviceRows> hidden;
-  std::vector<GemvTask> up_tasks, down_tasks;
+  std::vector<ProductTask> up_tasks, down_tasks;
   weights.reserve(3 * kExperts);
   for (std::uint32_t e = 0; e < kExperts; ++e) {
     const auto upload = [&](const PlainMatrix& matrix) {
@@ -159,7 +159,7 @@ void expect_experts(TensorType type, TensorType down_type) {
     values.emplace_back(3 * kFfn);
     outputs.emplace_back(3 * kHidden);
     hidden.emplace_back(3, kFfn);
-    GemvTask up;
+    ProductTask up;
     up.weight.data = upload(gates.back());
     up.up.data = upload(ups.back());
     up.input = input.view();
@@ -169,7 +169,7 @@ void expect_experts(TensorType type, TensorType down_type) {
     up.rows = kFfn;
     up.n_rows = n_rows[e];
     up_tasks.push_back(up);
-    GemvTask down;
+    ProductTask down;
     down.weight.data = upload(downs.back());
     down.input = hidden.back().view();
     down.output = outputs.back().data();
@@ -178,8 +178,8 @@ void expect_experts(TensorType type, TensorType down_type) {
     down.n_rows = n_rows[e];
     down_tasks.push_back(down);
   }
-  const GemvLaunch up_launch{type, kHidden, kFfn, kExperts, 3, true};
-  const GemvLaunch down_launch{down_type, kFfn, kHidden, kExperts, 3, false};
+  const ProductLaunch up_launch{type, kHidden, kFfn, kExperts, 3, true};
+  const ProductLaunch down_launch{down_type, kFfn, kHidden, kExperts, 3, false};
   run(up_launch, up_tasks);
   run(down_launch, down_tasks);
 
@@ -257,7 +257,7 @@ TEST_F(GemvTest, EveryActivationOfEveryKindOfNumber) {
   const DeviceArray<float> x{std::span<const float>(one)}, output(n);
   for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu,
                                       Activation::kRelu, Activation::kClampedSwiglu}) {
-    GemvTask task;
+    ProductTask task;
     task.weight.data = reinterpret_cast<const std::byte*>(gate.data());
     task.up.data = reinterpret_cast<const std::byte*>(up.data());
     task.values = x.data();
@@ -280,12 +280,12 @@ TEST_F(GemvTest, EveryActivationOfEveryKindOfNumber) {
 }
 
 TEST_F(GemvTest, RefusesWhatItCannotDo) {
-  const GemvTask task;
-  const auto refused = [&](const GemvLaunch& launch, const GemvTile& tile) {
+  const ProductTask task;
+  const auto refused = [&](const ProductLaunch& launch, const GemvTile& tile) {
     return cuda::launch_gemv(launch, &task, nullptr, &tile) == cudaErrorInvalidValue;
   };
-  const GemvLaunch good{TensorType::kQ4_K, 512, 32, 1, 1, false};
-  GemvLaunch launch = good;
+  const ProductLaunch good{TensorType::kQ4_K, 512, 32, 1, 1, false};
+  ProductLaunch launch = good;
   launch.type = TensorType::kF16;  // not in 8 bits
   EXPECT_TRUE(refused(launch, {}));
   launch = good;
