@@ -37,7 +37,7 @@ Result<std::unique_ptr<CudaDevice>> CudaDevice::open(int index) {
   }
   std::unique_ptr<CudaDevice> device(new CudaDevice(
       index, std::string(properties.name) + ", " + format_size(properties.totalGlobalMem)));
-  device->shared_limit_ = static_cast<std::uint32_t>(properties.sharedMemPerBlockOptin);
+  device->plan_ = ProductPlan(static_cast<std::uint32_t>(properties.sharedMemPerBlockOptin));
   SLUICE_TRY(device->begin());
   SLUICE_TRY(device->check(device->ring_.create(), "making room for tasks"));
   // Anything that it computes shows whether it can compute.
@@ -149,16 +149,21 @@ Status CudaDevice::download(StreamIndex stream, std::byte* host, const std::byte
 
 Status CudaDevice::ffn(StreamIndex stream, std::span<const FfnTask> tasks) {
   SLUICE_TRY(begin());
-  SLUICE_ASSIGN(FfnPlan plan, FfnPlan::of(tasks));
-  for (ProductLaunch& launch : plan.launches) launch.shared_limit = shared_limit_;
-  return check(give(plan, streams_[stream]), "a network");
+  SLUICE_TRY(plan_.plan(tasks));
+  return check(give(streams_[stream]), "a network");
+}
+
+Status CudaDevice::matmul(StreamIndex stream, std::span<const MatmulTask> tasks) {
+  SLUICE_TRY(begin());
+  SLUICE_TRY(plan_.plan(tasks));
+  return check(give(streams_[stream]), "a product");
 }
 
 /// As many tasks at a time as the ring takes, a launch of them cut where they end.
-cudaError_t CudaDevice::give(const FfnPlan& plan, cudaStream_t stream) {
+cudaError_t CudaDevice::give(cudaStream_t stream) {
   constexpr std::size_t kMost = UploadRing::kMost<ProductTask>;
-  const std::span<const ProductTask> all(plan.tasks);
-  auto launch = plan.launches.begin();
+  const std::span<const ProductTask> all = plan_.tasks();
+  auto launch = plan_.launches().begin();
   std::uint32_t launched = 0;  // of the launch's tasks
   for (std::size_t first = 0; first < all.size(); first += kMost) {
     const auto some = all.subspan(first, std::min(kMost, all.size() - first));
@@ -168,7 +173,7 @@ cudaError_t CudaDevice::give(const FfnPlan& plan, cudaStream_t stream) {
       ProductLaunch part = *launch;
       part.n_tasks =
           std::min(launch->n_tasks - launched, static_cast<std::uint32_t>(some.size() - done));
-      error = launch_gemv(part, there + done, stream);
+      error = launch_product(part, there + done, stream);
       done += part.n_tasks;
       launched += part.n_tasks;
       if (launched == launch->n_tasks) {

@@ -14,7 +14,7 @@
 #include "base/device_backend.h"
 #include "cuda/cuda_operations.h"
 #include "cuda/event_ring.h"
-#include "cuda/ffn_plan.h"
+#include "cuda/product_plan.h"
 #include "cuda/runtime.h"
 #include "cuda/upload_ring.h"
 
@@ -40,7 +40,7 @@ class CudaDevice final : public DeviceBackend {
                 std::size_t bytes) override;
   Status download(StreamIndex stream, std::byte* host, const std::byte* device,
                   std::size_t bytes) override;
-  bool multiplies(const WeightMatrix& weight) const override { return FfnPlan::takes(weight); }
+  bool multiplies(const WeightMatrix& weight) const override { return ProductPlan::takes(weight); }
   /// Of kRows in any quantised format, F32, F16 or BF16, and of kPlanes; matrices 16-byte aligned.
   /// Others are kUnsupported or kInvalidArgument, before anything is computed.
   Status ffn(StreamIndex stream, std::span<const FfnTask> tasks) override;
@@ -56,7 +56,9 @@ class CudaDevice final : public DeviceBackend {
   CudaDevice(int index, std::string name) : index_(index), name_(std::move(name)) {}
   /// Makes the device the calling thread's.
   Status begin();
-  cudaError_t give(const FfnPlan& plan, cudaStream_t stream);
+  Status matmul(StreamIndex stream, std::span<const MatmulTask> tasks);
+  /// Gives the stream what is planned.
+  cudaError_t give(cudaStream_t stream);
   Status check(cudaError_t error, std::string_view doing);
   Status lost() const;
 
@@ -66,8 +68,8 @@ class CudaDevice final : public DeviceBackend {
   std::deque<CudaOperations> operations_;  // [streams]
   EventRing events_;
   UploadRing ring_;
-  std::uint32_t shared_limit_ = 0;  // of a block, in bytes
-  std::string lost_;                // why; empty: it is not
+  ProductPlan plan_;
+  std::string lost_;  // why; empty: it is not
 };
 
 }  // namespace sluice::cuda

@@ -39,7 +39,9 @@ void CudaOperations::quantise(const Activations& activations, std::size_t rows) 
        [&](cudaStream_t stream) { return launch_quantise(activations, rows, stream); });
 }
 
-void CudaOperations::matmul(std::span<const MatmulTask>) { refuse("products"); }
+void CudaOperations::matmul(std::span<const MatmulTask> tasks) {
+  if (error_.ok()) error_ = device_.matmul(stream_, tasks);
+}
 
 void CudaOperations::ffn(std::span<const FfnTask> tasks) {
   if (error_.ok()) error_ = device_.ffn(stream_, tasks);

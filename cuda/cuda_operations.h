@@ -21,6 +21,7 @@ class CudaOperations final : public Operations {
   void norm(const NormTask& task) override;
   void map(const MapTask& task) override;
   void quantise(const Activations& activations, std::size_t rows) override;
+  /// Of matrices that CudaDevice::ffn takes.
   void matmul(std::span<const MatmulTask> tasks) override;
   void ffn(std::span<const FfnTask> tasks) override;
   void rope(const RopeTask& task) override;

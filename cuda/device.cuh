@@ -90,6 +90,46 @@ __device__ __forceinline__ void wait_for_copies() {
 #endif
 }
 
+/// sums += a · b by a warp, a being 16 x 16 and b 16 x 8 signed bytes. Lane 4 i + j has columns
+/// [4 j, 4 j + 4) of a's rows i and i + 8, rows [4 j, 4 j + 4) of b's column i, and the sums of
+/// (i, 2 j), (i, 2 j + 1), (i + 8, 2 j), (i + 8, 2 j + 1).
+__device__ __forceinline__ void multiply_bytes(int (&sums)[4], const std::uint32_t (&a)[2],
+                                               const std::uint32_t (&b)[1]) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5}, {%6}, "
+      "{%0, %1, %2, %3};"
+      : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(b[0]));
+#else
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    asm volatile(
+        "mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0, %1}, {%2}, {%3}, {%0, %1};"
+        : "+r"(sums[2 * half]), "+r"(sums[2 * half + 1])
+        : "r"(a[half]), "r"(b[0]));
+  }
+#endif
+}
+
+/// The same of 16 x 32 and 32 x 8: the words of the second 16 follow those of the first.
+__device__ __forceinline__ void multiply_bytes(int (&sums)[4], const std::uint32_t (&a)[4],
+                                               const std::uint32_t (&b)[2]) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const std::uint32_t some_a[2] = {a[2 * half], a[2 * half + 1]}, some_b[1] = {b[half]};
+    multiply_bytes(sums, some_a, some_b);
+  }
+#endif
+}
+
 /// kernel<<<grid, block, shared_bytes, stream>>>(arguments...), with as much shared memory as asked
 /// for.
 template <typename... Parameters>

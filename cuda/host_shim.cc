@@ -2,6 +2,7 @@
 
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <vector>
@@ -43,14 +44,14 @@ struct Warp {
   Barrier barrier;
   // Two sets by turns, so that a lane's next value cannot overwrite one that others have yet to
   // read.
-  std::uint32_t values[2][32] = {};
+  Traded values[2][32] = {};
 };
 
 struct Fiber {
   ucontext_t context;
   const Barrier* awaited = nullptr;
   unsigned awaited_generation = 0;
-  unsigned shuffles = 0;
+  unsigned trades = 0;
   bool done = false;
   void* sanitizer_fiber = nullptr;
 
@@ -86,7 +87,7 @@ class Block {
   void wait(Barrier& barrier);
   void wait_for_block() { wait(barrier_); }
   void wait_for_warp() { wait(warps_[current_ / 32].barrier); }
-  std::uint32_t shuffle(std::uint32_t value, unsigned lane);
+  const Traded* trade(const std::uint32_t* words, unsigned count);
   unsigned char* shared() { return shared_; }
 
  private:
@@ -143,17 +144,17 @@ void Block::wait(Barrier& barrier) {
   fiber.awaited = nullptr;
 }
 
-std::uint32_t Block::shuffle(std::uint32_t value, unsigned lane) {
+const Traded* Block::trade(const std::uint32_t* words, unsigned count) {
   Warp& warp = warps_[current_ / 32];
-  std::uint32_t* const values = warp.values[fibers_[current_].shuffles++ % 2];
-  values[current_ % 32] = value;
+  Traded* const values = warp.values[fibers_[current_].trades++ % 2];
+  std::copy_n(words, count, values[current_ % 32]);
   wait(warp.barrier);
-  return values[lane];
+  return values;
 }
 
 void Block::prepare(Fiber& fiber, std::byte* stack) {
   fiber.awaited = nullptr;
-  fiber.shuffles = 0;
+  fiber.trades = 0;
   fiber.done = false;
   getcontext(&fiber.context);
   fiber.context.uc_stack.ss_sp = stack;
@@ -215,6 +216,8 @@ void set_reverse_order(bool reverse) { reverse_order = reverse; }
 unsigned char* shared_memory() { return active->shared(); }
 void wait_for_block() { active->wait_for_block(); }
 void wait_for_warp() { active->wait_for_warp(); }
-std::uint32_t shuffle(std::uint32_t value, unsigned lane) { return active->shuffle(value, lane); }
+const Traded* trade(const std::uint32_t* words, unsigned count) {
+  return active->trade(words, count);
+}
 
 }  // namespace sluice::cuda::host_shim

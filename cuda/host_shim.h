@@ -8,6 +8,7 @@
 // A thread runs on until it waits, in the order of threadIdx or, after set_reverse_order, against
 // it: results that differ between the two show a missing barrier. Shared memory starts as garbage.
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -35,6 +36,9 @@ struct alignas(8) float2 {
 struct alignas(16) float4 {
   float x, y, z, w;
 };
+struct alignas(8) uint2 {
+  unsigned x, y;
+};
 struct alignas(16) uint4 {
   unsigned x, y, z, w;
 };
@@ -57,8 +61,11 @@ void set_reverse_order(bool reverse);
 unsigned char* shared_memory();
 void wait_for_block();
 void wait_for_warp();
-/// What `lane` of the warp gave; all lanes call.
-std::uint32_t shuffle(std::uint32_t value, unsigned lane);
+inline constexpr unsigned kMostTraded = 6;
+using Traded = std::uint32_t[kMostTraded];
+/// What each lane of the warp gave, [32], until the lane's next call but one; all lanes call, with
+/// at most kMostTraded words.
+const Traded* trade(const std::uint32_t* words, unsigned count);
 
 inline unsigned lane() { return threadIdx.x % 32; }
 
@@ -70,8 +77,8 @@ inline void __syncwarp() { sluice::cuda::host_shim::wait_for_warp(); }
 template <typename T>
 T __shfl_sync(unsigned, T value, unsigned source) {
   static_assert(sizeof(T) == 4);
-  return std::bit_cast<T>(
-      sluice::cuda::host_shim::shuffle(std::bit_cast<std::uint32_t>(value), source % 32));
+  const auto given = std::bit_cast<std::uint32_t>(value);
+  return std::bit_cast<T>(sluice::cuda::host_shim::trade(&given, 1)[source % 32][0]);
 }
 template <typename T>
 T __shfl_xor_sync(unsigned mask, T value, unsigned lane_mask) {
@@ -125,6 +132,25 @@ inline void copy_async_4(unsigned char* to, const unsigned char* from) { std::me
 inline void commit_copies() {}
 template <int kLeft>
 void wait_for_copies() {}
+
+template <std::size_t kWordsOfA, std::size_t kWordsOfB>
+void multiply_bytes(int (&sums)[4], const std::uint32_t (&a)[kWordsOfA],
+                    const std::uint32_t (&b)[kWordsOfB]) {
+  static_assert(kWordsOfA == 2 * kWordsOfB);
+  std::uint32_t words[host_shim::kMostTraded];
+  std::copy_n(a, kWordsOfA, words);
+  std::copy_n(b, kWordsOfB, words + kWordsOfA);
+  const host_shim::Traded* const all = host_shim::trade(words, kWordsOfA + kWordsOfB);
+  const unsigned i = host_shim::lane() / 4, j = host_shim::lane() % 4;
+  for (unsigned sum = 0; sum < 4; ++sum) {
+    const unsigned below = sum / 2, column = 2 * j + sum % 2;
+    for (unsigned k = 0; k < 4 * kWordsOfB; ++k) {
+      const std::uint32_t of_a = all[4 * i + k % 4][below + k / 4 * 2];
+      const std::uint32_t of_b = all[4 * column + k % 4][kWordsOfA + k / 4];
+      sums[sum] = __dp4a(static_cast<int>(of_a), static_cast<int>(of_b), sums[sum]);
+    }
+  }
+}
 
 template <typename... Parameters>
 cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,

@@ -67,6 +67,15 @@ __device__ __forceinline__ std::uint32_t spread_fifth_bits(std::uint32_t bits) {
   return (bits & 15u) * 0x02040810u & 0x10101010u;
 }
 
+/// Four codes less kOffset each. REQUIRES: they are from 0 to 127.
+template <int kOffset>
+__device__ __forceinline__ std::uint32_t less_offset(std::uint32_t codes) {
+  if constexpr (kOffset == 0) return codes;
+  // With upper bits set no byte borrows from the next.
+  constexpr std::uint32_t kUpper = 0x80808080u;
+  return ((codes | kUpper) - kOffset * 0x01010101u) ^ kUpper;
+}
+
 /// Sixteen signed bytes, looked up by nibble.
 struct ByteTable {
   std::uint32_t words[4];
@@ -84,6 +93,13 @@ __device__ __forceinline__ void look_up(const ByteTable& table, std::uint32_t wo
                         permute_bytes(table.words[2], table.words[3], entry), upper);
   back = permute_bytes(permute_bytes(table.words[0], table.words[1], entry >> 16),
                        permute_bytes(table.words[2], table.words[3], entry >> 16), upper >> 16);
+}
+
+/// The bytes of look_up's words in order: those of the low nibbles of a word, then of the high ones.
+__device__ __forceinline__ void straighten(std::uint32_t& front, std::uint32_t& back) {
+  const std::uint32_t low = permute_bytes(front, back, 0x6420);
+  back = permute_bytes(front, back, 0x7531);
+  front = low;
 }
 
 /// Brings bytes into look_up's order: `low` meets the low nibbles of a word, `high` the high ones.

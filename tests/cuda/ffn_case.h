@@ -11,7 +11,7 @@
 #include "cuda/cuda_device.h"
 #include "tests/cpu/nested_matrix.h"
 #include "tests/cpu/plain_dot.h"
-#include "tests/cuda/device_memory.h"
+#include "tests/cuda/device_copies.h"
 
 namespace sluice::testing {
 
@@ -101,8 +101,8 @@ inline FfnCase make_case(TensorType gate, TensorType up, TensorType down, const 
   return of;
 }
 
-/// The same on the device. Every array ends where it ends, so that a sanitizer sees more.
-class DeviceFfn {
+/// The same on the device.
+class DeviceFfn : private DeviceCopies {
  public:
   explicit DeviceFfn(const FfnCase& of) : output_(of.shape.n_rows * of.down.rows) {
     const FfnShape& shape = of.shape;
@@ -115,23 +115,20 @@ class DeviceFfn {
     task.gate_bias = floats(of.gate_bias);
     task.up_bias = floats(of.up_bias);
     task.down_bias = floats(of.down_bias);
-    task.input = {.values = floats(of.input.values),
-                  .codes = array(of.input.codes, codes_),
-                  .scales = floats(of.input.scales),
-                  .sums = array(of.input.sums, sums_),
-                  .rows = of.input.view.rows,
-                  .columns = of.input.view.columns};
-    task.row_index = array(of.index, indices_);
+    task.input = activations(of.input);
+    task.row_index = indices(of.index);
     task.n_rows = shape.n_rows;
     const bool with_codes = of.input.view.codes != nullptr && shape.ffn % 32 == 0;
-    task.hidden.values = floats(std::vector<float>(shape.n_rows * shape.ffn));
+    OwnedActivations hidden;
+    hidden.values.resize(shape.n_rows * shape.ffn);
     if (with_codes) {
-      task.hidden.codes = array(std::vector<std::int8_t>(shape.n_rows * shape.ffn), codes_);
-      task.hidden.scales = floats(std::vector<float>(shape.n_rows * shape.ffn / 32));
-      task.hidden.sums = array(std::vector<std::int16_t>(shape.n_rows * shape.ffn / 16), sums_);
+      hidden.codes.resize(shape.n_rows * shape.ffn);
+      hidden.scales.resize(shape.n_rows * shape.ffn / 32);
+      hidden.sums.resize(shape.n_rows * shape.ffn / 16);
     }
-    task.hidden.rows = shape.n_rows;
-    task.hidden.columns = shape.ffn;
+    hidden.view.rows = shape.n_rows;
+    hidden.view.columns = shape.ffn;
+    task.hidden = activations(hidden);
     task.output = output_.data();
   }
   std::vector<float> output() const { return output_.download(); }
@@ -139,40 +136,6 @@ class DeviceFfn {
   FfnTask task;
 
  private:
-  /// Each group of planes in memory of its own.
-  WeightMatrix matrix(const WeightMatrix& from) {
-    WeightMatrix there = from;
-    if (from.layout != WeightLayout::kPlanes) {
-      there.data = bytes(from.data, from.bytes());
-      return there;
-    }
-    const NestedForm& form = *from.nested.form;
-    for (std::size_t group = 0; group < form.groups_of(from.nested.width); ++group) {
-      const std::byte* const at = bytes(from.data + from.nested.at[group],
-                                        form.group_bytes(group, from.rows, from.columns));
-      if (group == 0) there.data = at;
-      there.nested.at[group] = static_cast<std::int64_t>(
-          reinterpret_cast<std::uintptr_t>(at) - reinterpret_cast<std::uintptr_t>(there.data));
-    }
-    return there;
-  }
-  const std::byte* bytes(const std::byte* from, std::size_t size) {
-    bytes_.emplace_back(std::span<const std::byte>(from, size));
-    return bytes_.back().data();
-  }
-  template <typename T>
-  static T* array(const std::vector<T>& values, std::vector<DeviceArray<T>>& arrays) {
-    if (values.empty()) return nullptr;
-    arrays.emplace_back(std::span<const T>(values));
-    return arrays.back().data();
-  }
-  float* floats(const std::vector<float>& values) { return array(values, floats_); }
-
-  std::vector<DeviceArray<std::byte>> bytes_;
-  std::vector<DeviceArray<float>> floats_;
-  std::vector<DeviceArray<std::int8_t>> codes_;
-  std::vector<DeviceArray<std::int16_t>> sums_;
-  std::vector<DeviceArray<std::uint32_t>> indices_;
   DeviceArray<float> output_;
 };
 

@@ -3,14 +3,14 @@
 
 #include <string>
 
-#include "cuda/gemv.h"
+#include "cuda/gemm.h"
 #include "cuda/upload_ring.h"
 #include "tests/cuda/ffn_case.h"
 
 namespace sluice::testing {
 namespace {
 
-using cuda::kMaxGemvRows;
+using cuda::kMaxGemmRows;
 using cuda::UploadRing;
 
 /// Whether a GPU computes numbers of this format, as matrices of the models that it is for have it.
@@ -150,7 +150,7 @@ TEST_F(FfnTest, TasksOfAllKindsTogether) {
 TEST_F(FfnTest, MoreThanTheRingHolds) {
   std::mt19937 random(24);
   std::vector<FfnCase> cases;
-  const std::size_t n_rows = kMaxGemvRows * UploadRing::kMost<cuda::ProductTask> + 5;
+  const std::size_t n_rows = kMaxGemmRows * UploadRing::kMost<cuda::ProductTask> + 5;
   cases.push_back(make_case(TensorType::kQ8_0, TensorType::kQ8_0, TensorType::kQ8_0,
                             {.hidden = 32, .ffn = 32, .n_rows = n_rows}, random));
   cases.push_back(make_case(TensorType::kQ4_0, TensorType::kQ8_0, TensorType::kQ8_0,

@@ -4,7 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <numeric>
+#include <random>
 #include <vector>
 
 namespace sluice::cuda {
@@ -85,6 +87,55 @@ TEST(HostShim, ByteInstructions) {
   EXPECT_EQ(permute_bytes(0x33221100u, 0x77665544u, 0x7530u), 0x77553300u);
   EXPECT_EQ(__funnelshift_r(0x33221100u, 0x77665544u, 8), 0x44332211u);
   EXPECT_EQ(__funnelshift_r(0x33221100u, 0x77665544u, 0), 0x33221100u);
+}
+
+/// [16, kDepth] and [8, kDepth] signed bytes to [16, 8] sums, as PTX's manual lays out fragments of
+/// mma.m16n8k16 and mma.m16n8k32: with group = lane / 4 and member = lane % 4, a's register r has
+/// row group + 8 (r % 2), columns 16 (r / 2) + 4 member + [0, 4); b's register r has column group,
+/// rows 16 r + 4 member + [0, 4); sum i is of row group + 8 (i / 2), column 2 member + i % 2.
+template <int kDepth>
+void multiply_matrices(const std::int8_t* a, const std::int8_t* b, int* sums) {
+  const unsigned group = threadIdx.x / 4, member = threadIdx.x % 4;
+  const auto word = [](const std::int8_t* at) {
+    std::uint32_t four = 0;
+    std::memcpy(&four, at, 4);
+    return four;
+  };
+  std::uint32_t of_a[kDepth / 8], of_b[kDepth / 16];
+  for (unsigned r = 0; r < kDepth / 8; ++r) {
+    of_a[r] = word(a + (group + 8 * (r % 2)) * kDepth + 16 * (r / 2) + 4 * member);
+  }
+  for (unsigned r = 0; r < kDepth / 16; ++r)
+    of_b[r] = word(b + group * kDepth + 16 * r + 4 * member);
+  int of_lane[4] = {1, 2, 3, 4};
+  multiply_bytes(of_lane, of_a, of_b);
+  for (unsigned i = 0; i < 4; ++i) {
+    sums[(group + 8 * (i / 2)) * 8 + 2 * member + i % 2] = of_lane[i] - static_cast<int>(i + 1);
+  }
+}
+
+template <int kDepth>
+void expect_product() {
+  std::mt19937 random(kDepth);
+  std::vector<std::int8_t> a(16 * kDepth), b(8 * kDepth);
+  for (std::int8_t& byte : a) byte = static_cast<std::int8_t>(random() & 0xff);
+  for (std::int8_t& byte : b) byte = static_cast<std::int8_t>(random() & 0xff);
+  std::vector<int> sums(16 * 8);
+  ASSERT_EQ(launch(multiply_matrices<kDepth>, dim3{}, dim3{32, 1, 1}, 0, nullptr, a.data(),
+                   b.data(), sums.data()),
+            cudaSuccess);
+  for (std::size_t i = 0; i < 16; ++i) {
+    for (std::size_t j = 0; j < 8; ++j) {
+      int want = 0;
+      for (std::size_t k = 0; k < kDepth; ++k) want += a[i * kDepth + k] * b[j * kDepth + k];
+      EXPECT_EQ(sums[i * 8 + j], want) << kDepth << ": " << i << ", " << j;
+    }
+  }
+}
+
+TEST(HostShim, AWarpMultipliesBytes) {
+  expect_product<16>();
+  expect_product<32>();
 }
 
 }  // namespace

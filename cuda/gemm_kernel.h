@@ -1,0 +1,19 @@
+#pragma once
+// The GEMM kernels of each kind of weights, for gemm.cu to choose from.
+
+#include "cuda/gemm.h"
+
+namespace sluice::cuda {
+
+struct GemmKernel {
+  /// As launch_gemm.
+  cudaError_t (*launch)(const ProductLaunch& launch, const ProductTask* tasks,
+                        cudaStream_t stream) = nullptr;  // null: there is none
+  std::uint32_t shared_bytes = 0;                        // of a block
+  std::uint32_t block = 1;                               // columns are a multiple of it
+};
+
+/// Quantised weights, their blocks as the file has them, × 8-bit activations.
+GemmKernel quantised_gemm(TensorType type);
+
+}  // namespace sluice::cuda
