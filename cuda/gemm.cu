@@ -6,8 +6,9 @@ namespace sluice::cuda {
 namespace {
 
 GemmKernel kernel_of(const ProductLaunch& launch) {
-  if (launch.form != nullptr || launch.in_float) return {};
-  return quantised_gemm(launch.type);
+  if (launch.in_float) return {};
+  return launch.form != nullptr ? planes_gemm(*launch.form, launch.width)
+                                : quantised_gemm(launch.type);
 }
 
 }  // namespace

@@ -15,5 +15,7 @@ struct GemmKernel {
 
 /// Quantised weights, their blocks as the file has them, × 8-bit activations.
 GemmKernel quantised_gemm(TensorType type);
+/// Planes × 8-bit activations.
+GemmKernel planes_gemm(const NestedForm& form, unsigned width);
 
 }  // namespace sluice::cuda

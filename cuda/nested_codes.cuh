@@ -11,13 +11,17 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "base/nested_planes.h"
 #include "cuda/packed_words.cuh"
+#include "cuda/product.h"
 #include "cuda/weight_units_256.cuh"
 #include "cuda/weight_units_32.cuh"
 
 namespace sluice::cuda {
+
+inline constexpr std::uint32_t kStripRows = kNestedRows;
 
 /// Where a strip's bytes are: of each group of planes, the strip's first tile.
 struct StripPlanes {
@@ -217,6 +221,21 @@ struct NestedCodes {
     }
   }
 
+  /// Brings codes into the order of columns.
+  static __device__ __forceinline__ void in_order(std::uint32_t (&codes)[8]) {
+    if constexpr (kLookedUp) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        std::uint32_t* const of_half = codes + 4 * half;
+        straighten(of_half[0], of_half[1]);
+        straighten(of_half[2], of_half[3]);
+        const std::uint32_t back = of_half[1];
+        of_half[1] = of_half[2];
+        of_half[2] = back;
+      }
+    }
+  }
+
   /// `scales`: where a tile's begin.
   static __device__ __forceinline__ int rest(const unsigned char* scales, int row) {
     if constexpr (kOffsets) {
@@ -306,5 +325,54 @@ struct NestedCodes {
     }
   }
 };
+
+/// The planes of the strip that begins at a row.
+template <typename Codes>
+__device__ __forceinline__ StripPlanes strip_planes(const ProductWeight& weight, std::uint32_t row,
+                                                    std::uint32_t columns) {
+  const auto* const data = reinterpret_cast<const unsigned char*>(weight.data);
+  const std::size_t tiles = std::size_t{row / kStripRows} * (columns / Codes::Form::kBlock);
+  StripPlanes planes = {reinterpret_cast<const NestedHeader*>(data), {}};
+  planes.groups[0] = data + sizeof(NestedHeader) + tiles * Codes::kTileBytes;
+#pragma unroll
+  for (int group = 1; group < Codes::kGroupCount; ++group) {
+    planes.groups[group] = data + weight.at[group] + tiles * Codes::finer_bytes(group);
+  }
+  return planes;
+}
+
+/// visit(std::type_identity<NestedCodes<…>>()) for a form at one of the widths; a default result
+/// where there is no such width.
+template <typename Form, int... kWidths, typename Visit>
+auto visit_widths(unsigned width, const Visit& visit) {
+  decltype(visit(std::type_identity<NestedCodes<Form, 2>>())) found = {};
+  const auto look_at = [&]<int kWidth>(std::integral_constant<int, kWidth>) {
+    if (width == kWidth) found = visit(std::type_identity<NestedCodes<Form, kWidth>>());
+  };
+  (look_at(std::integral_constant<int, kWidths>()), ...);
+  return found;
+}
+
+/// The same, of any form.
+template <typename Visit>
+auto visit_planes(const NestedForm& form, unsigned width, const Visit& visit)
+    -> decltype(visit(std::type_identity<NestedCodes<FittedForm, 2>>())) {
+  switch (form.source) {
+    case TensorType::kF32:
+      return visit_widths<FittedForm, 2, 3, 4, 5, 6, 8>(width, visit);
+    case TensorType::kQ8_0:
+      return visit_widths<NestedQ8_0Form, 2, 3, 4, 5, 6, 8>(width, visit);
+    case TensorType::kQ4_0:
+      return visit_widths<NestedQ4_0Form, 2, 3, 4>(width, visit);
+    case TensorType::kMXFP4:
+      return visit_widths<NestedMXFP4Form, 2, 3, 4>(width, visit);
+    case TensorType::kQ4_K:
+      return visit_widths<NestedQ4_KForm, 2, 3, 4>(width, visit);
+    case TensorType::kQ6_K:
+      return visit_widths<NestedQ6_KForm, 2, 3, 4, 5, 6>(width, visit);
+    default:  // no form's source
+      return {};
+  }
+}
 
 }  // namespace sluice::cuda

@@ -14,37 +14,13 @@ cudaError_t launch_planes(const ProductLaunch& launch_of, const ProductTask* tas
                 segment_sum_bytes(launch_of), stream, tasks, launch_of);
 }
 
-template <typename Form, int... kWidths>
-PlanesGemv* of_width(unsigned width, bool in_float) {
-  PlanesGemv* found = nullptr;
-  const auto look_at = [&]<int kWidth>(std::integral_constant<int, kWidth>) {
-    using Codes = NestedCodes<Form, kWidth>;
-    if (width != kWidth) return;
-    found = in_float ? launch_planes<Codes, FloatSum> : launch_planes<Codes, QuantisedSum>;
-  };
-  (look_at(std::integral_constant<int, kWidths>()), ...);
-  return found;
-}
-
 }  // namespace
 
 PlanesGemv* planes_gemv(const NestedForm& form, unsigned width, bool in_float) {
-  switch (form.source) {
-    case TensorType::kF32:
-      return of_width<FittedForm, 2, 3, 4, 5, 6, 8>(width, in_float);
-    case TensorType::kQ8_0:
-      return of_width<NestedQ8_0Form, 2, 3, 4, 5, 6, 8>(width, in_float);
-    case TensorType::kQ4_0:
-      return of_width<NestedQ4_0Form, 2, 3, 4>(width, in_float);
-    case TensorType::kMXFP4:
-      return of_width<NestedMXFP4Form, 2, 3, 4>(width, in_float);
-    case TensorType::kQ4_K:
-      return of_width<NestedQ4_KForm, 2, 3, 4>(width, in_float);
-    case TensorType::kQ6_K:
-      return of_width<NestedQ6_KForm, 2, 3, 4, 5, 6>(width, in_float);
-    default:  // no form's source
-      return nullptr;
-  }
+  return visit_planes(form, width, [&](auto found) -> PlanesGemv* {
+    using Codes = typename decltype(found)::type;
+    return in_float ? launch_planes<Codes, FloatSum> : launch_planes<Codes, QuantisedSum>;
+  });
 }
 
 }  // namespace sluice::cuda

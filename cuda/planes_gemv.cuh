@@ -12,7 +12,6 @@
 namespace sluice::cuda {
 
 inline constexpr std::uint32_t kPlaneWarps = 8;
-inline constexpr std::uint32_t kStripRows = kNestedRows;
 inline constexpr std::uint32_t kBlockColumns = kNestedBlock;
 
 /// 32 columns of a row: their codes and what they are multiplied with.
@@ -106,21 +105,6 @@ class FloatSum {
 
   float lanes_[kFloatLanes] = {};
 };
-
-/// The planes of the strip that begins at a row.
-template <typename Codes>
-__device__ __forceinline__ StripPlanes strip_planes(const ProductWeight& weight, std::uint32_t row,
-                                                    std::uint32_t columns) {
-  const auto* const data = reinterpret_cast<const unsigned char*>(weight.data);
-  const std::size_t tiles = std::size_t{row / kStripRows} * (columns / Codes::Form::kBlock);
-  StripPlanes planes = {reinterpret_cast<const NestedHeader*>(data), {}};
-  planes.groups[0] = data + sizeof(NestedHeader) + tiles * Codes::kTileBytes;
-#pragma unroll
-  for (int group = 1; group < Codes::kGroupCount; ++group) {
-    planes.groups[group] = data + weight.at[group] + tiles * Codes::finer_bytes(group);
-  }
-  return planes;
-}
 
 /// Rows of a strip × all activation rows over one segment; `sums` as finish_block wants them, from
 /// the segment on.

@@ -107,6 +107,29 @@ TEST_F(GemmTest, EveryQuantisedFormatAtOddSizes) {
   });
 }
 
+TEST_F(GemmTest, EveryNestedFormAtEveryWidth) {
+  std::mt19937 random(34);
+  in_every_thread_order([&] {
+    for (const NestedForm& form : nested_forms()) {
+      for (std::size_t count = 1; count <= form.group_count; ++count) {
+        const unsigned width = form.width(count);
+        SCOPED_TRACE(std::string(form.name) + " at " + std::to_string(width));
+        const std::size_t block = form.block;
+        std::vector<MatmulCase> cases;
+        cases.push_back(make_nested_matmul(form, width, {5, 768, 1}, random));
+        cases.push_back(make_nested_matmul(form, width, {69, 768, 18}, random));
+        expect_cpus_bits(cases);
+        std::vector<MatmulCase> ends;
+        MatmulShape shape{18, 3 * block, 6};
+        ends.push_back(make_nested_matmul(form, width, shape, random, /*extreme=*/true));
+        quantise_plainly(ends[0].input, 127);
+        expect_cpus_bits(ends);
+        if (HasFatalFailure()) return;
+      }
+    }
+  });
+}
+
 TEST_F(GemmTest, MoreRowsThanATile) {
   std::mt19937 random(32);
   for (const TensorType type : {TensorType::kQ4_0, TensorType::kQ4_K, TensorType::kQ6_K}) {

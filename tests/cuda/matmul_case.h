@@ -66,6 +66,17 @@ inline MatmulCase make_matmul(const TensorFormat& format, const MatmulShape& sha
   return of;
 }
 
+/// Of planes at a width.
+inline MatmulCase make_nested_matmul(const NestedForm& form, unsigned width,
+                                     const MatmulShape& shape, std::mt19937& random,
+                                     bool extreme = false) {
+  MatmulCase of = inputs_of(shape, random);
+  of.nested = std::make_shared<CutNested>(
+      cut(random_nested(form, shape.rows, shape.columns, random, extreme), width));
+  of.weight = of.nested->weight;
+  return of;
+}
+
 /// The same on the device.
 class DeviceMatmul : private DeviceCopies {
  public:
