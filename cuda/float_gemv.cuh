@@ -13,6 +13,7 @@
 #include "cuda/block_copy.cuh"
 #include "cuda/gemv_finish.cuh"
 #include "cuda/packed_words.cuh"
+#include "cuda/stored_floats.cuh"
 
 namespace sluice::cuda {
 
@@ -27,22 +28,6 @@ struct SegmentPlace {
   std::uint32_t elements;  // 0: there is none
   __device__ std::size_t first() const { return std::size_t{row} * columns + begin; }
 };
-
-__device__ __forceinline__ float to_float(float stored) { return stored; }
-
-struct StoredHalfBits {
-  std::uint16_t bits;
-};
-__device__ __forceinline__ float to_float(StoredHalfBits stored) {
-  return half_bits_to_float(stored.bits);
-}
-
-struct StoredBf16Bits {
-  std::uint16_t bits;
-};
-__device__ __forceinline__ float to_float(StoredBf16Bits stored) {
-  return __uint_as_float(std::uint32_t{stored.bits} << 16);
-}
 
 /// Numbers that lie as they are.
 template <typename Stored>

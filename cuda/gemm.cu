@@ -6,9 +6,11 @@ namespace sluice::cuda {
 namespace {
 
 GemmKernel kernel_of(const ProductLaunch& launch) {
-  if (launch.in_float) return {};
-  return launch.form != nullptr ? planes_gemm(*launch.form, launch.width)
-                                : quantised_gemm(launch.type);
+  if (launch.form != nullptr) {
+    return launch.in_float ? planes_float_gemm(*launch.form, launch.width)
+                           : planes_gemm(*launch.form, launch.width);
+  }
+  return launch.in_float ? float_gemm(launch.type) : quantised_gemm(launch.type);
 }
 
 }  // namespace

@@ -17,5 +17,8 @@ struct GemmKernel {
 GemmKernel quantised_gemm(TensorType type);
 /// Planes × 8-bit activations.
 GemmKernel planes_gemm(const NestedForm& form, unsigned width);
+/// Floats, or quantised weights as floats, × float32 activations.
+GemmKernel float_gemm(TensorType type);
+GemmKernel planes_float_gemm(const NestedForm& form, unsigned width);
 
 }  // namespace sluice::cuda

@@ -3,14 +3,12 @@
 
 #include <string>
 
-#include "cuda/gemm.h"
 #include "cuda/upload_ring.h"
 #include "tests/cuda/ffn_case.h"
 
 namespace sluice::testing {
 namespace {
 
-using cuda::kMaxGemmRows;
 using cuda::UploadRing;
 
 /// Whether a GPU computes numbers of this format, as matrices of the models that it is for have it.
@@ -22,8 +20,8 @@ std::vector<FfnCase> odd_sizes(const TensorFormat& format, const FfnShape& like,
                                std::mt19937& random) {
   const std::size_t block = format.quantised() ? format.block_elements : like.with_codes ? 32 : 7;
   std::vector<FfnCase> cases;
-  const std::size_t sizes[][3] = {{block, block, 1},
-                                  {768 / block * block, block, like.with_codes ? 9u : 3u}};
+  // Few rows, and many.
+  const std::size_t sizes[][3] = {{768 / block * block, block, 3}, {block, block, 7}};
   for (const auto& [hidden, ffn, n_rows] : sizes) {
     FfnShape shape = like;
     shape.hidden = hidden;
@@ -65,11 +63,11 @@ TEST_F(FfnTest, EveryActivationWithBiasesAndWithout) {
 /// Networks of planes, whose down is narrower where there is a width between.
 void add_planes(std::vector<FfnCase>& cases, const NestedForm& form, unsigned width,
                 const FfnShape& like, std::mt19937& random) {
-  for (const std::size_t n_rows : {1, 6}) {
+  for (const std::size_t n_rows : {3, 6}) {
     FfnCase of;
     of.shape = like;
     of.shape.hidden = 3 * std::size_t{form.block};
-    of.shape.ffn = n_rows == 1 ? form.block : 768;
+    of.shape.ffn = n_rows == 3 ? 768 : form.block;
     of.shape.n_rows = n_rows;
     of.gate = nested_matrix(of, form, width, of.shape.ffn, of.shape.hidden, random);
     of.up = nested_matrix(of, form, width, of.shape.ffn, of.shape.hidden, random);
@@ -146,25 +144,26 @@ TEST_F(FfnTest, TasksOfAllKindsTogether) {
   in_every_thread_order([&] { expect_cpus_bits(cases); });
 }
 
-/// More rows than the ring has tasks, and more calls than it has slots, with no waiting between.
+/// More tasks than a slot of the ring has, and more calls than it has slots, with no waiting
+/// between.
 TEST_F(FfnTest, MoreThanTheRingHolds) {
   std::mt19937 random(24);
   std::vector<FfnCase> cases;
-  const std::size_t n_rows = kMaxGemmRows * UploadRing::kMost<cuda::ProductTask> + 5;
-  cases.push_back(make_case(TensorType::kQ8_0, TensorType::kQ8_0, TensorType::kQ8_0,
-                            {.hidden = 32, .ffn = 32, .n_rows = n_rows}, random));
+  const FfnCase small = make_case(TensorType::kQ8_0, TensorType::kQ8_0, TensorType::kQ8_0,
+                                  {.hidden = 32, .ffn = 32, .n_rows = 2}, random);
+  cases.assign(UploadRing::kMost<cuda::ProductTask> + 5, small);
   cases.push_back(make_case(TensorType::kQ4_0, TensorType::kQ8_0, TensorType::kQ8_0,
                             {.hidden = 64, .ffn = 32, .n_rows = 3}, random));
   expect_cpus_bits(cases);
   const StreamIndex streams[] = {stream_, device_->make_stream().value()};
-  const DeviceFfn last(cases[1]);
+  const DeviceFfn last(cases.back());
   for (std::size_t i = 0; i < 3 * UploadRing::kSlots; ++i) {
     ASSERT_TRUE(device_->ffn(streams[i % 2], {&last.task, 1}).ok());
   }
   for (const StreamIndex stream : streams) {
     ASSERT_TRUE(device_->finish(device_->record(stream).value()).ok());
   }
-  EXPECT_EQ(last.output(), cases[1].expected(*compute_));
+  EXPECT_EQ(last.output(), cases.back().expected(*compute_));
 }
 
 TEST_F(FfnTest, RefusesWhatItCannotDoAndSaysWhy) {

@@ -107,6 +107,33 @@ TEST_F(GemmTest, EveryQuantisedFormatAtOddSizes) {
   });
 }
 
+// Columns of any number, of floats; and whatever is quantised.
+TEST_F(GemmTest, EveryFormatWithFloat32Activations) {
+  std::mt19937 random(35);
+  in_every_thread_order([&] {
+    for (const TensorFormat& format : tensor_formats()) {
+      if (!format.quantised() && !format.is_float()) continue;
+      const std::size_t block = format.quantised() ? format.block_elements : 1;
+      const auto whole = [&](std::size_t columns) {
+        return std::max(block, columns / block * block);
+      };
+      std::vector<MatmulCase> small;
+      for (const std::size_t n_rows : {1, 0, 5}) {
+        small.push_back(make_matmul(
+            format,
+            {.rows = n_rows + 2, .columns = whole(77), .n_rows = n_rows, .with_codes = false},
+            random));
+      }
+      expect_cpus_bits(small);
+      std::vector<MatmulCase> large;
+      large.push_back(make_matmul(
+          format, {.rows = 71, .columns = whole(600), .n_rows = 10, .with_codes = false}, random));
+      expect_cpus_bits(large);
+      if (HasFatalFailure()) return;
+    }
+  });
+}
+
 TEST_F(GemmTest, EveryNestedFormAtEveryWidth) {
   std::mt19937 random(34);
   in_every_thread_order([&] {
@@ -115,10 +142,14 @@ TEST_F(GemmTest, EveryNestedFormAtEveryWidth) {
         const unsigned width = form.width(count);
         SCOPED_TRACE(std::string(form.name) + " at " + std::to_string(width));
         const std::size_t block = form.block;
-        std::vector<MatmulCase> cases;
-        cases.push_back(make_nested_matmul(form, width, {5, 768, 1}, random));
-        cases.push_back(make_nested_matmul(form, width, {69, 768, 18}, random));
-        expect_cpus_bits(cases);
+        for (const bool with_codes : {true, false}) {
+          std::vector<MatmulCase> cases;
+          MatmulShape one{.rows = 5, .columns = 768, .n_rows = 1, .with_codes = with_codes};
+          MatmulShape many{.rows = 69, .columns = 768, .n_rows = 18, .with_codes = with_codes};
+          cases.push_back(make_nested_matmul(form, width, one, random));
+          cases.push_back(make_nested_matmul(form, width, many, random));
+          expect_cpus_bits(cases);
+        }
         std::vector<MatmulCase> ends;
         MatmulShape shape{18, 3 * block, 6};
         ends.push_back(make_nested_matmul(form, width, shape, random, /*extreme=*/true));
@@ -138,6 +169,13 @@ TEST_F(GemmTest, MoreRowsThanATile) {
     cases.push_back(make_matmul(
         tensor_format(type),
         {.rows = 66, .columns = 256, .n_rows = 64, .indexed = false, .biased = false}, random));
+    expect_cpus_bits(cases);
+  }
+  for (const TensorType type : {TensorType::kF32, TensorType::kF16, TensorType::kQ5_1}) {
+    std::vector<MatmulCase> cases;
+    cases.push_back(make_matmul(tensor_format(type),
+                                {.rows = 66, .columns = 160, .n_rows = 70, .with_codes = false},
+                                random));
     expect_cpus_bits(cases);
   }
 }
