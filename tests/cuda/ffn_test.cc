@@ -136,6 +136,10 @@ TEST_F(FfnTest, TasksOfAllKindsTogether) {
        .activation = Activation::kClampedSwiglu});
   add(kQ4_0, kQ8_0, kQ4_1, {.hidden = 160, .ffn = 96, .n_rows = 4});
   add(kQ4_0, kQ4_0, kQ8_0, {.hidden = 160, .ffn = 32, .n_rows = 2, .indexed = false});
+  // More rows than a tile.
+  add(kQ4_0, kQ4_0, kQ8_0, {.hidden = 64, .ffn = 96, .n_rows = 70, .out = 5, .biased = true});
+  add(kQ5_0, kQ5_1, kQ8_0, {.hidden = 32, .ffn = 32, .n_rows = 67, .out = 5});
+  add(kBF16, kBF16, kF16, {.hidden = 40, .ffn = 33, .n_rows = 35, .out = 5, .with_codes = false});
   // Floats before and behind what meets 8 bits, and sizes that are no multiple of anything.
   add(kBF16, kBF16, kQ8_0, {.hidden = 77, .ffn = 96, .n_rows = 3, .with_codes = false});
   add(kF16, kF32, kF32, {.hidden = 45, .ffn = 1, .n_rows = 2, .with_codes = false});

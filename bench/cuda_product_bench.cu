@@ -1,8 +1,9 @@
-// Decode's kernels on a CUDA device: achieved bytes/s over the ceilings measured in the same run,
-// for large matrices and for the experts of one layer, at each way of cutting a launch; and what
-// the canonical order costs a tensor core.
+// Products on a CUDA device. Decode's (GEMV): achieved bytes/s over the ceilings measured in the
+// same run, for large matrices and for the experts of one layer, at each way of cutting a launch.
+// Prefill's (GEMM): operations/s over what the tensor cores do in the canonical order, and what
+// that costs them.
 //
-// usage: cuda_gemv_bench [all]      all: every tile, not the chosen one alone
+// usage: cuda_product_bench [all]      all: every tile, not the chosen one alone
 
 #include <algorithm>
 #include <cstdint>
@@ -13,6 +14,7 @@
 #include <optional>
 #include <vector>
 
+#include "cuda/gemm.h"
 #include "cuda/gemv.h"
 #include "cuda/row_ops.h"
 
@@ -282,10 +284,9 @@ __global__ void mma_kernel(const std::uint32_t* operands, const float* scales, f
     a[0] ^= static_cast<std::uint32_t>(group);
 #pragma unroll
     for (int t = 0; t < kMmaTiles; ++t) {
-      int c[4] = {};
-      if (kSums == Sums::kWhole) {
-        for (int i = 0; i < 4; ++i) c[i] = whole[t][i];
-      }
+      // As the kernels do: c is the bits of a float that is 1.5 * 2^23 too large.
+      int c[4];
+      for (int i = 0; i < 4; ++i) c[i] = kSums == Sums::kWhole ? whole[t][i] : 0x4b400000;
       asm volatile(
           "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
           "{%0,%1,%2,%3};"
@@ -296,7 +297,7 @@ __global__ void mma_kernel(const std::uint32_t* operands, const float* scales, f
           whole[t][i] = c[i];
         } else {
           sums[t][i] = fmaf(weight_scales[i / 2] * activation_scales[t][i % 2],
-                            static_cast<float>(c[i]), sums[t][i]);
+                            __int_as_float(c[i]) - 12582912.0f, sums[t][i]);
           if (group % 16 == 15) {
             totals[t][i] += sums[t][i];
             sums[t][i] = 0.0f;
@@ -312,7 +313,8 @@ __global__ void mma_kernel(const std::uint32_t* operands, const float* scales, f
   out[blockIdx.x * blockDim.x + threadIdx.x] = sum;
 }
 
-void bench_mma(int multiprocessors, const Inputs& in) {
+/// The most that was seen of the canonical chain.
+double bench_mma(int multiprocessors, const Inputs& in) {
   const auto* const operands = reinterpret_cast<const std::uint32_t*>(in.rows.codes);
   const auto rate = [&](auto kernel, int warps) {
     const double time = seconds(
@@ -322,10 +324,63 @@ void bench_mma(int multiprocessors, const Inputs& in) {
         5);
     return 2.0 * 16 * 8 * 32 * kMmaTiles * kMmaGroups * warps * multiprocessors / time;
   };
-  for (const int warps : {4, 8, 12}) {
+  double most = 0;
+  for (const int warps : {4, 8, 12, 16}) {
+    const double chain = rate(mma_kernel<Sums::kChain>, warps);
     std::printf("mma m16n8k32, %2d warps: integers alone %7.1f T/s, canonical chain %7.1f T/s\n",
-                warps, 1e-12 * rate(mma_kernel<Sums::kWhole>, warps),
-                1e-12 * rate(mma_kernel<Sums::kChain>, warps));
+                warps, 1e-12 * rate(mma_kernel<Sums::kWhole>, warps), 1e-12 * chain);
+    most = std::max(most, chain);
+  }
+  return most;
+}
+
+/// `n_tasks` matrices [rows, columns], each × `n_rows` rows in tiles.
+void bench_gemm(const Format& format, const std::byte* pool, std::uint32_t n_tasks,
+                std::uint32_t rows, std::uint32_t columns, std::uint32_t n_rows, bool in_float,
+                double ceiling) {
+  const std::size_t bytes = (rows * format.bytes(columns) + 255) / 256 * 256;
+  const std::size_t x_rows = std::size_t{n_tasks} * n_rows;
+  const QuantisedRows x = {device_array<std::int8_t>(x_rows * columns),
+                           device_array<float>(x_rows * columns / 32),
+                           device_array<std::int16_t>(x_rows * columns / 16)};
+  auto* const values = device_array<float>(x_rows * columns);
+  auto* const output = device_array<float>(x_rows * rows);
+  std::vector<ProductTask> tasks;
+  for (std::uint32_t i = 0; i < n_tasks; ++i) {
+    for (std::uint32_t first = 0; first < n_rows; first += kMaxGemmRows) {
+      const std::size_t row = std::size_t{i} * n_rows + first;
+      ProductTask task;
+      task.weight.data = pool + i * bytes;
+      task.input = {x.codes + row * columns, x.scales + row * columns / 32,
+                    x.sums + row * columns / 16};
+      task.values = values + row * columns;
+      task.output = output + row * rows;
+      task.output_stride = task.rows = rows;
+      task.n_rows = std::min(kMaxGemmRows, n_rows - first);
+      tasks.push_back(task);
+    }
+  }
+  ProductTask* const device_tasks = upload(tasks);
+  ProductLaunch launch;
+  launch.type = format.type;
+  launch.columns = columns;
+  launch.max_rows = rows;
+  launch.n_tasks = static_cast<std::uint32_t>(tasks.size());
+  launch.max_n_rows = std::min(kMaxGemmRows, n_rows);
+  launch.in_float = in_float;
+  const double time = seconds([&](cudaStream_t stream) {
+    for (int i = 0; i < 4; ++i) check(launch_gemm(launch, device_tasks, stream), "gemm");
+  });
+  const double operations = 4 * 2.0 * static_cast<double>(x_rows) * rows * columns;
+  std::printf("%3u x %ux%u, %3u rows %-4s %-6s  %8.2f us/launch %8.1f T/s", n_tasks, rows, columns,
+              n_rows, in_float ? "f32" : "q8", format.name, 1e6 * time / 4,
+              1e-12 * operations / time);
+  if (!in_float) std::printf("  %5.1f %%", 100 * operations / time / ceiling);
+  std::printf("\n");
+  for (void* memory : {static_cast<void*>(x.codes), static_cast<void*>(x.scales),
+                       static_cast<void*>(x.sums), static_cast<void*>(values),
+                       static_cast<void*>(output), static_cast<void*>(device_tasks)}) {
+    cudaFree(memory);
   }
 }
 
@@ -368,6 +423,12 @@ int main(int argc, char** argv) {
     bench_matrices(format, pool, in, 32, 4, all, read_rate);
     bench_experts(format, pool, in, all, read_rate);
   }
-  bench_mma(device.multiProcessorCount, in);
+  const double chain = bench_mma(device.multiProcessorCount, in);
+  for (const Format& format : kFormats) {
+    bench_gemm(format, pool, 1, 4096, 4096, 512, false, chain);
+    bench_gemm(format, pool, 64, 1536, 2048, 32, false, chain);  // experts
+    bench_gemm(format, pool, 64, 1536, 2048, 8, false, chain);
+    bench_gemm(format, pool, 1, 4096, 4096, 512, true, chain);
+  }
   return 0;
 }
