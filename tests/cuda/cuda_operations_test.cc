@@ -1,5 +1,5 @@
 // A stream of a CudaDevice as a processor: that operations come to the kernels that
-// row_ops_test.cc and delta_net_test.cc are about, and what becomes of errors.
+// row_ops_test.cc, delta_net_test.cc and their like are about, and what becomes of errors.
 
 #include "cuda/cuda_operations.h"
 
@@ -7,7 +7,9 @@
 #include <string>
 
 #include "cuda/cuda_device.h"
+#include "cuda/upload_ring.h"
 #include "tests/cpu/delta_net_layer.h"
+#include "tests/cpu/run_attention.h"
 #include "tests/cuda/device_memory.h"
 
 namespace sluice::testing {
@@ -67,6 +69,7 @@ class CudaOperationsTest : public DeviceTest {
     return device_->finish(event);
   }
 
+  const std::unique_ptr<Compute> compute_ = test::compute_with(test::available_isas().back(), 1);
   std::unique_ptr<cuda::CudaDevice> device_;
   StreamIndex stream_ = 0;
 };
@@ -81,11 +84,10 @@ TEST_F(CudaOperationsTest, ComputeWhatTheCpuDoes) {
       turns_there{std::span<const float>(turns)}, y_there(y.size()), scales_there(scales.size());
   const DeviceArray<std::int8_t> codes_there(codes.size());
   const DeviceArray<std::int16_t> sums_there(sums.size());
-  operate(*test::compute_with(test::available_isas().back(), 1),
-          {x.data(),
-           y.data(),
-           turns.data(),
-           {nullptr, codes.data(), scales.data(), sums.data(), kRows, kColumns}});
+  operate(*compute_, {x.data(),
+                      y.data(),
+                      turns.data(),
+                      {nullptr, codes.data(), scales.data(), sums.data(), kRows, kColumns}});
   operate(operations(),
           {x_there.data(),
            y_there.data(),
@@ -96,6 +98,53 @@ TEST_F(CudaOperationsTest, ComputeWhatTheCpuDoes) {
   EXPECT_EQ(codes_there.download(), codes);
   EXPECT_EQ(scales_there.download(), scales);
   EXPECT_EQ(sums_there.download(), sums);
+}
+
+// More rows than go to the device together, each of which sees the one before it, too.
+TEST_F(CudaOperationsTest, AttendOverMoreRowsThanAnUploadTakes) {
+  const std::size_t n_rows = cuda::UploadRing::kMost<AttentionRow> + 3;
+  constexpr std::size_t kDim = 4;
+  const AttentionShape shape{.heads = 1,
+                             .kv_heads = 1,
+                             .head_dim = kDim,
+                             .value_dim = kDim,
+                             .kv_type = KvType::kF32,
+                             .scale = 0.5f};
+  auto keys = random_floats(n_rows * kDim, 1.0f, 1);
+  auto values = random_floats(n_rows * kDim, 1.0f, 2);
+  auto queries = random_floats(n_rows * kDim, 1.0f, 3);
+  const std::size_t n_blocks = n_rows / kKvBlock + 1;
+  const std::size_t of_keys = kKvBlock * kDim * sizeof(float);
+  std::vector<std::byte> cache(n_blocks * 2 * of_keys);
+  const DeviceArray<std::byte> cache_there(cache.size());
+  std::vector<std::byte*> blocks, blocks_at;
+  for (std::size_t i = 0; i < n_blocks; ++i) {
+    blocks.push_back(cache.data() + i * 2 * of_keys);
+    blocks_at.push_back(cache_there.data() + i * 2 * of_keys);
+  }
+  const DeviceArray<std::byte*> blocks_there{std::span<std::byte* const>(blocks_at)};
+  std::vector<AttentionRow> rows, rows_there;
+  for (std::uint32_t i = 0; i < n_rows; ++i) {
+    rows.push_back({{blocks.data(), 0, of_keys}, i, i - (i > 0)});
+    rows_there.push_back({{blocks_there.data(), 0, of_keys}, i, i - (i > 0)});
+  }
+  std::vector<float> want(n_rows * kDim);
+  compute_->store_kv(shape, rows, keys.data(), kDim, values.data(), kDim);
+  test::run_attention(*compute_, shape, rows, queries.data(), kDim, want.data(), kDim, nullptr);
+
+  const DeviceArray<float> keys_there{std::span<const float>(keys)},
+      values_there{std::span<const float>(values)}, queries_there{std::span<const float>(queries)},
+      out(want.size());
+  operations().store_kv(shape, rows_there, keys_there.data(), kDim, values_there.data(), kDim);
+  operations().attention({.shape = shape,
+                          .rows = rows_there,
+                          .q = queries_there.data(),
+                          .q_stride = kDim,
+                          .out = out.data(),
+                          .out_stride = kDim,
+                          .memory = {}});
+  ASSERT_TRUE(finish().ok());
+  EXPECT_EQ(out.download(), want);
 }
 
 TEST_F(CudaOperationsTest, AnErrorComesAtTheNextRecordAndNothingIsDoneInBetween) {
