@@ -10,11 +10,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string_view>
 #include <utility>
 
-#include "base/compute.h"
+#include "base/operations.h"
 #include "base/status.h"
 
 namespace sluice {
@@ -53,14 +52,12 @@ class DeviceBackend {
                         std::size_t bytes) = 0;
   virtual Status download(StreamIndex stream, std::byte* host, const std::byte* device,
                           std::size_t bytes) = 0;
-  /// Whether `ffn` takes such a matrix: its form counts, not where it lies.
+  /// Whether operations take such a matrix: its form counts, not where it lies.
   virtual bool multiplies(const WeightMatrix& weight) const = 0;
-  /// As Compute::ffn, to the bit. Every pointer in a task is to the device's memory; the tasks
-  /// themselves are copied.
-  virtual Status ffn(StreamIndex stream, std::span<const FfnTask> tasks) = 0;
-  /// What the stream computes, given by the call and done in the stream's order. Errors of what is
-  /// given come to the next `record`. Null: the device computes experts alone.
-  virtual Operations* operations(StreamIndex) { return nullptr; }
+  /// What the stream computes, to the bit as the host does, given by the call and done in the
+  /// stream's order. Pointers are to the device's memory. What is refused is an error of the next
+  /// `record`, and nothing is given until then.
+  virtual Operations& operations(StreamIndex stream) = 0;
 
   virtual Result<DeviceEvent> record(StreamIndex stream) = 0;
   /// What `stream` is given from now on happens after the event.

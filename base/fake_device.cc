@@ -107,12 +107,7 @@ Status FakeDevice::download(StreamIndex stream, std::byte* host, const std::byte
   });
 }
 
-Status FakeDevice::ffn(StreamIndex stream, std::span<const FfnTask> tasks) {
-  operations_[stream].ffn(tasks);
-  return lost();
-}
-
-Operations* FakeDevice::operations(StreamIndex stream) { return &operations_[stream]; }
+Operations& FakeDevice::operations(StreamIndex stream) { return operations_[stream]; }
 
 void FakeDevice::compute(StreamIndex stream, double seconds, std::function<void()> run) {
   // A device that is lost says so at the next record.

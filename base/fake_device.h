@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/aligned_buffer.h"
+#include "base/compute.h"
 #include "base/device_backend.h"
 
 namespace sluice {
@@ -43,7 +44,7 @@ struct FakeDeviceOptions {
 /// Not thread-safe.
 class FakeDevice final : public DeviceBackend {
  public:
-  /// Borrows `compute`, whose ffn is the device's.
+  /// Borrows `compute`, whose operations are the device's.
   FakeDevice(Compute& compute, FakeDeviceOptions options);
   ~FakeDevice() override;
 
@@ -59,8 +60,7 @@ class FakeDevice final : public DeviceBackend {
   Status download(StreamIndex stream, std::byte* host, const std::byte* device,
                   std::size_t bytes) override;
   bool multiplies(const WeightMatrix& weight) const override { return options_.multiplies(weight); }
-  Status ffn(StreamIndex stream, std::span<const FfnTask> tasks) override;
-  Operations* operations(StreamIndex stream) override;
+  Operations& operations(StreamIndex stream) override;
   Result<DeviceEvent> record(StreamIndex stream) override;
   Status wait(StreamIndex stream, DeviceEvent event) override;
   Result<bool> done(DeviceEvent event) override;

@@ -147,18 +147,6 @@ Status CudaDevice::download(StreamIndex stream, std::byte* host, const std::byte
                "a copy from it");
 }
 
-Status CudaDevice::ffn(StreamIndex stream, std::span<const FfnTask> tasks) {
-  SLUICE_TRY(begin());
-  SLUICE_TRY(plan_.plan(tasks));
-  return check(give(streams_[stream]), "a network");
-}
-
-Status CudaDevice::matmul(StreamIndex stream, std::span<const MatmulTask> tasks) {
-  SLUICE_TRY(begin());
-  SLUICE_TRY(plan_.plan(tasks));
-  return check(give(streams_[stream]), "a product");
-}
-
 /// As many tasks at a time as the ring takes, a launch of them cut where they end.
 cudaError_t CudaDevice::give(cudaStream_t stream) {
   constexpr std::size_t kMost = UploadRing::kMost<ProductTask>;

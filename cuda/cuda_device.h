@@ -41,10 +41,9 @@ class CudaDevice final : public DeviceBackend {
   Status download(StreamIndex stream, std::byte* host, const std::byte* device,
                   std::size_t bytes) override;
   bool multiplies(const WeightMatrix& weight) const override { return ProductPlan::takes(weight); }
-  /// Of kRows in any quantised format, F32, F16 or BF16, and of kPlanes; matrices 16-byte aligned.
-  /// Others are kUnsupported or kInvalidArgument, before anything is computed.
-  Status ffn(StreamIndex stream, std::span<const FfnTask> tasks) override;
-  Operations* operations(StreamIndex stream) override { return &operations_[stream]; }
+  /// Products with matrices of kRows in any quantised format, F32, F16 or BF16, and of kPlanes,
+  /// 16-byte aligned. Others are kUnsupported or kInvalidArgument, before anything is computed.
+  Operations& operations(StreamIndex stream) override { return operations_[stream]; }
   Result<DeviceEvent> record(StreamIndex stream) override;
   Status wait(StreamIndex stream, DeviceEvent event) override;
   Result<bool> done(DeviceEvent event) override;
@@ -56,7 +55,6 @@ class CudaDevice final : public DeviceBackend {
   CudaDevice(int index, std::string name) : index_(index), name_(std::move(name)) {}
   /// Makes the device the calling thread's.
   Status begin();
-  Status matmul(StreamIndex stream, std::span<const MatmulTask> tasks);
   /// Gives the stream what is planned.
   cudaError_t give(cudaStream_t stream);
   Status check(cudaError_t error, std::string_view doing);

@@ -39,13 +39,17 @@ void CudaOperations::quantise(const Activations& activations, std::size_t rows) 
        [&](cudaStream_t stream) { return launch_quantise(activations, rows, stream); });
 }
 
-void CudaOperations::matmul(std::span<const MatmulTask> tasks) {
-  if (error_.ok()) error_ = device_.matmul(stream_, tasks);
+template <typename Task>
+void CudaOperations::give_products(std::string_view doing, std::span<const Task> tasks) {
+  if (error_.ok()) error_ = device_.plan_.plan(tasks);
+  give(doing, [&](cudaStream_t stream) { return device_.give(stream); });
 }
 
-void CudaOperations::ffn(std::span<const FfnTask> tasks) {
-  if (error_.ok()) error_ = device_.ffn(stream_, tasks);
+void CudaOperations::matmul(std::span<const MatmulTask> tasks) {
+  give_products("a product", tasks);
 }
+
+void CudaOperations::ffn(std::span<const FfnTask> tasks) { give_products("a network", tasks); }
 
 void CudaOperations::rope(const RopeTask& task) {
   give("RoPE", [&](cudaStream_t stream) { return launch_rope(task, stream); });

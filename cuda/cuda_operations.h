@@ -40,6 +40,8 @@ class CudaOperations final : public Operations {
   /// launch(stream), unless there is an error.
   template <typename Launch>
   void give(std::string_view doing, const Launch& launch);
+  template <typename Task>
+  void give_products(std::string_view doing, std::span<const Task> tasks);
   template <typename Launch>
   void give_rows(std::string_view doing, std::span<const AttentionRow> rows, const Launch& launch);
   void refuse(std::string_view what);

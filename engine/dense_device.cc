@@ -63,14 +63,14 @@ Result<std::unique_ptr<DenseDevice>> DenseDevice::create(const Checkpoint& check
   const std::uint64_t vram = std::min(options.vram, memory.free);
   std::unique_ptr<DenseDevice> made(new DenseDevice(model, device));
   SLUICE_ASSIGN(made->stream_, device.make_stream());
-  Operations* const operations = device.operations(made->stream_);
-  std::uint32_t layers = operations == nullptr ? 0 : host.layers_for(device, options.end_layer);
+  Operations& operations = device.operations(made->stream_);
+  std::uint32_t layers = host.layers_for(device, options.end_layer);
   if (layers == 0) {
     return Status(ErrorCode::kUnsupported,
                   std::string(device.name()) + " cannot compute the model's layers");
   }
   layers = std::min(layers, options.end_layer - options.first_layer);
-  const DeviceBytes bytes(model, host, *operations, options);
+  const DeviceBytes bytes(model, host, operations, options);
   std::uint32_t rows = std::max(1u, options.rows);
   while (rows > 1 && bytes.scratch(rows) > vram / kScratchShare) rows = (rows + 1) / 2;
   while (layers > 0 && bytes.all(layers, rows) > vram) --layers;
@@ -87,7 +87,7 @@ Result<std::unique_ptr<DenseDevice>> DenseDevice::create(const Checkpoint& check
                 KvPool::create(bytes.kv(layers), bytes.kv_blocks(), options.sequences, &device));
   SLUICE_ASSIGN(made->weights_, host.copy_to(device, made->stream_, checkpoint, model,
                                              made->first_layer_, made->end_layer_, bytes.head()));
-  made->part_ = std::make_unique<DensePart>(model, made->weights_, *operations, made->scratch_,
+  made->part_ = std::make_unique<DensePart>(model, made->weights_, operations, made->scratch_,
                                             options.kv_type);
   return made;
 }

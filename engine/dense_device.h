@@ -47,8 +47,8 @@ struct DenseDeviceOptions {
 
 class DenseDevice {
  public:
-  /// kBudget: there is no room for one layer; kUnsupported: the device has no operations, or not
-  /// for such matrices. `host` are the model's weights as their files have them. Model and device
+  /// kBudget: there is no room for one layer; kUnsupported: the device does not multiply such
+  /// matrices. `host` are the model's weights as their files have them. Model and device
   /// outlive it.
   static Result<std::unique_ptr<DenseDevice>> create(const Checkpoint& checkpoint,
                                                      const ModelDescription& model,

@@ -193,7 +193,7 @@ Result<DeviceEvent> DeviceScratch::launch() {
   if (tasks_.empty()) return device_->record(stream_);
   Span span;
   SLUICE_ASSIGN(span.begun, device_->record(stream_));
-  SLUICE_TRY(device_->ffn(stream_, tasks_));
+  device_->operations(stream_).ffn(tasks_);
   SLUICE_ASSIGN(span.over, device_->record(stream_));
   launches_.push_back(span);
   tasks_.clear();

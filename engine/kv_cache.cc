@@ -231,7 +231,7 @@ Status KvSequence::settle(DeviceBackend& device, StreamIndex stream) {
     task.factor = 0;
     task.out = change == Change::kKeep ? copy : now;
     if (task.op == MapOp::kCopy) task.x = change == Change::kKeep ? now : copy;
-    device.operations(stream)->map(task);
+    device.operations(stream).map(task);
   }
   put_off_.clear();
   return {};

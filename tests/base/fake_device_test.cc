@@ -94,7 +94,7 @@ TEST_F(FakeDeviceTest, EnginesWorkAtOnceAndEachOnePieceAfterTheOther) {
   const DeviceEvent at_4 = device.record(copies).value(), at_9 = device.record(others).value();
   const FfnTask nothing;
   ASSERT_TRUE(device.wait(copies, at_9).ok());
-  ASSERT_TRUE(device.ffn(copies, {&nothing, 1}).ok());
+  device.operations(copies).ffn({&nothing, 1});
   const DeviceEvent at_19 = device.record(copies).value();
   EXPECT_EQ(device.seconds_between(start, at_4).value(), 4);
   EXPECT_EQ(device.seconds_between(start, at_9).value(), 9);
@@ -152,7 +152,7 @@ TEST_F(FakeDeviceTest, ANetworkThatItComputesHasTheCpusBits) {
   std::memcpy(here.data(), numbers.data(), numbers.size() * 4);
   ASSERT_TRUE(device.upload(stream, there.data(), here.data(), bytes).ok());
   const FfnTask task = task_over(there.data());
-  ASSERT_TRUE(device.ffn(stream, {&task, 1}).ok());
+  device.operations(stream).ffn({&task, 1});
   ASSERT_TRUE(device.download(stream, here.data(), there.data(), bytes).ok());
   finish(device, stream);
   const std::size_t at = numbers.size() * 4;
@@ -171,7 +171,7 @@ TEST_F(FakeDeviceTest, FailuresComeLateAndAreForGood) {
     DeviceEvent events[2];
     for (DeviceEvent& event : events) {
       ASSERT_TRUE(device.upload(stream, there.data(), here.data(), 8).ok());
-      ASSERT_TRUE(device.ffn(stream, none).ok());
+      device.operations(stream).ffn(none);
       event = device.record(stream).value();
     }
     EXPECT_TRUE(device.finish(events[0]).ok());

@@ -197,15 +197,14 @@ TEST(CudaDeviceFailures, ALostDeviceStaysLost) {
     EXPECT_EQ(status.ok(), late) << "errors of work come late";
     EXPECT_EQ(device->memory().status().code(), ErrorCode::kDeviceLost);
     host_shim::fail_call(0);  // the driver has forgotten, and the device knows
-    const FfnTask nothing;
     for (const Status& later :
          {device->memory().status(), device->make_stream().status(),
           DeviceBuffer::allocate(*device, 8).status(),
           DeviceBuffer::allocate_pinned(*device, 8).status(), device->record(stream).status(),
           device->upload(stream, there.data(), here.data(), 8),
-          device->download(stream, here.data(), there.data(), 8),
-          device->ffn(stream, {&nothing, 1}), device->wait(stream, {1}), device->done({1}).status(),
-          device->finish({1}), device->seconds_between({1}, {1}).status()}) {
+          device->download(stream, here.data(), there.data(), 8), device->wait(stream, {1}),
+          device->done({1}).status(), device->finish({1}),
+          device->seconds_between({1}, {1}).status()}) {
       EXPECT_EQ(later.code(), ErrorCode::kDeviceLost) << later.message();
     }
   }

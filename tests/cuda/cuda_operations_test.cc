@@ -62,7 +62,7 @@ class CudaOperationsTest : public DeviceTest {
     device_ = std::move(cuda::CudaDevice::open(0)).value();
     stream_ = device_->make_stream().value();
   }
-  Operations& operations() { return *device_->operations(stream_); }
+  Operations& operations() { return device_->operations(stream_); }
   /// Waits for all that the stream was given.
   Status finish() {
     SLUICE_ASSIGN(const DeviceEvent event, device_->record(stream_));
@@ -211,7 +211,7 @@ TEST_F(CudaOperationsTest, AnyCallOfThemMayFail) {
       const auto device = std::move(cuda::CudaDevice::open(0)).value();
       const StreamIndex stream = device->make_stream().value();
       host_shim::fail_call(nth, cudaErrorLaunchFailure, late);
-      give(*device->operations(stream));
+      give(device_->operations(stream));
       EXPECT_EQ(device->record(stream).status().code(), ErrorCode::kDeviceLost) << nth;
     }
   }

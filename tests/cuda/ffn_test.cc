@@ -162,7 +162,7 @@ TEST_F(FfnTest, MoreThanTheRingHolds) {
   const StreamIndex streams[] = {stream_, device_->make_stream().value()};
   const DeviceFfn last(cases.back());
   for (std::size_t i = 0; i < 3 * UploadRing::kSlots; ++i) {
-    ASSERT_TRUE(device_->ffn(streams[i % 2], {&last.task, 1}).ok());
+    ASSERT_TRUE(give_ffn(*device_, streams[i % 2], {&last.task, 1}).ok());
   }
   for (const StreamIndex stream : streams) {
     ASSERT_TRUE(device_->finish(device_->record(stream).value()).ok());
@@ -178,7 +178,7 @@ TEST_F(FfnTest, RefusesWhatItCannotDoAndSaysWhy) {
   const auto refusal = [&](const auto& change) {
     FfnTask task = there.task;
     change(task);
-    return device_->ffn(stream_, {&task, 1});
+    return give_ffn(*device_, stream_, {&task, 1});
   };
   Status status = refusal([](FfnTask& task) { task.up.layout = WeightLayout::kStrips; });
   EXPECT_EQ(status.code(), ErrorCode::kUnsupported);
@@ -191,7 +191,7 @@ TEST_F(FfnTest, RefusesWhatItCannotDoAndSaysWhy) {
   status = refusal([](FfnTask& task) { task.down.data += 8; });
   EXPECT_EQ(status.code(), ErrorCode::kInvalidArgument);
   EXPECT_NE(status.message().find("down"), std::string::npos) << status.message();
-  EXPECT_TRUE(device_->ffn(stream_, {&there.task, 1}).ok()) << "a refusal is not the end";
+  EXPECT_TRUE(give_ffn(*device_, stream_, {&there.task, 1}).ok()) << "a refusal is not the end";
 }
 
 #ifdef SLUICE_CUDA_HOST_SHIM
@@ -203,7 +203,7 @@ TEST_F(FfnTest, EveryCallOfItMayFail) {
   const DeviceFfn there(of);
   namespace host_shim = cuda::host_shim;
   host_shim::fail_call(0);
-  ASSERT_TRUE(device_->ffn(stream_, {&there.task, 1}).ok());
+  ASSERT_TRUE(give_ffn(*device_, stream_, {&there.task, 1}).ok());
   const std::uint64_t calls = host_shim::calls();
   for (std::uint64_t nth = 1; nth <= calls; ++nth) {
     for (const bool late : {false, true}) {
@@ -211,7 +211,7 @@ TEST_F(FfnTest, EveryCallOfItMayFail) {
       const auto device = std::move(cuda::CudaDevice::open(0)).value();
       const StreamIndex stream = device->make_stream().value();
       host_shim::fail_call(nth, cudaErrorLaunchFailure, late);
-      Status status = device->ffn(stream, {&there.task, 1});
+      Status status = give_ffn(*device, stream, {&there.task, 1});
       if (late && status.ok()) {  // of the last call
         EXPECT_EQ(nth, calls);
         status = device->record(stream).status();

@@ -24,7 +24,7 @@ class MatmulTest : public DeviceTest {
   }
 
   Status multiply(std::span<const MatmulTask> tasks) {
-    device_->operations(stream_)->matmul(tasks);
+    device_->operations(stream_).matmul(tasks);
     SLUICE_ASSIGN(const DeviceEvent event, device_->record(stream_));
     return device_->finish(event);
   }
