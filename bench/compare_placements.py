@@ -3,8 +3,8 @@
 
     bench/compare_placements.py MODEL.gguf [--shares 10,25,50,100] [--sluice build/cuda/sluice] [--llama-bench PATH] [--routing TRACE] [-p 512] [-n 64] [--rounds 3]
 
-A share of 25 % is the --vram that holds a quarter of the experts' bytes beside what a pass reads and writes there; all experts are in RAM. A round runs each
-setting once at each share, in turn. llama.cpp has all dense weights on the GPU and the experts of as many layers as the share allows (--n-cpu-moe for the
+A share of 25 % is the --vram that holds a quarter of the experts' bytes beside all other weights, the KV cache and what a pass works in; all experts are in
+RAM. A round runs each setting once at each share, in turn. llama.cpp has all dense weights on the GPU and the experts of as many layers as the share allows (--n-cpu-moe for the
 others): it may use what it likes of the GPU's memory for the rest. Speeds are medians; "x best" compares `auto` with the best other placement, run by run."""
 
 import argparse
@@ -14,12 +14,12 @@ import sys
 sys.dont_write_bytecode = True
 from measuring import run_json  # noqa: E402
 
-SCRATCH = 256 << 20  # bytes of the GPU's memory beside experts
+SCRATCH = 768 << 20  # bytes of the GPU's memory beside weights
 PHASES = ("prefill", "decode")
 
 
 def sluice(args, plan, share, placement):
-    vram = SCRATCH + plan["expert_bytes"] * share // 100
+    vram = SCRATCH + plan["dense_bytes"] + plan["expert_bytes"] * share // 100
     command = [args.sluice, "bench", args.model, "--json", "--no-ceilings", "-r", "1", "-p", str(args.p), "-n", str(args.n), "--ctx", str(args.p + args.n + 64),
                "--vram", str(vram if placement != "cpu-only" else 0), "--placement", placement]
     if args.routing:
@@ -53,7 +53,7 @@ def main():
     args = parser.parse_args()
 
     info = run_json([args.sluice, "info", args.model, "--json"])
-    plan = {"expert_bytes": info["expert_bytes"], "layers": info["description"]["sparse_layers"]}
+    plan = {"dense_bytes": info["dense_bytes"], "expert_bytes": info["expert_bytes"], "layers": info["description"]["sparse_layers"]}
     shares = [int(share) for share in args.shares.split(",")]
     runs = {}
     for number in range(args.rounds):

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 cmake --preset cuda -DSLUICE_TESTS=ON > /dev/null
-tests=$(ninja -C build/cuda -t targets all | sed -n 's|^\(tests/cuda_[a-z_]*_device_test\): CXX_EXECUTABLE_LINKER.*|\1|p')
+tests=$(ninja -C build/cuda -t targets all | sed -n 's|^\(tests/\(engine_\)\{0,1\}cuda_[a-z_]*device_test\): CXX_EXECUTABLE_LINKER.*|\1|p')
 # shellcheck disable=SC2086
 ninja -C build/cuda sluice $tests
 for test in $tests; do

@@ -1,5 +1,5 @@
-// The engine with the kernels of CUDA's sources, run by the CPU through the shim: whole models,
-// dense parts and experts, have the bits of the CPU's own kernels.
+// The engine with the kernels of CUDA's sources, on a GPU or run by the CPU through the shim: whole
+// models, dense parts and experts, have the bits of the CPU's own kernels.
 
 #include <gtest/gtest.h>
 
@@ -51,14 +51,21 @@ void expect_same(const test::Conditions& conditions, std::optional<std::uint32_t
   EXPECT_GT(devices.statistics().value_or(HybridStatistics{}).on_device, 0u);
 }
 
-TEST(CudaEngine, TheBundledModelHasTheSameBits) {
+class CudaEngine : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (cuda::CudaDevice::count() == 0) GTEST_SKIP() << "there is no GPU here";
+  }
+};
+
+TEST_F(CudaEngine, TheBundledModelHasTheSameBits) {
   test::Conditions conditions{.ram = kPlenty};
   conditions.model.max_rows = 12;
   const auto tokens = test::some_tokens(14);
   expect_same(conditions, std::nullopt, kPlenty, "gpu-only", tokens);
 }
 
-TEST(CudaEngine, EveryFamilyHasTheSameBits) {
+TEST_F(CudaEngine, EveryFamilyHasTheSameBits) {
   std::size_t models = 0;
   for (const std::string& name : test::oracle_models()) {
     const auto path = test::test_data("oracle/" + name);
