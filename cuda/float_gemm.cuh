@@ -55,7 +55,8 @@ class FloatSlab {
     /// Row first + row, column 16 * step + lane. REQUIRES: both are constants.
     __device__ __forceinline__ float at(std::uint32_t row, std::uint32_t step) const {
       const std::uint32_t turn = (step / 2 + row) % 4;
-      return (step % 2 == 0 ? even_ : odd_)[turn][row * kSlabColumns + step / 2 * 32];
+      const float* const of_step = step % 2 == 0 ? even_[turn] : odd_[turn];
+      return of_step[row * kSlabColumns + step / 2 * 32];
     }
 
    private:
