@@ -23,6 +23,7 @@ HybridCosts HybridLayer::usual_costs(unsigned threads) {
   costs.gpu_start = 30e-6;
   costs.upload_start = 10e-6;
   costs.upload_byte = 1 / 12e9;
+  costs.staging_byte = 1 / (6e9 * std::min(threads, 4u));
   costs.cpu_beside_upload = costs.upload_beside_cpu = 0.8;
   return costs;
 }
@@ -107,7 +108,8 @@ void HybridLayer::plan(std::uint32_t layer, std::span<const std::uint32_t> exper
   given_ = promoted_ = false;
   as_planned_ = true;
   begun_ = clock_();
-  cpu_seconds_ = 0;
+  cpu_seconds_ = staging_seconds_ = 0;
+  staging_known_ = true;
   read_bytes_ = 0;
   note(tier_->poll());
   come_before_ = tier_->statistics().come;
@@ -218,28 +220,34 @@ bool HybridLayer::can_upload() {
 }
 
 bool HybridLayer::upload(std::uint32_t index, const ExpertWeights& weights) {
-  using Room = DeviceTier::Room;
-  // Where experts can pass, only those stay that the policy would rather have than another.
-  const Room room = tier_->has_passage() ? Room::kWorth : Room::kAny;
   if (open()) {
-    auto began = tier_->upload(id(index), bits(index), weights, room, compute_);
-    if (began.ok() && *began && tier_->pin(id(index), bits(index))) {
-      pinned_[index] = kPinned;
-      return true;
-    }
-    if (began.ok() && open() && tier_->has_passage()) {
-      began = tier_->upload(id(index), bits(index), weights, Room::kPassing, compute_);
-      if (began.ok() && *began) {
-        pinned_[index] = kPassing;
-        passing_ += 1;
-        return true;
-      }
-    }
+    staging_known_ = staging_known_ && can_upload();
+    const double begun = clock_();
+    const bool began = begin_upload(index, weights);
+    staging_seconds_ += clock_() - begun;
+    if (began) return true;
   }
   as_planned_ = false;
   rows_[index] = 0;
   statistics_.on_device -= 1;
   return false;
+}
+
+/// Where experts can pass, only those stay that the policy would rather have than another.
+bool HybridLayer::begin_upload(std::uint32_t index, const ExpertWeights& weights) {
+  using Room = DeviceTier::Room;
+  const Room room = tier_->has_passage() ? Room::kWorth : Room::kAny;
+  auto began = tier_->upload(id(index), bits(index), weights, room, compute_);
+  if (began.ok() && *began && tier_->pin(id(index), bits(index))) {
+    pinned_[index] = kPinned;
+    return true;
+  }
+  if (!began.ok() || !tier_->has_passage()) return false;
+  began = tier_->upload(id(index), bits(index), weights, Room::kPassing, compute_);
+  if (!began.ok() || !*began) return false;
+  pinned_[index] = kPassing;
+  passing_ += 1;
+  return true;
 }
 
 void HybridLayer::promote(std::uint32_t index, const ExpertWeights& weights) {
@@ -287,6 +295,7 @@ void HybridLayer::learn(double gpu) {
   note(tier_->poll());
   if (placement_.mode != Placement::Mode::kAuto || work_.empty() || !as_planned_) return;
   HybridLearner::Timing timing{.cpu = cpu_seconds_, .gpu = gpu};
+  if (staging_known_) timing.staging = staging_seconds_;
   const DeviceTierStatistics& tier = tier_->statistics();
   if (!promoted_ && tier.come - come_before_ == uploads_.size()) {
     timing.link = tier.seconds - link_before_;

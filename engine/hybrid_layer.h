@@ -123,6 +123,7 @@ class HybridLayer {
   void measure_work(std::span<const std::uint32_t> rows, const ExpertStore& store);
   void share_out(std::span<const std::uint32_t> rows);
   void unpin_idle();
+  bool begin_upload(std::uint32_t index, const ExpertWeights& weights);
   void learn(double gpu);
   ExpertId id(std::uint32_t index) const { return {layer_, experts_[index]}; }
   unsigned bits(std::uint32_t index) const {
@@ -160,6 +161,8 @@ class HybridLayer {
   bool as_planned_ = true;
   bool promoted_ = false;
   double begun_ = 0, cpu_seconds_ = 0, link_before_ = 0;
+  double staging_seconds_ = 0;
+  bool staging_known_ = false;  // none of it was spent waiting
   std::uint64_t come_before_ = 0, read_bytes_ = 0;
 };
 

@@ -27,7 +27,15 @@ void HybridLearner::observe(std::span<const ExpertWork> work, const LayerPlan& p
     parts_.push_back({work[i].bytes, work[i].rows - plan.gpu_rows[i]});
     cpu += costs_.cpu.seconds(parts_.back().bytes, parts_.back().rows);
   }
-  for (const std::uint32_t i : plan.uploads) link += costs_.upload_seconds(work[i].bytes);
+  double staged = 0;  // bytes
+  for (const std::uint32_t i : plan.uploads) {
+    link += costs_.upload_seconds(work[i].bytes);
+    staged += static_cast<double>(work[i].bytes);
+  }
+  if (measured.staging > 0 && staged > 0 && costs_.staging_byte > 0) {
+    costs_.staging_byte =
+        moved(costs_.staging_byte, measured.staging, staged * costs_.staging_byte, 1);
+  }
 
   if (measured.link > 0 && link > 0) {
     const double beside = std::min(1.0, measured.cpu / measured.link);  // that the CPU worked, too

@@ -19,6 +19,7 @@ class HybridLearner {
   /// that had not come left out. 0: that one was not used.
   struct Timing {
     double cpu = 0, gpu = 0, link = 0;
+    double staging = 0;  // the CPU's, beside `cpu`
   };
   void observe(std::span<const ExpertWork> work, const LayerPlan& plan, const Timing& measured);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 namespace sluice {
 namespace {
@@ -11,6 +12,8 @@ namespace {
 constexpr double kGain = 1e-9;
 /// Layers of more experts are not searched in pairs.
 constexpr std::size_t kPairs = 16, kTriples = 12;
+/// The order of more copies is what the rule says.
+constexpr std::size_t kSwapped = 6;
 constexpr std::uint32_t kFewestRowsToSplit = 2;
 
 }  // namespace
@@ -64,21 +67,45 @@ double HybridScheduler::worth_on_gpu(std::span<const ExpertWork> work, const Hyb
 
 /// Johnson's rule for two machines in a row (the link, then the GPU), among those that the host has
 /// equally early: first those that are copied faster than computed, the fastest copied first; then
-/// the others, the slowest computed first.
+/// the others, the slowest computed first. Where the CPU stages copies it is the first of three
+/// machines, and the rule is his for those: of the first two together and the last two.
 void HybridScheduler::order_uploads(const std::vector<std::uint32_t>& gpu_rows) {
   uploads_.clear();
   keys_.resize(work_.size());
   for (std::uint32_t i = 0; i < work_.size(); ++i) {
     if (gpu_rows[i] == 0 || work_[i].on_gpu()) continue;
     uploads_.push_back(i);
+    const double staging = costs_->staging_seconds(work_[i].bytes);
     const double link = costs_->upload_seconds(work_[i].bytes);
     const double gpu = costs_->gpu.seconds(work_[i].bytes, gpu_rows[i]);
-    keys_[i] = link < gpu ? -1 / link : 1 / gpu;
+    const double before = staging > 0 ? staging + link : link;
+    const double after = staging > 0 ? link + gpu : gpu;
+    keys_[i] = before < after ? -1 / before : 1 / after;
   }
   std::ranges::sort(uploads_, [&](std::uint32_t a, std::uint32_t b) {
     if (work_[a].in_ram_at != work_[b].in_ram_at) return work_[a].in_ram_at < work_[b].in_ram_at;
     return keys_[a] != keys_[b] ? keys_[a] < keys_[b] : a < b;
   });
+  if (costs_->staging_byte > 0) swap_uploads(gpu_rows);
+}
+
+/// The rule is exact for two machines only: neighbours change places while that helps.
+void HybridScheduler::swap_uploads(const std::vector<std::uint32_t>& gpu_rows) {
+  if (uploads_.size() < 2 || uploads_.size() > kSwapped) return;
+  double least = clock_.follow(work_, *costs_, gpu_rows, uploads_).all();
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (std::size_t k = 1; k < uploads_.size(); ++k) {
+      std::swap(uploads_[k - 1], uploads_[k]);
+      const double seconds = clock_.follow(work_, *costs_, gpu_rows, uploads_).all();
+      if (seconds < least * (1 - kGain)) {
+        least = seconds;
+        changed = true;
+      } else {
+        std::swap(uploads_[k - 1], uploads_[k]);
+      }
+    }
+  }
 }
 
 /// What each copy saves later makes a plan cheaper; here it makes those dearer that leave it out,

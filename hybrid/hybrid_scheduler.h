@@ -52,6 +52,7 @@ class HybridScheduler {
  private:
   double cost_of(const std::vector<std::uint32_t>& gpu_rows);
   void order_uploads(const std::vector<std::uint32_t>& gpu_rows);
+  void swap_uploads(const std::vector<std::uint32_t>& gpu_rows);
   bool take_over();
   bool improve(std::initializer_list<std::uint32_t> experts);
   bool improve(std::size_t expert, std::uint32_t gpu_rows);

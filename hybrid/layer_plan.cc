@@ -11,6 +11,10 @@ LayerTimes LayerClock::follow(std::span<const ExpertWork> work, const HybridCost
   gpu_.clear();
   uploads_.clear();
   gpu_seconds_.clear();
+  for (std::size_t k = 0; k < uploads.size() && costs.staging_byte > 0; ++k) {
+    const ExpertWork& expert = work[uploads[k]];
+    cpu_.push_back({expert.in_ram_at, costs.staging_seconds(expert.bytes), k});
+  }
   for (std::size_t i = 0; i < work.size(); ++i) {
     const ExpertWork& expert = work[i];
     if (gpu_rows[i] < expert.rows) {
@@ -22,21 +26,23 @@ LayerTimes LayerClock::follow(std::span<const ExpertWork> work, const HybridCost
     }
   }
   for (const std::uint32_t i : uploads) {
-    uploads_.push_back({work[i].in_ram_at, costs.upload_seconds(work[i].bytes)});
+    const double ready = costs.staging_byte > 0 ? kNever : work[i].in_ram_at;
+    uploads_.push_back({ready, costs.upload_seconds(work[i].bytes)});
     gpu_seconds_.push_back(costs.gpu.seconds(work[i].bytes, gpu_rows[i]));
   }
-  std::ranges::sort(cpu_, {}, &Job::ready);
+  std::ranges::stable_sort(cpu_, {}, &Job::ready);
   return run(costs);
 }
 
 LayerTimes LayerClock::run(const HybridCosts& costs) {
   LayerTimes times;
   double now = 0;
-  std::size_t computed = 0, copied = 0;
+  std::size_t computed = 0, copied = 0, staged = kNone;
   double cpu_left = costs.cpu_start, link_left = 0;
   bool cpu_works = !cpu_.empty(), link_works = false;  // the CPU's first work is to start
   const auto begin_next = [&] {
     if (!cpu_works && computed < cpu_.size() && cpu_[computed].ready <= now) {
+      staged = cpu_[computed].stages;
       cpu_left = cpu_[computed++].seconds;
       cpu_works = true;
     }
@@ -65,6 +71,8 @@ LayerTimes LayerClock::run(const HybridCosts& costs) {
     if (cpu_ends) {
       cpu_works = false;
       times.cpu = now;
+      if (staged != kNone) uploads_[staged].ready = now;
+      staged = kNone;
     }
     if (link_ends) {
       link_works = false;

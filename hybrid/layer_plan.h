@@ -29,10 +29,15 @@ struct HybridCosts {
   double cpu_start = 0, gpu_start = 0;  // once, where a layer uses the device at all
   double upload_start = 0;              // of each expert that is copied to the GPU
   double upload_byte = 0;
+  double staging_byte =
+      0;  // before that, of the CPU's time: into the memory that the link copies from
   // Copies and the CPU share the host's memory: how fast one is while the other is at work, of what
   // it is alone.
   double cpu_beside_upload = 1, upload_beside_cpu = 1;
 
+  double staging_seconds(std::uint64_t bytes) const {
+    return static_cast<double>(bytes) * staging_byte;
+  }
   double upload_seconds(std::uint64_t bytes) const {
     return upload_start + static_cast<double>(bytes) * upload_byte;
   }
@@ -52,7 +57,8 @@ struct LayerTimes {
 };
 
 /// Follows plans event by event: the link copies one expert after the other, the CPU and the GPU
-/// take those that are there in the order in which they come. Keeps its lists from call to call.
+/// take those that are there in the order in which they come; the CPU first those that it only
+/// brings to where the link takes them. Keeps its lists from call to call.
 class LayerClock {
  public:
   /// kNever where something is computed that never comes.
@@ -61,8 +67,10 @@ class LayerClock {
                     std::span<const std::uint32_t> uploads);
 
  private:
+  static constexpr std::size_t kNone = ~std::size_t{0};
   struct Job {
     double ready = 0, seconds = 0;
+    std::size_t stages = kNone;  // an upload, which is ready when this is done
   };
   LayerTimes run(const HybridCosts& costs);
 

@@ -21,7 +21,7 @@ inline double log_between(Random& random, double least, double most) {
 }
 
 /// From an old laptop with a small card to a server.
-inline HybridCosts drawn_costs(Random& random) {
+inline HybridCosts drawn_costs(Random& random, bool staged = false) {
   HybridCosts costs;
   costs.cpu =
       CostCurve::roofline(log_between(random, 15e9, 300e9), log_between(random, 5e10, 5e12), 2);
@@ -33,6 +33,7 @@ inline HybridCosts drawn_costs(Random& random) {
   costs.upload_byte = 1 / log_between(random, 3e9, 55e9);
   costs.cpu_beside_upload = between(random, 0.5, 1);
   costs.upload_beside_cpu = between(random, 0.5, 1);
+  if (staged) costs.staging_byte = 1 / log_between(random, 4e9, 50e9);
   return costs;
 }
 

@@ -42,8 +42,8 @@ TEST(HybridScheduler, IsWithinFivePercentOfExhaustiveSearch) {
   HybridScheduler scheduler;
   double worst = 0;
   int trials = 0, split = 0;
-  const auto compare = [&](std::size_t experts, bool every_order) {
-    const HybridCosts costs = test::drawn_costs(random);
+  const auto compare = [&](std::size_t experts, bool every_order, bool staged = false) {
+    const HybridCosts costs = test::drawn_costs(random, staged);
     const std::vector<ExpertWork> work = test::drawn_layer(random, experts, true);
     HybridAims aims;
     if (random() % 3 == 0) aims.most_uploads = random() % (experts + 1);
@@ -63,6 +63,7 @@ TEST(HybridScheduler, IsWithinFivePercentOfExhaustiveSearch) {
   while (trials < 6000 && !HasFatalFailure()) compare(1 + random() % 5, true);
   while (trials < 9500 && !HasFatalFailure()) compare(6 + random() % 3, false);
   while (trials < 10000 && !HasFatalFailure()) compare(9 + random() % 4, false);
+  while (trials < 12000 && !HasFatalFailure()) compare(1 + random() % 5, true, /*staged=*/true);
   EXPECT_GT(split, 50);
   RecordProperty("worst", std::to_string(worst));
 }
@@ -74,7 +75,7 @@ TEST(HybridScheduler, IsWithinFivePercentOfTheBestOfManyAlike) {
   HybridScheduler scheduler;
   LayerClock clock;
   for (int trial = 0; trial < 200; ++trial) {
-    const HybridCosts costs = test::drawn_costs(random);
+    const HybridCosts costs = test::drawn_costs(random, trial % 2 == 0);
     const std::size_t experts = 20 + random() % 109, resident = random() % (experts + 1);
     const auto rows = static_cast<std::uint32_t>(test::log_between(random, 1, 300));
     std::vector<ExpertWork> work(experts, {.rows = rows, .bytes = 3'000'000});
@@ -111,9 +112,11 @@ double bound(const std::vector<ExpertWork>& work, const HybridCosts& costs) {
         double least = kNever;
         for (std::uint32_t rows = 0; rows <= expert.rows; ++rows) {
           if (rows < expert.rows && expert.in_ram_at == kNever) continue;
-          const double copy = rows > 0 && !expert.on_gpu() ? costs.upload_seconds(expert.bytes) : 0;
-          least = std::min(least, of_cpu * costs.cpu.seconds(expert.bytes, expert.rows - rows) +
-                                      of_link * copy +
+          const bool copied = rows > 0 && !expert.on_gpu();
+          const double copy = copied ? costs.upload_seconds(expert.bytes) : 0;
+          const double staged = copied ? costs.staging_seconds(expert.bytes) : 0;
+          const double computed = costs.cpu.seconds(expert.bytes, expert.rows - rows);
+          least = std::min(least, of_cpu * (computed + staged) + of_link * copy +
                                       (1 - cpu - link) * costs.gpu.seconds(expert.bytes, rows));
         }
         sum += least;
@@ -129,15 +132,15 @@ TEST(HybridScheduler, IsWithinFivePercentOfWhatNoPlanCanBeat) {
   HybridScheduler scheduler;
   double worst = 0;
   for (int trial = 0; trial < 60; ++trial) {
-    const HybridCosts costs = test::drawn_costs(random);
+    const HybridCosts costs = test::drawn_costs(random, trial % 2 == 0);
     const std::vector<ExpertWork> work = test::drawn_layer(random, 48 + random() % 81, false);
     const double found = scheduler.plan(work, costs, {}).seconds, least = bound(work, costs);
     // The bound copies half experts, too, starts the devices for nothing, and has the GPU compute
     // the last expert while it is copied.
     std::uint64_t bytes = 0;
     for (const ExpertWork& expert : work) bytes = std::max(bytes, expert.bytes);
-    const double ends = costs.cpu_start + costs.gpu_start + costs.upload_seconds(bytes) +
-                        costs.gpu.seconds(bytes, 1);
+    const double ends = costs.cpu_start + costs.gpu_start + costs.staging_seconds(bytes) +
+                        costs.upload_seconds(bytes) + costs.gpu.seconds(bytes, 1);
     ASSERT_LE(found, 1.05 * least + ends) << "trial " << trial;
     ASSERT_GE(found, least * (1 - 1e-9)) << "trial " << trial;
     worst = std::max(worst, found / least);

@@ -56,6 +56,21 @@ TEST(LayerClock, TheCpuTheLinkAndTheGpuWorkAtOnce) {
   EXPECT_DOUBLE_EQ(times.gpu, 16.0 / 3 + 2.5);
 }
 
+TEST(LayerClock, TheCpuStagesFirstWhatTheLinkCopies) {
+  const std::vector<ExpertWork> work = {{.rows = 1, .bytes = 4},
+                                        {.rows = 1, .bytes = 8, .on_gpu_at = 0},
+                                        {.rows = 1, .bytes = 8},
+                                        {.rows = 1, .bytes = 4}};
+  HybridCosts costs = simple();
+  costs.staging_byte = 0.25;
+  LayerClock clock;
+  const LayerTimes times = clock.follow(work, costs, std::vector<std::uint32_t>{0, 1, 1, 1},
+                                        std::vector<std::uint32_t>{2, 3});
+  EXPECT_DOUBLE_EQ(times.cpu, 2 + 1 + 4);
+  EXPECT_DOUBLE_EQ(times.link, 2 + 4 + 2);
+  EXPECT_DOUBLE_EQ(times.gpu, 9);  // 2, waits until 6, 2 more, and 1
+}
+
 TEST(LayerClock, WhatIsNotThereIsWaitedFor) {
   const std::vector<ExpertWork> work = {
       {.rows = 1, .bytes = 1, .in_ram_at = 10},
@@ -82,17 +97,35 @@ LayerTimes step_by_step(const std::vector<ExpertWork>& work, const HybridCosts& 
     if (work[i].on_gpu()) arrived[i] = work[i].on_gpu_at;
   }
   std::ranges::stable_sort(order, {}, [&](std::uint32_t i) { return work[i].in_ram_at; });
+  std::vector<double> staging_left;  // [uploads]
+  for (const std::uint32_t i : uploads) {
+    staging_left.push_back(costs.staging_byte * static_cast<double>(work[i].bytes));
+  }
   double start = 0;
   for (const double left : cpu_left) start = left > 0 ? costs.cpu_start : start;
+  for (const double left : staging_left) start = left > 0 ? costs.cpu_start : start;
   std::size_t copied = 0;
   double copy_left = uploads.empty() ? 0 : costs.upload_seconds(work[uploads[0]].bytes);
   for (double now = 0; now < 1e9 * step; now += step) {
-    const bool link = copied < uploads.size() && work[uploads[copied]].in_ram_at <= now;
+    const bool link = copied < uploads.size() && work[uploads[copied]].in_ram_at <= now &&
+                      staging_left[copied] <= 0;
     const auto next = std::ranges::find_if(
         order, [&](std::uint32_t i) { return cpu_left[i] > 0 && work[i].in_ram_at <= now; });
-    const bool cpu = start > 0 || next != order.end();
+    // In the order in which experts come; of those that come at once, staging first.
+    std::size_t stage = uploads.size();
+    for (std::size_t k = uploads.size(); k-- > 0;) {
+      if (staging_left[k] <= 0 || work[uploads[k]].in_ram_at > now) continue;
+      if (stage == uploads.size() || work[uploads[k]].in_ram_at <= work[uploads[stage]].in_ram_at) {
+        stage = k;
+      }
+    }
+    const bool stages =
+        stage < uploads.size() &&
+        (next == order.end() || work[uploads[stage]].in_ram_at <= work[*next].in_ram_at);
+    const bool cpu = start > 0 || stages || next != order.end();
     if (cpu) {
-      (start > 0 ? start : cpu_left[*next]) -= step * (link ? costs.cpu_beside_upload : 1);
+      double& left = start > 0 ? start : stages ? staging_left[stage] : cpu_left[*next];
+      left -= step * (link ? costs.cpu_beside_upload : 1);
       times.cpu = now + step;
     }
     if (link) {
@@ -122,7 +155,7 @@ TEST(LayerClock, IsWhatSmallStepsOfTimeComeTo) {
   test::Random random(3);
   LayerClock clock;
   for (int trial = 0; trial < 200; ++trial) {
-    const HybridCosts costs = test::drawn_costs(random);
+    const HybridCosts costs = test::drawn_costs(random, trial % 2 == 0);
     std::vector<ExpertWork> work = test::drawn_layer(random, 1 + random() % 6, true);
     std::vector<std::uint32_t> rows, uploads;
     for (std::uint32_t i = 0; i < work.size(); ++i) {
