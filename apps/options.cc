@@ -243,6 +243,11 @@ Result<std::unique_ptr<Runtime>> CommonOptions::create_runtime() const {
   }
   SLUICE_ASSIGN(options.placement, parse_placement(placement));
   options.device_layers = gpu_layers;
+  if (gpu_layers.value_or(0) > 0 && options.vram.value_or(0) == 0) {
+    return Status(ErrorCode::kInvalidArgument,
+                  "--gpu-layers " + std::to_string(*gpu_layers) +
+                      ": no memory of a GPU is to be used; say how much of it may be: --vram 6G");
+  }
   auto runtime = Runtime::create(options);
   if (!runtime.ok() && runtime.status().code() == ErrorCode::kUnsupported && !vram.empty()) {
     return runtime.status().with_context("--vram " + vram);
