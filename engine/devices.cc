@@ -99,8 +99,12 @@ std::unique_ptr<Devices> Devices::create(const Checkpoint& checkpoint,
 DeviceBackend* Devices::pinning() const { return shares_.empty() ? nullptr : shares_[0].device; }
 
 std::uint32_t Devices::max_rows(std::uint32_t rows) const {
+  // Narrower passes read every expert too often: then wide ones are the CPU's.
+  constexpr std::uint32_t kLeast = 64;
   for (const Share& share : shares_) {
     if (share.dense != nullptr) rows = std::min(rows, share.dense->max_rows());
+    if (share.hybrid == nullptr) continue;
+    rows = std::min(rows, std::max(kLeast, static_cast<std::uint32_t>(share.hybrid->max_rows())));
   }
   return rows;
 }

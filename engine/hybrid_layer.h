@@ -77,6 +77,8 @@ class HybridLayer {
   bool open() const { return tier_->open(); }
   /// On the device or on its way there.
   bool has(ExpertId id) const { return tier_->has(id); }
+  /// Of a pass that it shares out.
+  std::size_t max_rows() const { return scratch_.max_rows(); }
   HybridStatistics statistics() const;
 
   /// `experts`, `rows` (that want each) and `scores` are as long; so is `bits`, that each needs, or

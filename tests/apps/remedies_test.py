@@ -102,6 +102,8 @@ class Remedies(unittest.TestCase):
         self.expect(1, ["--vram 2G", "no GPU", "leave that out, or ask for 0"],
                     "logits", MODEL, "--ids", "1", "--out", "/dev/null", "--vram", "2G")
         self.expect(2, ["--vram"], "logits", MODEL, "--ids", "1", "--out", "/dev/null", "--vram", "much")
+        if b"--gpu-layers" in sluice("logits", "--help").stdout:  # a build with CUDA
+            self.expect(1, ["--gpu-layers 2", "--vram"], "logits", MODEL, "--ids", "1", "--out", "/dev/null", "--gpu-layers", "2")
         with tempfile.TemporaryDirectory() as folder:
             done = sluice("logits", MODEL, "--ids", "1", "--out", os.path.join(folder, "x.npy"), "--vram", "0")
             self.assertEqual(done.returncode, 0, done.stderr)
