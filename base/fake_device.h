@@ -69,6 +69,8 @@ class FakeDevice final : public DeviceBackend {
 
   /// The host's clock, in seconds since the device was made.
   double now() const { return now_; }
+  /// Whether it copies from the host's memory now.
+  bool uploads() const { return engine_free_at_[kUploads] > now_; }
   /// The host did something else meanwhile.
   void advance(double seconds) { now_ += seconds; }
   /// It is gone from here on, as when a cable is.

@@ -1,12 +1,18 @@
 #include "engine/devices.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
+#include "engine/hybrid_calibration.h"
+#include "experts/device_copy.h"
 #include "hybrid/layer_division.h"
 
 namespace sluice {
 namespace {
+
+constexpr double kCalibration = 1.5;  // seconds, of all devices together
 
 /// Of an average layer.
 LayerNeeds needs_of(const ModelDescription& model, const DenseWeights& weights,
@@ -26,6 +32,68 @@ LayerNeeds needs_of(const ModelDescription& model, const DenseWeights& weights,
   return needs;
 }
 
+/// The first layer whose experts the device multiplies; null: there is none.
+const ExpertLayer* measured_layer(const ExpertCatalogue& catalogue, const DeviceBackend& device) {
+  for (const ExpertLayer& layer : catalogue.layers()) {
+    if (!has_device_copy(layer)) continue;
+    const ExpertWeights weights = device_weights(layer, 0, layer.parts_there(0), nullptr);
+    if (device.multiplies(weights.gate) && device.multiplies(weights.up) &&
+        device.multiplies(weights.down)) {
+      return &layer;
+    }
+  }
+  return nullptr;
+}
+
+/// All that costs depend on.
+std::string key_of(const DeviceBackend& device, Compute& compute, const ExpertLayer& layer,
+                   const DevicesOptions& options) {
+  const ExpertWeights weights = device_weights(layer, 0, layer.parts_there(0), nullptr);
+  std::string key =
+      fmt::format("{}; {}; {} at work; {}; {} activations", MachineCosts::processor(),
+                  compute.name(), options.threads, device.name(), options.eight_bit ? "q8" : "f32");
+  for (const WeightMatrix& matrix : {weights.gate, weights.up, weights.down}) {
+    key += fmt::format("; {} {}x{} in {} bytes", matrix.format->name, matrix.rows, matrix.columns,
+                       matrix.bytes());
+  }
+  return key;
+}
+
+struct FoundCosts {
+  HybridCosts costs;
+  std::string key;  // to be kept under; empty: guesses are not
+};
+
+/// Kept ones, or measured ones, or else what is usual.
+FoundCosts find_costs(const ModelDescription& model, const ExpertCatalogue& catalogue,
+                      Runtime& runtime, std::size_t index, const MachineCosts& kept,
+                      const DevicesOptions& options) {
+  FoundCosts found{HybridLayer::usual_costs(options.threads), {}};
+  DeviceBackend& device = *runtime.devices()[index];
+  const ExpertLayer* const layer = measured_layer(catalogue, device);
+  if (layer == nullptr || runtime.placement().mode != Placement::Mode::kAuto) return found;
+  std::string key = key_of(device, runtime.compute(), *layer, options);
+  if (const auto earlier = kept.find(key)) return {*earlier, std::move(key)};
+  if (!runtime.calibrates()) return found;
+  const auto memory = device.memory();
+  if (!memory.ok()) return found;
+  // What it takes is given back before anything else is allocated.
+  const auto measured =
+      calibrate(device, runtime.compute(),
+                {.model = model,
+                 .layer = *layer,
+                 .experts = catalogue.total_experts(),
+                 .rows = options.rows,
+                 .eight_bit = options.eight_bit},
+                {.seconds = kCalibration / static_cast<double>(runtime.devices().size()),
+                 .host_bytes = options.spare + HybridLayer::host_bytes(model, catalogue),
+                 .device_bytes = std::min(runtime.vram(index), memory->free),
+                 .usual = found.costs});
+  if (!measured.ok()) return found;
+  kept.keep(key, *measured);
+  return {*measured, std::move(key)};
+}
+
 }  // namespace
 
 std::uint64_t Devices::host_bytes(const ModelDescription& model, const ExpertCatalogue& catalogue,
@@ -39,9 +107,13 @@ std::unique_ptr<Devices> Devices::create(const Checkpoint& checkpoint,
                                          const DevicesOptions& options) {
   auto made = std::make_unique<Devices>();
   if (runtime.devices().empty()) return made;
+  made->kept_ = MachineCosts(runtime.machine_costs());
   std::vector<LayerOwner> owners;
+  std::vector<std::string> keys;
   for (std::size_t i = 0; i < runtime.devices().size(); ++i) {
-    owners.push_back({runtime.vram(i), HybridLayer::usual_costs(options.threads)});
+    FoundCosts found = find_costs(model, catalogue, runtime, i, made->kept_, options);
+    owners.push_back({runtime.vram(i), found.costs});
+    keys.push_back(std::move(found.key));
   }
   const auto layers = static_cast<std::uint32_t>(model.layers.size());
   const auto division = divide_layers(owners, layers, needs_of(model, weights, catalogue));
@@ -83,9 +155,10 @@ std::unique_ptr<Devices> Devices::create(const Checkpoint& checkpoint,
                                .policy = options.policy,
                                .rows = options.rows,
                                .eight_bit = options.eight_bit,
-                               .threads = options.threads});
+                               .costs = owners[i].costs});
       if (hybrid.ok()) {
         share.hybrid = std::move(*hybrid);
+        share.key = keys[i];
       } else {
         made->unused_ = hybrid.status().message();
       }
@@ -94,6 +167,14 @@ std::unique_ptr<Devices> Devices::create(const Checkpoint& checkpoint,
       made->shares_.push_back(std::move(share));
   }
   return made;
+}
+
+/// With what layers have taught since.
+Devices::~Devices() {
+  for (const Share& share : shares_) {
+    if (share.hybrid == nullptr || share.key.empty() || !share.hybrid->open()) continue;
+    kept_.keep(share.key, share.hybrid->costs());
+  }
 }
 
 DeviceBackend* Devices::pinning() const { return shares_.empty() ? nullptr : shares_[0].device; }

@@ -11,6 +11,7 @@
 
 #include "engine/dense_device.h"
 #include "engine/hybrid_layer.h"
+#include "engine/machine_costs.h"
 #include "engine/runtime.h"
 
 namespace sluice {
@@ -21,7 +22,8 @@ struct DevicesOptions {
   std::uint32_t context = 0, sequences = 1;
   KvType kv_type = KvType::kF16;
   bool eight_bit = true;
-  unsigned threads = 1;  // of the CPU
+  unsigned threads = 1;     // of the CPU
+  std::uint64_t spare = 0;  // of the host's memory, that nothing has yet
 };
 
 class Devices {
@@ -35,6 +37,8 @@ class Devices {
                                          const ModelDescription& model, const DenseWeights& weights,
                                          const ExpertCatalogue& catalogue, Runtime& runtime,
                                          const DevicesOptions& options);
+
+  ~Devices();
 
   /// Whose pinned memory the scratch of a pass is in; null: no device has anything.
   DeviceBackend* pinning() const;
@@ -71,11 +75,13 @@ class Devices {
     DeviceBackend* device = nullptr;
     std::unique_ptr<DenseDevice> dense;
     std::unique_ptr<HybridLayer> hybrid;
+    std::string key;  // that its costs are kept under; empty: they are nobody's
   };
   const Share* share(std::uint32_t layer) const;
 
   std::vector<Share> shares_;  // those that have layers, in their order
   std::string unused_;
+  MachineCosts kept_;
 };
 
 }  // namespace sluice

@@ -72,7 +72,7 @@ HybridLayer::HybridLayer(const ModelDescription& model, DeviceBackend& device, C
       clock_(options.clock),
       scratch_(std::move(scratch)),
       tier_(std::move(tier)),
-      learner_(usual_costs(options.threads)),
+      learner_(options.costs),
       disk_byte_(kUsualDisk) {
   const std::size_t experts = model.router.experts;
   experts_.reserve(experts);

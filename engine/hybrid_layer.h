@@ -45,7 +45,7 @@ struct HybridOptions {
   std::string policy = "auto";  // of the tier
   std::size_t rows = 0;         // in a pass, at most
   bool eight_bit = true;        // activations have an 8-bit form
-  unsigned threads = 1;         // of the CPU
+  HybridCosts costs;            // until layers have been measured
   Clock clock = steady_seconds;
 };
 
@@ -60,7 +60,7 @@ struct HybridStatistics {
 
 class HybridLayer {
  public:
-  /// What a machine of the usual kind takes, until layers have been measured.
+  /// What a machine of the usual kind takes.
   static HybridCosts usual_costs(unsigned threads);
   /// Of the host's memory, beyond the scratch.
   static std::uint64_t host_bytes(const ModelDescription& model, const ExpertCatalogue& catalogue);
@@ -80,6 +80,8 @@ class HybridLayer {
   /// Of a pass that it shares out.
   std::size_t max_rows() const { return scratch_.max_rows(); }
   HybridStatistics statistics() const;
+  /// As far as they have been learned.
+  const HybridCosts& costs() const { return learner_.costs(); }
 
   /// `experts`, `rows` (that want each) and `scores` are as long; so is `bits`, that each needs, or
   /// empty: all. An index below is one of these.

@@ -258,7 +258,8 @@ void Model::open_devices(const ModelOptions& options) {
                               .sequences = options.sequences,
                               .kv_type = options.kv_type,
                               .eight_bit = !options.compute_f32,
-                              .threads = plan_.threads});
+                              .threads = plan_.threads,
+                              .spare = plan_.cache});
   plan_.rows = devices_->max_rows(plan_.rows);
 }
 

@@ -75,6 +75,8 @@ bool Runtime::knows_gpus() {
 Status Runtime::open_devices(const RuntimeOptions& options) {
   placement_ = options.placement;
   device_layers_ = options.device_layers;
+  calibrate_ = options.calibrate;
+  machine_costs_ = options.machine_costs;
   const bool wanted = options.devices ? options.vram != 0u : options.vram.value_or(0) > 0;
   if (!wanted || placement_.mode == Placement::Mode::kCpuOnly) return {};
   auto made = options.devices ? options.devices(*compute_) : open_gpus();

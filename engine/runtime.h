@@ -32,6 +32,10 @@ struct RuntimeOptions {
   Placement placement = {};
   // Layers whose other parts a device computes, too, at most; none: as many as there is room for.
   std::optional<std::uint32_t> device_layers = std::nullopt;
+  // What experts take on the processors is measured when a model is opened, for some 1.5 seconds,
+  // unless `machine_costs` has it; else it is guessed.
+  bool calibrate = false;
+  std::string machine_costs = {};   // a file that keeps it from run to run; empty: none
   DeviceFactory devices = nullptr;  // null: the machine's GPUs, if this build knows any
 };
 
@@ -56,6 +60,8 @@ class Runtime {
   std::uint64_t vram(std::size_t index) const { return vram_[index]; }
   const Placement& placement() const { return placement_; }
   std::optional<std::uint32_t> device_layers() const { return device_layers_; }
+  bool calibrates() const { return calibrate_; }
+  const std::string& machine_costs() const { return machine_costs_; }
   unsigned threads() const { return threads_; }
 
  private:
@@ -69,6 +75,8 @@ class Runtime {
   std::vector<std::uint64_t> vram_;
   Placement placement_;
   std::optional<std::uint32_t> device_layers_;
+  bool calibrate_ = false;
+  std::string machine_costs_;
   std::unique_ptr<BlockReader> reader_;
 };
 
