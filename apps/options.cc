@@ -7,6 +7,7 @@
 #include <charconv>
 #include <filesystem>
 
+#include "apps/cache_folder.h"
 #include "apps/cancel.h"
 #include "apps/printable.h"
 #include "base/size.h"
@@ -171,6 +172,12 @@ void CommonOptions::add_device_to(CLI::App& app) {
                  "Layers, the last ones, of which the GPU computes all but experts, at most "
                  "(default: as many as --vram holds)")
       ->check(CLI::Range(0u, 1u << 20));
+  app.add_option("--machine-costs", machine_costs,
+                 "What experts take on the CPU and the GPU is measured once and kept in this file; "
+                 "auto: in the cache folder; off: it is measured every time")
+      ->check(kNamesAFile)
+      ->envname("SLUICE_MACHINE_COSTS")
+      ->capture_default_str();
 }
 
 void CommonOptions::add_width_to(CLI::App& app, Widths how_many) {
@@ -247,6 +254,13 @@ Result<std::unique_ptr<Runtime>> CommonOptions::create_runtime() const {
     return Status(ErrorCode::kInvalidArgument,
                   "--gpu-layers " + std::to_string(*gpu_layers) +
                       ": no memory of a GPU is to be used; say how much of it may be: --vram 6G");
+  }
+  options.calibrate = true;
+  if (machine_costs == "auto") {
+    const std::filesystem::path cache = cache_folder();
+    if (!cache.empty()) options.machine_costs = (cache / "machine.json").string();
+  } else if (machine_costs != "off") {
+    options.machine_costs = machine_costs;
   }
   auto runtime = Runtime::create(options);
   if (!runtime.ok() && runtime.status().code() == ErrorCode::kUnsupported && !vram.empty()) {

@@ -31,6 +31,7 @@ struct CommonOptions {
   std::string vram;  // likewise; empty: none
   std::optional<unsigned> gpu_layers;
   std::string placement = "auto";
+  std::string machine_costs = "auto";  // file
   unsigned threads = 0;
   std::uint32_t context = 0;
   std::string kv = "f16";

@@ -4,10 +4,10 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <string_view>
 
+#include "apps/cache_folder.h"
 #include "apps/options.h"
 #include "apps/report.h"
 #include "experts/hot_set.h"
@@ -19,16 +19,6 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kNotKept =
     "is not kept for the next run: --warm FILE names another place, --warm off none";
-
-/// Empty where the user has none.
-fs::path cache_folder() {
-  // A relative path there is to be ignored, says the XDG specification.
-  const char* const cache = std::getenv("XDG_CACHE_HOME");
-  if (cache != nullptr && fs::path(cache).is_absolute()) return fs::path(cache) / "sluice";
-  const char* const home = std::getenv("HOME");
-  if (home != nullptr && fs::path(home).is_absolute()) return fs::path(home) / ".cache" / "sluice";
-  return {};
-}
 
 std::string usual_path(const std::string& model, std::uint64_t fingerprint) {
   std::error_code ignored;

@@ -13,6 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODEL = str(ROOT / "models" / "tales.gguf")
 STORY = str(ROOT / "tests/data/models/tales/valid.txt")
 MIB = 1 << 20
+os.environ["SLUICE_MACHINE_COSTS"] = "off"
 os.environ["SLUICE_WARM"] = "off"  # no test depends on what another one left
 
 
