@@ -211,7 +211,7 @@ TEST_F(CudaOperationsTest, AnyCallOfThemMayFail) {
       const auto device = std::move(cuda::CudaDevice::open(0)).value();
       const StreamIndex stream = device->make_stream().value();
       host_shim::fail_call(nth, cudaErrorLaunchFailure, late);
-      give(device_->operations(stream));
+      give(device->operations(stream));
       EXPECT_EQ(device->record(stream).status().code(), ErrorCode::kDeviceLost) << nth;
     }
   }
