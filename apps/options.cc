@@ -151,10 +151,11 @@ void CommonOptions::add_machine_to(CLI::App& app) {
 }
 
 void CommonOptions::add_device_to(CLI::App& app) {
-  app.add_option("--vram", vram,
-                 Runtime::knows_gpus()
-                     ? "Ceiling for what is kept in a GPU's memory (0, the default: none is used)"
-                     : "Ceiling for what is kept in a GPU's memory: this build uses no GPU, so 0")
+  app.add_option(
+         "--vram", vram,
+         Runtime::knows_gpus()
+             ? "Ceiling for what is kept in each GPU's memory (0, the default: none is used)"
+             : "Ceiling for what is kept in a GPU's memory: this build uses no GPU, so 0")
       ->check([](const std::string& text) {
         const auto bytes = parse_size(text);
         return bytes.ok() ? std::string() : bytes.status().message();

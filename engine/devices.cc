@@ -34,15 +34,9 @@ LayerNeeds needs_of(const ModelDescription& model, const DenseWeights& weights,
 
 /// The first layer whose experts the device multiplies; null: there is none.
 const ExpertLayer* measured_layer(const ExpertCatalogue& catalogue, const DeviceBackend& device) {
-  for (const ExpertLayer& layer : catalogue.layers()) {
-    if (!has_device_copy(layer)) continue;
-    const ExpertWeights weights = device_weights(layer, 0, layer.parts_there(0), nullptr);
-    if (device.multiplies(weights.gate) && device.multiplies(weights.up) &&
-        device.multiplies(weights.down)) {
-      return &layer;
-    }
-  }
-  return nullptr;
+  const auto found = std::ranges::find_if(
+      catalogue.layers(), [&](const ExpertLayer& layer) { return multiplies(device, layer); });
+  return found == catalogue.layers().end() ? nullptr : &*found;
 }
 
 /// All that costs depend on.

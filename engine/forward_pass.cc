@@ -145,14 +145,18 @@ Status ForwardPass::run_on_device(std::uint32_t layer, std::size_t rows,
                                   RoutingObserver* observer) {
   const bool sparse = model_.layers[layer].sparse;
   const bool routes_first = model_.router.input == RouterInput::kLayerInput;
+  // Else nobody looks at what the layer begins with.
+  const bool shows = sparse || observer != nullptr;
   DensePart& part = place_->part();
-  SLUICE_TRY(place_->show_residual());
+  if (shows) SLUICE_TRY(place_->show_residual());
   if (sparse && routes_first) part.score(layer, rows);
   part.attend(layer, place_->rows());
   part.feed(layer, rows);
   if (sparse && !routes_first) part.score(layer, rows);
-  SLUICE_TRY(place_->shown());
-  enter(layer, rows, observer);
+  if (shows) {
+    SLUICE_TRY(place_->shown());
+    enter(layer, rows, observer);
+  }
   if (sparse) {
     SLUICE_TRY(place_->fetch());
     route(layer, rows, observer);

@@ -150,6 +150,13 @@ bool has_device_copy(const ExpertLayer& layer) {
   });
 }
 
+bool multiplies(const DeviceBackend& device, const ExpertLayer& layer) {
+  if (!has_device_copy(layer)) return false;
+  const ExpertWeights weights = device_weights(layer, 0, layer.parts_there(0), nullptr);
+  return device.multiplies(weights.gate) && device.multiplies(weights.up) &&
+         device.multiplies(weights.down);
+}
+
 std::size_t parts_at(const ExpertLayer& layer, std::uint32_t expert, unsigned bits) {
   const std::size_t there = layer.parts_there(expert);
   return bits == kExactWidth ? there : std::min(there, layer.parts_of(bits));

@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "base/compute.h"
+#include "base/device_backend.h"
 #include "experts/expert_catalogue.h"
 #include "experts/expert_store.h"
 
@@ -13,6 +14,9 @@ namespace sluice {
 /// Whether devices take this layer's experts: not those of which a file has columns of one matrix
 /// between another's.
 bool has_device_copy(const ExpertLayer& layer);
+
+/// Whether the device can compute with copies of the layer's experts.
+bool multiplies(const DeviceBackend& device, const ExpertLayer& layer);
 
 /// How many of an expert's parts make so many bits, of those that there are. An expert that is read
 /// as a whole is one.

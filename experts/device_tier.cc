@@ -14,14 +14,6 @@ CacheShape shape_of(const ExpertCatalogue& catalogue) {
   return CacheShape(experts);
 }
 
-/// Whether the device can compute with copies of this layer's experts.
-bool multiplies(const DeviceBackend& device, const ExpertLayer& layer) {
-  if (!has_device_copy(layer)) return false;
-  const ExpertWeights weights = device_weights(layer, 0, layer.parts_there(0), nullptr);
-  return device.multiplies(weights.gate) && device.multiplies(weights.up) &&
-         device.multiplies(weights.down);
-}
-
 /// As much as the device gives of so much.
 Result<DeviceBuffer> allocate_most(DeviceBackend& device, std::uint64_t bytes,
                                    std::uint64_t least) {

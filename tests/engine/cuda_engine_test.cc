@@ -4,9 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "cuda/cuda_device.h"
-#include "tests/engine/fixture.h"
-#include "tests/engine/oracles.h"
-#include "tests/support/test_data.h"
+#include "tests/engine/each_oracle.h"
 
 namespace sluice {
 namespace {
@@ -72,25 +70,16 @@ TEST_F(CudaEngine, TheBundledModelHasTheSameBits) {
 }
 
 TEST_F(CudaEngine, EveryFamilyHasTheSameBits) {
-  std::size_t models = 0, with_layers = 0, with_experts = 0;
+  std::size_t with_layers = 0, with_experts = 0;
   std::vector<std::string> names(std::begin(test::kOraclesInFolders),
                                  std::end(test::kOraclesInFolders));
   for (const std::string name : test::kOraclesInBoth) names.push_back(name + "/model.gguf");
-  for (const std::string& name : names) {
-    const auto path = test::test_data("oracle/" + name);
-    if (path.empty()) continue;
-    SCOPED_TRACE(name);
-    models += 1;
-    test::Conditions conditions{.ram = kPlenty, .path = path};
-    conditions.model.context = 32;
-    conditions.model.max_rows = 6;
-    auto outline = ModelOutline::open(path);
-    ASSERT_TRUE(outline.ok()) << outline.status().message();
-    const auto tokens = test::some_tokens(7, 1, outline->description.vocabulary);
+  const auto visit = [&](const test::Conditions& conditions, const std::vector<TokenId>& tokens) {
     const OnDevice there = expect_same(conditions, tokens);
     with_layers += there.layers > 0 ? 1 : 0;
     with_experts += there.experts > 0 ? 1 : 0;
-  }
+  };
+  const std::size_t models = test::for_each_oracle(names, 6, 7, visit);
   if (models == 0) GTEST_SKIP() << "there are no oracles here";
   // There are no kernels for FP8 codes, nor for experts that lie column by column in one matrix.
   EXPECT_GE(with_layers + 1, models);

@@ -5,9 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/engine/fixture.h"
-#include "tests/engine/oracles.h"
-#include "tests/support/test_data.h"
+#include "tests/engine/each_oracle.h"
 
 namespace sluice {
 namespace {
@@ -203,18 +201,8 @@ TEST_F(DenseDeviceFaults, TheNthAllocationFailsAndFewerLayersOrNoneAreThere) {
 /// All families: latent attention, delta nets, windows, sinks, gates, shared experts and networks
 /// beside the experts, routers that read the layer's input.
 TEST(DenseDeviceOracles, EveryFamilyHasTheSameBits) {
-  std::size_t models = 0, on_device = 0;
-  for (const std::string& name : test::oracle_models()) {
-    const auto path = test::test_data("oracle/" + name);
-    if (path.empty()) continue;
-    SCOPED_TRACE(name);
-    models += 1;
-    Conditions conditions{.ram = kPlenty, .path = path};
-    conditions.model.context = 32;
-    conditions.model.max_rows = 5;
-    auto outline = ModelOutline::open(path);
-    ASSERT_TRUE(outline.ok()) << outline.status().message();
-    const auto tokens = test::some_tokens(16, 1, outline->description.vocabulary);
+  std::size_t on_device = 0;
+  const auto visit = [&](const Conditions& conditions, const std::vector<TokenId>& tokens) {
     const std::vector<float> reference = test::all_logits(conditions, tokens);
     for (const std::uint32_t layers : {1u, 100u}) {
       auto opened = test::open(with_layers(conditions, layers, kPlenty, layers));
@@ -229,7 +217,8 @@ TEST(DenseDeviceOracles, EveryFamilyHasTheSameBits) {
       EXPECT_EQ(opened.model->devices().dense_closed(), "");
       on_device += opened.model->devices().dense_layers() > 0 ? 1 : 0;
     }
-  }
+  };
+  const std::size_t models = test::for_each_oracle(test::oracle_models(), 5, 16, visit);
   if (models == 0) GTEST_SKIP() << "there are no oracles here";
   EXPECT_GT(on_device, models);
 }

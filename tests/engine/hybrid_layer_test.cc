@@ -7,9 +7,8 @@
 
 #include <cmath>
 
+#include "tests/engine/each_oracle.h"
 #include "tests/engine/nested_models.h"
-#include "tests/engine/oracles.h"
-#include "tests/support/test_data.h"
 
 namespace sluice {
 namespace {
@@ -210,19 +209,8 @@ TEST_F(HybridLayerTest, WhoeverNeedsProductsHasThemOfEveryExpert) {
 
 /// All families: biases, scaled inputs, shared experts, columns of another matrix between, FP8.
 TEST(HybridOracles, EveryFamilyHasTheSameBits) {
-  std::size_t models = 0;
   std::uint64_t on_device = 0;
-  for (const std::string& name : test::oracle_models()) {
-    const auto path = test::test_data("oracle/" + name);
-    if (path.empty()) continue;
-    SCOPED_TRACE(name);
-    models += 1;
-    Conditions conditions{.ram = kPlenty, .path = path};
-    conditions.model.context = 32;
-    conditions.model.max_rows = 5;
-    auto outline = ModelOutline::open(path);
-    ASSERT_TRUE(outline.ok()) << outline.status().message();
-    const auto tokens = test::some_tokens(16, 1, outline->description.vocabulary);
+  const auto visit = [&](const Conditions& conditions, const std::vector<TokenId>& tokens) {
     const std::vector<float> reference = test::all_logits(conditions, tokens);
     for (const char* const placement : {"auto", "gpu-only", "static:5"}) {
       for (const std::uint64_t vram : {kMiB / 2, 64 * kMiB}) {
@@ -236,7 +224,8 @@ TEST(HybridOracles, EveryFamilyHasTheSameBits) {
         on_device += statistics->on_device;
       }
     }
-  }
+  };
+  const std::size_t models = test::for_each_oracle(test::oracle_models(), 5, 16, visit);
   if (models == 0) GTEST_SKIP() << "there are no oracles here";
   EXPECT_GT(on_device, 100 * models);
 }

@@ -3,9 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/engine/fixture.h"
-#include "tests/engine/oracles.h"
-#include "tests/support/test_data.h"
+#include "tests/engine/each_oracle.h"
 
 namespace sluice {
 namespace {
@@ -120,21 +118,11 @@ TEST_F(SeveralDevicesTest, AnyOfThemMayBeTakenAwayAtAnyTime) {
 }
 
 TEST(SeveralDevicesOracles, EveryFamilyHasTheSameBits) {
-  std::size_t models = 0;
-  for (const std::string& name : test::oracle_models()) {
-    const auto path = test::test_data("oracle/" + name);
-    if (path.empty()) continue;
-    SCOPED_TRACE(name);
-    models += 1;
-    Conditions conditions{.ram = kPlenty, .path = path};
-    conditions.model.context = 32;
-    conditions.model.max_rows = 5;
-    auto outline = ModelOutline::open(path);
-    ASSERT_TRUE(outline.ok()) << outline.status().message();
-    const auto tokens = test::some_tokens(16, 1, outline->description.vocabulary);
+  const auto visit = [&](const Conditions& conditions, const std::vector<TokenId>& tokens) {
     EXPECT_TRUE(test::same_bits(test::all_logits(with_devices(conditions, 2, 2 * kMiB), tokens),
                                 test::all_logits(conditions, tokens)));
-  }
+  };
+  const std::size_t models = test::for_each_oracle(test::oracle_models(), 5, 16, visit);
   if (models == 0) GTEST_SKIP() << "there are no oracles here";
 }
 
