@@ -16,9 +16,6 @@
 #include "apps/report.h"
 #include "apps/text_source.h"
 #include "base/cancellation.h"
-#include "engine/gate_corrections.h"
-#include "engine/gate_fit.h"
-#include "engine/gate_recall.h"
 #include "engine/importance_sums.h"
 #include "engine/session.h"
 #include "engine/skip_sensitivity.h"
@@ -26,6 +23,9 @@
 #include "experts/gate_combiner.h"
 #include "formats/expert_tensors.h"
 #include "formats/imatrix_writer.h"
+#include "gates/gate_corrections.h"
+#include "gates/gate_fit.h"
+#include "gates/gate_recall.h"
 
 namespace sluice::apps {
 namespace {

@@ -10,8 +10,8 @@
 #include "apps/byte_progress.h"
 #include "apps/cancel.h"
 #include "apps/options.h"
-#include "engine/gate_corrections.h"
 #include "formats/expert_tensors.h"
+#include "gates/gate_corrections.h"
 
 namespace sluice::apps {
 namespace {

@@ -13,7 +13,7 @@
 #include "base/size.h"
 #include "base/system_memory.h"
 #include "cache/cache_policy.h"
-#include "engine/gate_corrections.h"
+#include "gates/gate_corrections.h"
 
 namespace sluice::apps {
 namespace {

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "engine/gate_recall.h"
+#include "gates/gate_recall.h"
 
 namespace sluice::apps {
 

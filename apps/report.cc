@@ -237,7 +237,7 @@ void print_statistics(const Model& model) {
   print_statistic(fmt::format("dense weights: {} read", format_size(model.dense_bytes_read())));
   print_statistic(fmt::format("memory: peak {} of {}", format_size(peak_resident_bytes()),
                               format_size(model.runtime().ram())));
-  if (!model.runtime().devices().empty()) print_statistic(device_words(model));
+  if (!model.runtime().device_set().devices.empty()) print_statistic(device_words(model));
   if (model.relaxation() != nullptr) print_statistic(words_of(model.relaxation()->statistics()));
   if (model.widths() != nullptr && model.widths()->mean_bits() > 0) {
     print_statistic(words_of(*model.widths()));

@@ -9,8 +9,8 @@
 
 #include "apps/output_file.h"
 #include "engine/model.h"
-#include "engine/routing_observer.h"
 #include "formats/checksum.h"
+#include "layers/routing_observer.h"
 
 namespace sluice::apps {
 

@@ -9,7 +9,7 @@
 
 #include "cache/routing_trace.h"
 #include "engine/model.h"
-#include "engine/routing_script.h"
+#include "layers/routing_script.h"
 
 namespace sluice::apps {
 

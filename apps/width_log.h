@@ -19,8 +19,8 @@
 #include "apps/gzip_lines.h"
 #include "apps/output_file.h"
 #include "engine/model.h"
-#include "engine/routing_observer.h"
 #include "engine/width_script.h"
+#include "layers/routing_observer.h"
 
 namespace sluice::apps {
 

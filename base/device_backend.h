@@ -27,6 +27,12 @@ struct DeviceEvent {
 
 class DeviceBackend {
  public:
+  /// Of its memory whole ones are handed out.
+  static constexpr std::uint64_t kPage = 4096;
+  static constexpr std::uint64_t whole_pages(std::uint64_t bytes) {
+    return (bytes + kPage - 1) / kPage * kPage;
+  }
+
   virtual ~DeviceBackend() = default;
 
   /// For people: "NVIDIA GeForce RTX 4090, 24 GiB".

@@ -8,8 +8,8 @@
 
 #include "base/aligned_buffer.h"
 #include "base/status.h"
-#include "engine/model_description.h"
-#include "engine/routing_observer.h"
+#include "layers/model_description.h"
+#include "layers/routing_observer.h"
 
 namespace sluice {
 

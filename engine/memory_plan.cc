@@ -6,9 +6,9 @@
 #include <array>
 
 #include "base/size.h"
-#include "engine/kv_cache.h"
-#include "engine/scratch.h"
 #include "experts/expert_store.h"
+#include "layers/kv_cache.h"
+#include "layers/scratch.h"
 
 namespace sluice {
 namespace {

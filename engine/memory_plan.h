@@ -5,9 +5,9 @@
 
 #include "base/compute.h"
 #include "base/status.h"
-#include "engine/model_description.h"
 #include "experts/expert_catalogue.h"
 #include "io/block_reader.h"
+#include "layers/model_description.h"
 
 namespace sluice {
 

@@ -165,7 +165,8 @@ Result<MemoryPlan> ModelOutline::plan(std::uint64_t ram, Runtime& runtime,
             "a q8_0 KV cache needs heads of a multiple of 32, and this model's have {}; use f16",
             heads.head_dim));
   }
-  const std::uint64_t for_devices = Devices::host_bytes(description, catalogue, runtime);
+  const std::uint64_t for_devices =
+      Devices::host_bytes(description, catalogue, runtime.device_set());
   return MemoryPlan::make(
       description, catalogue, runtime.compute(), runtime.reader(),
       {.ram = ram,
@@ -251,7 +252,8 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
 }
 
 void Model::open_devices(const ModelOptions& options) {
-  devices_ = Devices::create(checkpoint(), description(), weights_, catalogue(), runtime_,
+  devices_ = Devices::create(checkpoint(), description(), weights_, catalogue(),
+                             runtime_.device_set(), runtime_.compute(),
                              {.policy = options.policy,
                               .rows = plan_.rows,
                               .context = plan_.context,

@@ -9,17 +9,17 @@
 #include <span>
 #include <string>
 
-#include "engine/dense_weights.h"
-#include "engine/devices.h"
+#include "devices/devices.h"
 #include "engine/forward_pass.h"
-#include "engine/kv_cache.h"
 #include "engine/memory_plan.h"
-#include "engine/model_description.h"
 #include "engine/route_relaxation.h"
 #include "engine/runtime.h"
 #include "experts/expert_catalogue.h"
 #include "experts/expert_store.h"
 #include "formats/checkpoint.h"
+#include "layers/dense_weights.h"
+#include "layers/kv_cache.h"
+#include "layers/model_description.h"
 #include "text/tokenizer.h"
 
 namespace sluice {

@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "cache/routing_trace.h"
-#include "engine/tasks.h"
+#include "layers/tasks.h"
 
 namespace sluice {
 namespace {

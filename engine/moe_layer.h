@@ -8,17 +8,17 @@
 
 #include "base/compute.h"
 #include "base/status.h"
-#include "engine/dense_part.h"
-#include "engine/devices.h"
-#include "engine/gate_forecast.h"
-#include "engine/model_description.h"
+#include "devices/devices.h"
 #include "engine/route_relaxation.h"
-#include "engine/router.h"
-#include "engine/routing_observer.h"
-#include "engine/routing_script.h"
-#include "engine/scratch.h"
 #include "engine/width_choice.h"
 #include "experts/expert_store.h"
+#include "gates/gate_forecast.h"
+#include "layers/dense_part.h"
+#include "layers/model_description.h"
+#include "layers/router.h"
+#include "layers/routing_observer.h"
+#include "layers/routing_script.h"
+#include "layers/scratch.h"
 
 namespace sluice {
 

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "base/canonical.h"
-#include "engine/routing_observer.h"
+#include "layers/routing_observer.h"
 
 namespace sluice {
 namespace {

@@ -19,7 +19,7 @@
 #include <span>
 #include <vector>
 
-#include "engine/router.h"
+#include "layers/router.h"
 
 namespace sluice {
 

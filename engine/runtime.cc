@@ -73,12 +73,14 @@ bool Runtime::knows_gpus() {
 }
 
 Status Runtime::open_devices(const RuntimeOptions& options) {
-  placement_ = options.placement;
-  device_layers_ = options.device_layers;
-  calibrate_ = options.calibrate;
-  machine_costs_ = options.machine_costs;
+  device_set_ = {.devices = {},
+                 .vram = {},
+                 .placement = options.placement,
+                 .device_layers = options.device_layers,
+                 .calibrate = options.calibrate,
+                 .machine_costs = options.machine_costs};
   const bool wanted = options.devices ? options.vram != 0u : options.vram.value_or(0) > 0;
-  if (!wanted || placement_.mode == Placement::Mode::kCpuOnly) return {};
+  if (!wanted || options.placement.mode == Placement::Mode::kCpuOnly) return {};
   auto made = options.devices ? options.devices(*compute_) : open_gpus();
   if (!options.devices && !made.ok()) {
     return Status(ErrorCode::kUnsupported,
@@ -86,11 +88,11 @@ Status Runtime::open_devices(const RuntimeOptions& options) {
                       format_size(*options.vram) +
                       " of a GPU's memory are asked for: leave that out, or ask for 0");
   }
-  SLUICE_ASSIGN(devices_, std::move(made));
-  for (const auto& device : devices_) {
+  SLUICE_ASSIGN(device_set_.devices, std::move(made));
+  for (const auto& device : device_set_.devices) {
     SLUICE_ASSIGN(const DeviceBackend::Memory memory, device->memory());
-    constexpr std::uint64_t kPage = 4096;  // what devices hand out is whole ones
-    vram_.push_back(options.vram.value_or(memory.free - margin(memory.free)) / kPage * kPage);
+    device_set_.vram.push_back(options.vram.value_or(memory.free - margin(memory.free)) /
+                               DeviceBackend::kPage * DeviceBackend::kPage);
   }
   return {};
 }

@@ -14,8 +14,8 @@
 
 #include "base/status.h"
 #include "base/types.h"
-#include "engine/model_description.h"
 #include "engine/session.h"
+#include "layers/model_description.h"
 
 namespace sluice {
 

@@ -23,9 +23,9 @@
 #include <vector>
 
 #include "base/status.h"
-#include "engine/row.h"
 #include "engine/width_script.h"
 #include "experts/expert_catalogue.h"
+#include "layers/row.h"
 
 namespace sluice {
 

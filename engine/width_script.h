@@ -7,7 +7,7 @@
 #include <span>
 
 #include "base/status.h"
-#include "engine/row.h"
+#include "layers/row.h"
 
 namespace sluice {
 

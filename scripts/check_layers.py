@@ -20,18 +20,22 @@ ARROWS = {
     "formats": {"base", "io"},
     "store": {"base", "io", "formats"},
     "experts": {"base", "io", "cache", "formats"},
-    "engine": {"base", "io", "cache", "hybrid", "formats", "text", "experts"},
-    "capi": {"base", "io", "cache", "hybrid", "formats", "text", "experts", "engine", "include"},
-    "apps": {"base", "io", "cache", "hybrid", "formats", "store", "text", "experts", "engine"},
+    "layers": {"base", "io", "formats"},
+    "gates": {"base", "formats", "experts", "layers"},
+    "devices": {"base", "formats", "experts", "hybrid", "layers"},
+    "engine": {"base", "io", "cache", "hybrid", "formats", "text", "experts", "layers", "gates", "devices"},
+    "capi": {"base", "io", "cache", "hybrid", "formats", "text", "experts", "layers", "gates", "devices", "engine", "include"},
+    "apps": {"base", "io", "cache", "hybrid", "formats", "store", "text", "experts", "layers", "gates", "devices", "engine"},
     "include": set(),
 }
 # The one place that knows which devices there are.
 EXTRA_ARROWS = {"engine/runtime.cc": {"cpu", "cuda"}, "engine/CMakeLists.txt": {"cpu", "cuda"}}
 UNBOUND = {"tests", "bench"}  # may look everywhere
 
-LIBRARY = {"base", "io", "formats", "store", "text", "cache", "hybrid", "experts", "cpu", "cuda", "engine", "capi"}
+LIBRARY = {"base", "io", "formats", "store", "text", "cache", "hybrid", "experts", "cpu", "cuda", "layers", "gates", "devices", "engine",
+           "capi"}
 # An architecture is data that formats/ writes down; the forward pass and all below it have never heard of one.
-NAMELESS = {"engine", "cpu", "cuda", "experts", "cache", "hybrid", "store", "io"}
+NAMELESS = {"engine", "devices", "gates", "layers", "cpu", "cuda", "experts", "cache", "hybrid", "store", "io"}
 ARCHITECTURES = re.compile(
     r"mixtral|mistral|qwen|olmoe|llama|deepseek|gpt[-_]?oss|granite|\bglm|phi_?moe|\bphi\d|minimax|gemma|ernie"
     r"|pangu|small_?thinker|kimi|jamba|\bdbrx|hunyuan|arctic|\bdots(1\b|\.llm)|bailing",

@@ -132,8 +132,8 @@ TEST(GuessWorth, AVisitWithoutMissesLeavesMoreTime) {
 }
 
 TEST(GuessWorth, AWrongGuessCostsWhatLaterMissesWaitForIt) {
-  // Eight of ten are right, and a read takes two and a half times as long as the disk is idle. A wrong one is
-  // over long before the next miss if that is far away.
+  // Eight of ten are right, and a read takes two and a half times as long as the disk is idle. A
+  // wrong one is over long before the next miss if that is far away.
   const auto pays = [](int visits_between_misses) {
     GuessWorth worth;
     for (int visit = 0; visit < 2000; ++visit) {

@@ -12,10 +12,10 @@
 #include <numeric>
 
 #include "engine/skip_sensitivity.h"
-#include "tests/engine/fitted_gates.h"
 #include "tests/engine/fixture.h"
 #include "tests/engine/oracles.h"
 #include "tests/formats/temporary_folder.h"
+#include "tests/gates/fitted_gates.h"
 #include "tests/support/test_data.h"
 
 namespace sluice {

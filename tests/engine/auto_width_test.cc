@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/nested_error.h"
-#include "engine/gate_corrections.h"
+#include "gates/gate_corrections.h"
 #include "tests/engine/nested_models.h"
 
 namespace sluice {

@@ -9,9 +9,9 @@
 #include <string>
 
 #include "engine/session.h"
-#include "tests/engine/foreteller.h"
 #include "tests/engine/random_model.h"
-#include "tests/engine/silent_attention.h"
+#include "tests/gates/foreteller.h"
+#include "tests/gates/silent_attention.h"
 
 namespace sluice {
 namespace {

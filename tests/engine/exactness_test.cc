@@ -7,9 +7,9 @@
 #include <filesystem>
 
 #include "base/canonical.h"
-#include "tests/engine/fitted_gates.h"
 #include "tests/engine/fixture.h"
 #include "tests/formats/temporary_folder.h"
+#include "tests/gates/fitted_gates.h"
 
 namespace sluice {
 namespace {

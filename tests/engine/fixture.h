@@ -40,7 +40,7 @@ struct Opened {
   std::unique_ptr<Runtime> runtime;
   std::unique_ptr<Model> model;
   FakeDevice& device(std::size_t index = 0) const {
-    return static_cast<FakeDevice&>(*runtime->devices()[index]);
+    return static_cast<FakeDevice&>(*runtime->device_set().devices[index]);
   }
 };
 

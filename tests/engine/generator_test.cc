@@ -114,7 +114,8 @@ TEST_F(GeneratorTest, MoreTokensMayEndIt) {
 }
 
 TEST_F(GeneratorTest, ControlTokensAreShownIfAskedFor) {
-  const std::string prompt = "<|im_start|>user\nTell me a story.<|im_end|>\n<|im_start|>assistant\n";
+  const std::string prompt =
+      "<|im_start|>user\nTell me a story.<|im_end|>\n<|im_start|>assistant\n";
   const TokenId turn_end = model_.tokenizer()->encode("<|im_end|>").front();
   GenerateOptions options{.max_tokens = 400, .ignore_end = true};
   const Generation hidden = run(prompt, options);

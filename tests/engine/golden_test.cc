@@ -13,8 +13,8 @@
 #include <string>
 
 #include "base/half.h"
-#include "engine/rope_table.h"
 #include "engine/session.h"
+#include "layers/rope_table.h"
 #include "tests/engine/golden.h"
 #include "tests/engine/oracles.h"
 #include "tests/support/test_data.h"

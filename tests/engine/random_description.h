@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <random>
 
-#include "engine/model_description.h"
+#include "layers/model_description.h"
 
 namespace sluice::test {
 

@@ -4,7 +4,7 @@
 
 #include <cstddef>
 
-#include "engine/model_description.h"
+#include "layers/model_description.h"
 #include "tests/engine/reference_math.h"
 
 namespace sluice::test {

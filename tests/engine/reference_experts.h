@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "engine/model_description.h"
+#include "layers/model_description.h"
 #include "tests/engine/reference_math.h"
 
 namespace sluice::test {

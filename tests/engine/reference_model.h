@@ -1,6 +1,6 @@
 #pragma once
 // A forward pass in double precision, written from what the fields of ModelDescription mean
-// (engine/model_description.h, formats/settings.cc) and from the methods' publications: the whole
+// (layers/model_description.h, formats/settings.cc) and from the methods' publications: the whole
 // sequence at once, a loop over its positions wherever one will do, and no code of the engine's.
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/types.h"
-#include "engine/model_description.h"
+#include "layers/model_description.h"
 #include "tests/engine/reference_experts.h"
 #include "tests/engine/reference_math.h"
 

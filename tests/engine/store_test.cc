@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/dense_weights.h"
 #include "experts/expert_store.h"
+#include "layers/dense_weights.h"
 #include "tests/engine/fixture.h"
 #include "tests/engine/oracles.h"
 #include "tests/formats/temporary_folder.h"

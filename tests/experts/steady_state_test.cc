@@ -33,8 +33,7 @@ TEST(SteadyState, ADecodeStepAllocatesNothing) {
           const auto ready = bench.store->ready();
           ok = ready.ok() && !ready->empty();
           if (!ok) break;
-          ok = bench.store->prepare(*ready, bench.device).ok() &&
-               bench.store->release(*ready).ok();
+          ok = bench.store->prepare(*ready, bench.device).ok() && bench.store->release(*ready).ok();
         }
         bench.store->end();
         if (pass >= 100) counted += test::allocation_count() - before;

@@ -77,7 +77,9 @@ const Case kCases[] = {
      "<|channel|>final<|message|>C < D",
      {"A\n\nB", "I look.\n\nC < D", "rtrt"}},
     {"final alone", "<|start|>assistant", "<|channel|>final<|message|>Hi", {"", "Hi", "t"}},
-    {"a turn's thought", "<|turn>model\n", "<|channel>thought\nHm.\n<channel|>Yes.",
+    {"a turn's thought",
+     "<|turn>model\n",
+     "<|channel>thought\nHm.\n<channel|>Yes.",
      {"Hm.", "Yes.", "rt"}},
     {"numbered marks", "x", "[unused16] Hm [unused17]Yes", {" Hm ", "Yes", "rt"}},
 };
