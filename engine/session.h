@@ -1,11 +1,12 @@
 #pragma once
 // One sequence: the tokens so far and their keys and values.
 
+#include <algorithm>
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <vector>
 
+#include "engine/batch.h"
 #include "engine/model.h"
 
 namespace sluice {
@@ -14,13 +15,14 @@ namespace sluice {
 /// threads.
 class Session {
  public:
-  explicit Session(Model& model)
-      : model_(model), kv_(model.kv_pool(), model.plan().context, model.devices().kv_pools()) {}
+  /// `context`: positions, at most the model's; 0: as many as that.
+  explicit Session(Model& model, std::uint32_t context = 0)
+      : model_(model),
+        context_(context == 0 ? model.plan().context : std::min(context, model.plan().context)),
+        kv_(model.kv_pool(), context_, model.devices().kv_pools()) {}
 
-  enum class Logits { kNone, kLast, kAll };
-  /// Appends tokens, in passes of at most model.max_rows(). `sink` gets the asked rows' logits,
-  /// numbered from the first of `tokens`. kInvalidArgument when the context cannot hold them
-  /// (nothing was computed). After another error the session is as before the call.
+  using Logits = WantedLogits;
+  /// Appends tokens, in passes of at most model.max_rows(): a batch of this session alone.
   Status eval(std::span<const TokenId> tokens, Logits wanted, const LogitsSink& sink,
               const PassOptions& options = {});
 
@@ -32,20 +34,22 @@ class Session {
 
   const std::vector<TokenId>& tokens() const { return tokens_; }
   std::size_t length() const { return tokens_.size(); }
-  std::uint32_t context() const { return model_.plan().context; }
+  std::uint32_t context() const { return context_; }
   Model& model() const { return model_; }
   KvSequence& kv() { return kv_; }
 
  private:
-  Status append(std::span<const TokenId> tokens, Logits wanted, const LogitsSink& sink,
-                const PassOptions& options);
-  Status compute(std::span<const TokenId> tokens, std::size_t first, Logits wanted,
-                 const LogitsSink& sink, const PassOptions& options);
+  friend class Batch;
+  /// They have been computed.
+  void appended(std::span<const TokenId> tokens) {
+    tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+  }
 
   Model& model_;
+  const std::uint32_t context_;
   KvSequence kv_;
   std::vector<TokenId> tokens_;
-  std::vector<Row> rows_;
+  Batch batch_;
 };
 
 }  // namespace sluice

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/devices/thief.h"
 #include "tests/engine/each_oracle.h"
 
 namespace sluice {
@@ -74,15 +75,6 @@ TEST_F(SeveralDevicesTest, OnlyTheLastLayersDensePartsWhereFewAreAsked) {
   }
 }
 
-/// Takes a device away when a layer is routed for the Nth time.
-struct Thief : RoutingObserver {
-  void routed(const Routing&) override {
-    if (--left == 0) device->lose();
-  }
-  FakeDevice* device = nullptr;
-  std::size_t left = 0;
-};
-
 TEST_F(SeveralDevicesTest, AnyOfThemMayBeTakenAwayAtAnyTime) {
   std::size_t lost = 0;
   for (const std::size_t which : {0u, 1u, 2u}) {
@@ -92,7 +84,7 @@ TEST_F(SeveralDevicesTest, AnyOfThemMayBeTakenAwayAtAnyTime) {
       conditions.model.max_rows = 9;
       conditions.model.sequences = 2;
       auto opened = test::open(conditions);
-      Thief thief;
+      test::Thief thief;
       thief.device = &opened.device(which);
       thief.left = n;
       // Another conversation has begun on the device, and goes on without it.
