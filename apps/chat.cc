@@ -10,10 +10,11 @@
 #include "apps/chat_session.h"
 #include "apps/conversation.h"
 #include "apps/dialogue.h"
-#include "apps/local_time.h"
 #include "apps/text_source.h"
 #include "base/cancellation.h"
 #include "text/chat_format.h"
+#include "text/chat_json.h"
+#include "text/local_time.h"
 
 namespace sluice::apps {
 namespace {
@@ -66,7 +67,7 @@ Result<Conversation> begin_conversation(const ChatOptions& options, const std::s
   }
   if (options.system_given->count() != 0) conversation.set_system(options.system);
   if (!options.variables.empty()) {
-    const auto variables = Conversation::parse(options.variables);
+    const auto variables = parse_chat_json(options.variables);
     if (!variables.ok()) return variables.status().with_context("--variables");
     conversation.set_variables(*variables);
   }

@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "apps/cancel.h"
-#include "apps/local_time.h"
 #include "text/answer_splitter.h"
+#include "text/local_time.h"
 
 namespace sluice::apps {
 namespace {

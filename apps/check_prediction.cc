@@ -8,7 +8,6 @@
 
 #include "apps/cancel.h"
 #include "apps/check_step.h"
-#include "apps/local_time.h"
 #include "apps/options.h"
 #include "apps/printable.h"
 #include "apps/score.h"
@@ -16,6 +15,7 @@
 #include "engine/generator.h"
 #include "engine/session.h"
 #include "text/chat_format.h"
+#include "text/local_time.h"
 
 namespace sluice::apps {
 namespace {

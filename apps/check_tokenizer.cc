@@ -6,8 +6,8 @@
 #include <string_view>
 
 #include "apps/check_step.h"
-#include "apps/local_time.h"
 #include "text/chat_format.h"
+#include "text/local_time.h"
 
 namespace sluice::apps {
 namespace {

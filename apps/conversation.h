@@ -17,12 +17,9 @@ class Conversation {
  public:
   using Json = nlohmann::ordered_json;
 
-  /// From a file, or standard input for "-": an object with "messages" and variables (an object
-  /// "variables" stands for what is in it), or a list of messages alone. kCorrupt names the file
+  /// From a file, or standard input for "-": as parse_conversation has it. kCorrupt names the file
   /// and the place; kNotFound the file and the option that gave it.
   static Result<Conversation> read(const std::string& path, std::string_view option);
-  /// JSON that means here what it means in Python: kCorrupt also for integers beyond 64 bits.
-  static Result<Json> parse(const std::string& text);
   /// What `read` reads. kIo names the path.
   Status save(const std::string& path, const RunFiles& files) const;
 

@@ -78,8 +78,8 @@ const Status& status_of(const Result<T>& result) {
 /// SLUICE_TRY(status_expression): return the error, if it is one.
 #define SLUICE_TRY(expression)                                        \
   do {                                                                \
-    if (auto sluice_status = (expression); !sluice_status.ok()) {     \
-      return ::sluice::Status(::sluice::status_of(sluice_status));    \
+    if (auto sluice_tried = (expression); !sluice_tried.ok()) {       \
+      return ::sluice::Status(::sluice::status_of(sluice_tried));     \
     }                                                                 \
   } while (false)
 /// SLUICE_ASSIGN(auto x, result_expression): x is the value, or the error is returned.

@@ -211,8 +211,9 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
 
   runtime.compute().limit_threads(model->plan_.threads);
   const std::uint64_t read_before = runtime.reader().counters().bytes;
-  SLUICE_ASSIGN(model->weights_, DenseWeights::load(model->checkpoint(), description,
-                                                    runtime.reader(), files, options.cancel));
+  SLUICE_ASSIGN(model->weights_,
+                DenseWeights::load(model->checkpoint(), description, runtime.reader(), files,
+                                   options.cancel, options.progress));
   model->dense_bytes_read_ = runtime.reader().counters().bytes - read_before;
   SLUICE_TRY(model->read_corrections(options));
   if (options.tolerance.any()) {
@@ -346,7 +347,16 @@ Status Model::step(std::span<const Row> rows, const PassOptions& options, const 
   PassOptions pass = options;
   if (pass.relaxation == nullptr && relaxation_ && !pass.exact) pass.relaxation = &*relaxation_;
   if (pass.widths == nullptr && widths_ && !pass.exact) pass.widths = &*widths_;
-  return pass_->run(rows, pass, sink);
+  Status status = pass_->run(rows, pass, sink);
+  const auto devices = devices_->statistics();
+  const std::lock_guard statistics_lock(statistics_mutex_);
+  statistics_ = {store_->statistics(), devices ? devices->on_device : 0};
+  return status;
+}
+
+ModelStatistics Model::statistics() const {
+  const std::lock_guard lock(statistics_mutex_);
+  return statistics_;
 }
 
 }  // namespace sluice

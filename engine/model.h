@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -40,6 +41,7 @@ struct ModelOptions {
   std::optional<float> narrow = std::nullopt;  // where that is kAutoWidth; none: what is usual
   // Looked at while weights are read and laid out: kCancelled when true. It need not outlive that.
   const std::atomic<bool>* cancel = nullptr;
+  std::function<void(double)> progress = {};  // told which share of the dense weights has been read
 };
 
 /// What is known of a model before any weight is read: all that `info` needs.
@@ -63,6 +65,12 @@ struct ModelOutline {
 
 /// Opens the checkpoint's files in a reader; `[i]` is the reader's index of checkpoint.files[i].
 Result<std::vector<FileIndex>> open_files(const Checkpoint& checkpoint, BlockReader& reader);
+
+/// Of all passes so far.
+struct ModelStatistics {
+  ExpertStatistics experts;
+  std::uint64_t on_device = 0;  // experts that a device computed rows of
+};
 
 /// Borrows its runtime. Sessions of one model may be used from several threads: passes take turns.
 class Model {
@@ -100,7 +108,10 @@ class Model {
   const std::string& policy() const { return policy_; }
   const std::string& predict() const { return predict_; }
   Runtime& runtime() const { return runtime_; }
+  /// REQUIRES: no pass runs.
   ExpertStatistics expert_statistics() const { return store_->statistics(); }
+  /// As the last pass left them; on any thread.
+  ModelStatistics statistics() const;
   const Devices& devices() const { return *devices_; }
   /// What an expert takes of the cache. REQUIRES: there is such an expert.
   std::size_t slot_bytes(ExpertId id) const { return store_->slot_bytes(id); }
@@ -154,6 +165,8 @@ class Model {
   std::optional<KvPool> kv_;
   std::unique_ptr<ForwardPass> pass_;
   std::mutex step_mutex_;
+  mutable std::mutex statistics_mutex_;
+  ModelStatistics statistics_;
 };
 
 }  // namespace sluice

@@ -103,6 +103,7 @@ typedef int (*sluice_progress)(void *data, double done);
 
 typedef struct sluice_model_options {
   size_t size;
+  uint64_t ram;         /* of the runtime's budget, at most; 0: what other models have left of it */
   uint32_t context;     /* tokens of one session, at most; 0: what the model supports, at most 8192,
                            less where the budget is small */
   uint32_t sessions;    /* whole contexts that the budget is to hold at one time; 0: one */
@@ -122,8 +123,7 @@ typedef struct sluice_model_options {
 } sluice_model_options;
 
 /* `path`: a .gguf file (the first of a split set), a Hugging Face folder, or a Sluice store (.slc).
- * One model of a runtime may be open at a time where the runtime has GPUs; else any number, each
- * with the runtime's whole budget. SLUICE_BUDGET names the smallest `ram` that works. */
+ * Models of a runtime share its budget. SLUICE_BUDGET names the smallest `ram` that works. */
 SLUICE_API sluice_status sluice_model_open(sluice_runtime *runtime, const char *path,
                                            const sluice_model_options *options,
                                            sluice_model **model, sluice_error *error);
@@ -139,7 +139,7 @@ typedef struct sluice_model_info {
   uint32_t experts_used;  /* of a token in a layer */
   uint32_t max_rows;      /* tokens in one pass */
   uint32_t has_tokenizer; /* else texts are refused, with the reason, and ids work */
-  uint64_t ram;           /* bytes that the plan takes: all below, and what is left of the budget */
+  uint64_t ram; /* bytes that the model takes of the budget, those below among them */
   uint64_t dense_bytes, kv_bytes, scratch_bytes, cache_bytes;
   uint64_t expert_bytes; /* of all experts, wherever they are */
 } sluice_model_info;

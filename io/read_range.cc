@@ -77,7 +77,8 @@ class BlockCutter {
 }  // namespace
 
 Status read_ranges(BlockReader& reader, std::span<const RangeRead> ranges,
-                   const std::atomic<bool>* cancel) {
+                   const std::atomic<bool>* cancel,
+                   const std::function<void(std::size_t bytes)>& arrived) {
   // Pages of the bounce memory count only once touched: reads that land in place cost none.
   SLUICE_ASSIGN(AlignedBuffer bounce, AlignedBuffer::allocate(kBounceBytes));
   BlockCutter cutter(reader, ranges);
@@ -119,6 +120,7 @@ Status read_ranges(BlockReader& reader, std::span<const RangeRead> ranges,
       } else if (!block.in_place) {
         std::memcpy(block.out, block.request.destination + block.skip, block.bytes);
       }
+      if (arrived) arrived(block.bytes);
       free_slots[free_count++] = slot;
     }
   }

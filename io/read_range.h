@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "base/status.h"
@@ -23,9 +24,10 @@ struct RangeRead {
 /// most kBounceBytes and are copied. REQUIRES: nothing else is under way in this reader, for its
 /// completions would be taken for ours. Errors: the first read's that failed, kCancelled once
 /// `cancel` is true (looked at before every block; nothing is under way any more when this
-/// returns), or kBudget.
+/// returns), or kBudget. `arrived`, if it is there, is told how many bytes came.
 Status read_ranges(BlockReader& reader, std::span<const RangeRead> ranges,
-                   const std::atomic<bool>* cancel = nullptr);
+                   const std::atomic<bool>* cancel = nullptr,
+                   const std::function<void(std::size_t bytes)>& arrived = {});
 
 /// The same for one range.
 Status read_range(BlockReader& reader, FileIndex file, std::uint64_t offset,

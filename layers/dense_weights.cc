@@ -79,7 +79,8 @@ Result<std::uint64_t> DenseWeights::bytes(const Checkpoint& checkpoint,
 
 Result<DenseWeights> DenseWeights::load(const Checkpoint& checkpoint, const ModelDescription& model,
                                         BlockReader& reader, const std::vector<FileIndex>& files,
-                                        const std::atomic<bool>* cancel) {
+                                        const std::atomic<bool>* cancel,
+                                        const std::function<void(double)>& progress) {
   SLUICE_ASSIGN(const std::uint64_t total, bytes(checkpoint, model));
   DenseWeights weights;
   SLUICE_ASSIGN(weights.memory_, AlignedBuffer::allocate(total));
@@ -91,7 +92,12 @@ Result<DenseWeights> DenseWeights::load(const Checkpoint& checkpoint, const Mode
   for (const auto& [range, to] : binder.pieces()) {
     reads.push_back({files[range.file], range.offset, {to, range.bytes}});
   }
-  SLUICE_TRY(read_ranges(reader, reads, cancel));
+  std::uint64_t arrived = 0;
+  SLUICE_TRY(read_ranges(reader, reads, cancel, [&](std::size_t more) {
+    arrived += more;
+    if (progress)
+      progress(std::min(1.0, static_cast<double>(arrived) / static_cast<double>(total)));
+  }));
   std::vector<RangeInMemory> read;
   for (const auto& [range, to] : binder.pieces()) read.push_back({range, to});
   SLUICE_TRY(CheckedRanges(checkpoint, reader, files, cancel).check(std::move(read)));

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "base/aligned_buffer.h"
@@ -23,10 +24,12 @@ class DenseWeights {
   static Result<std::uint64_t> bytes(const Checkpoint& checkpoint, const ModelDescription& model);
   /// Reads everything, and checks it where the files keep checksums. `files[i]` is the reader's
   /// index of checkpoint.files[i]. Checks every shape against the description: kCorrupt names the
-  /// tensor. kCancelled once `cancel` is true, which is looked at between blocks.
+  /// tensor. kCancelled once `cancel` is true, which is looked at between blocks. `progress`, if it
+  /// is there, is told which share of the bytes has come.
   static Result<DenseWeights> load(const Checkpoint& checkpoint, const ModelDescription& model,
                                    BlockReader& reader, const std::vector<FileIndex>& files,
-                                   const std::atomic<bool>* cancel = nullptr);
+                                   const std::atomic<bool>* cancel = nullptr,
+                                   const std::function<void(double)>& progress = {});
 
   /// Brings all matrices that meet 8-bit activations into the order that the device multiplies
   /// fastest. kCancelled once `cancel` is true, which is looked at between layers.

@@ -3,7 +3,7 @@
 
 #include <ctime>
 
-namespace sluice::apps {
+namespace sluice {
 
 inline std::tm local_time() {
   const std::time_t seconds = std::time(nullptr);
@@ -12,4 +12,4 @@ inline std::tm local_time() {
   return time;
 }
 
-}  // namespace sluice::apps
+}  // namespace sluice
