@@ -129,6 +129,10 @@ void sluice_session_abort(sluice_session* session) {
   if (session != nullptr) session->state->abort = true;
 }
 
+void sluice_session_forget_abort(sluice_session* session) {
+  if (session != nullptr) session->state->abort = false;
+}
+
 sluice_status sluice_session_get_stats(const sluice_session* session, sluice_session_stats* stats,
                                        sluice_error* error) {
   return guard(error, [&]() -> Status {

@@ -230,6 +230,8 @@ SLUICE_API sluice_status sluice_session_keep_prefix(sluice_session *session,
 /* Whatever the session computes stops between two layers with SLUICE_CANCELLED. If it computes
  * nothing now, the next thing does: one call is stopped for one or more aborts before its end. */
 SLUICE_API void sluice_session_abort(sluice_session *session);
+/* An abort that has stopped nothing yet stops nothing. For any thread, too. */
+SLUICE_API void sluice_session_forget_abort(sluice_session *session);
 
 typedef struct sluice_session_stats {
   size_t size;

@@ -239,6 +239,9 @@ TEST(CLibrary, AnAbortStopsOneCall) {
   EXPECT_EQ(sluice_session_length(session), 0u);
   EXPECT_EQ(sluice_session_eval(session, tokens.data(), tokens.size(), nullptr, &library.error),
             SLUICE_OK);
+  sluice_session_abort(session);
+  sluice_session_forget_abort(session);
+  EXPECT_EQ(sluice_session_eval(session, tokens.data(), 1, nullptr, &library.error), SLUICE_OK);
   sluice_session_destroy(session);
 }
 
