@@ -38,7 +38,7 @@ class DeviceBytes {
     const std::uint64_t weights =
         host_.device_bytes(options_.end_layer - layers, options_.end_layer, head());
     const std::uint64_t kept =
-        KvPool::bytes(kv(layers), kv_blocks(), options_.sequences, /*on_device=*/true);
+        KvPool::bytes(kv(layers), kv_blocks(), options_.seats, /*on_device=*/true);
     return DeviceBackend::whole_pages(scratch(rows)) + DeviceBackend::whole_pages(weights) +
            DeviceBackend::whole_pages(kept);
   }
@@ -82,7 +82,7 @@ Result<std::unique_ptr<DenseDevice>> DenseDevice::create(const Checkpoint& check
   made->bytes_ = bytes.all(layers, rows);
   SLUICE_ASSIGN(made->scratch_, Scratch::create_on(device, model, bytes.scratch_shape(rows)));
   SLUICE_ASSIGN(made->kv_,
-                KvPool::create(bytes.kv(layers), bytes.kv_blocks(), options.sequences, &device));
+                KvPool::create(bytes.kv(layers), bytes.kv_blocks(), options.seats, &device));
   SLUICE_ASSIGN(made->weights_, host.copy_to(device, made->stream_, checkpoint, model,
                                              made->first_layer_, made->end_layer_, bytes.head()));
   made->part_ = std::make_unique<DensePart>(model, made->weights_, operations, made->scratch_,

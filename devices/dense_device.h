@@ -39,7 +39,7 @@ struct DenseDeviceOptions {
   std::uint32_t first_layer = 0, end_layer = 0;  // it has some of these, up to the last
   std::size_t index = 0;                         // of its twins among a sequence's
   std::uint32_t rows = 0;                        // in a pass, at most
-  std::uint32_t context = 0, sequences = 1;
+  std::uint32_t context = 0, sequences = 1, seats = 1;
   KvType kv_type = KvType::kF16;
   bool eight_bit = true;
   unsigned threads = 1;

@@ -128,6 +128,7 @@ std::unique_ptr<Devices> Devices::create(const Checkpoint& checkpoint,
                                         .rows = options.rows,
                                         .context = options.context,
                                         .sequences = options.sequences,
+                                        .seats = options.seats,
                                         .kv_type = options.kv_type,
                                         .eight_bit = options.eight_bit,
                                         .threads = options.threads});

@@ -17,9 +17,9 @@
 namespace sluice {
 
 struct DevicesOptions {
-  std::string policy = "auto";  // of the tiers
-  std::uint32_t rows = 0;       // in a pass, at most
-  std::uint32_t context = 0, sequences = 1;
+  std::string policy = "auto";                          // of the tiers
+  std::uint32_t rows = 0;                               // in a pass, at most
+  std::uint32_t context = 0, sequences = 1, seats = 1;  // as MemoryRequest has them
   KvType kv_type = KvType::kF16;
   bool eight_bit = true;
   unsigned threads = 1;     // of the CPU

@@ -49,7 +49,8 @@ class Costs {
         least_threads(std::min(request.threads, kLeastThreads)) {}
 
   std::uint64_t kv(std::uint64_t context) const {
-    return (KvShape::blocks(context) * kv_.block_bytes + kv_.sequence_bytes()) * request_.sequences;
+    return KvShape::blocks(context) * kv_.block_bytes * request_.sequences +
+           kv_.sequence_bytes() * request_.seats;
   }
   std::uint64_t process(unsigned threads) const {
     return kProcess + threads * kThread + request_.tokenizer_bytes + request_.reserved;

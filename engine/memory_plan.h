@@ -12,11 +12,12 @@
 namespace sluice {
 
 struct MemoryRequest {
-  std::uint64_t ram = 0;       // ceiling for the whole process, bytes
-  std::uint64_t reserved = 0;  // of it, what is not the model's to use
-  std::uint32_t context = 0;   // positions of one sequence; 0: what the model supports, at most
-                               // 8192, less where the budget is small
-  std::uint32_t sequences = 1;
+  std::uint64_t ram = 0;        // ceiling for the whole process, bytes
+  std::uint64_t reserved = 0;   // of it, what is not the model's to use
+  std::uint32_t context = 0;    // positions of one sequence; 0: what the model supports, at most
+                                // 8192, less where the budget is small
+  std::uint32_t sequences = 1;  // whole contexts
+  std::uint32_t seats = 1;      // sessions that share them
   KvType kv_type = KvType::kF16;
   bool eight_bit = true;
   unsigned threads = 1;               // at most

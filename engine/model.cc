@@ -174,6 +174,7 @@ Result<MemoryPlan> ModelOutline::plan(std::uint64_t ram, Runtime& runtime,
            options.reserved + GateForecast::bytes(description, options.predict) + for_devices,
        .context = options.context,
        .sequences = options.sequences,
+       .seats = options.most_sessions(),
        .kv_type = options.kv_type,
        .eight_bit = !options.compute_f32,
        .threads = runtime.threads(),
@@ -247,7 +248,7 @@ Result<std::unique_ptr<Model>> Model::open(Runtime& runtime, ModelOutline outlin
   const MemoryPlan& plan = model->plan_;
   SLUICE_ASSIGN(model->kv_, KvPool::create(kv_shape(description, options.kv_type),
                                            KvShape::blocks(plan.context) * options.sequences,
-                                           options.sequences));
+                                           options.most_sessions()));
   SLUICE_TRY(model->open_pass(options));
   return model;
 }
@@ -259,6 +260,7 @@ void Model::open_devices(const ModelOptions& options) {
                               .rows = plan_.rows,
                               .context = plan_.context,
                               .sequences = options.sequences,
+                              .seats = options.most_sessions(),
                               .kv_type = options.kv_type,
                               .eight_bit = !options.compute_f32,
                               .threads = plan_.threads,

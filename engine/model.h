@@ -1,6 +1,7 @@
 #pragma once
 // An opened model: its description and dense weights, and the machinery that runs passes over it.
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -27,7 +28,8 @@ namespace sluice {
 
 struct ModelOptions {
   std::uint32_t context = 0;    // positions of one sequence; 0: see MemoryRequest
-  std::uint32_t sequences = 1;  // sessions that may be open at once
+  std::uint32_t sequences = 1;  // whole contexts that there is room for
+  std::uint32_t seats = 0;      // sessions that may be open at once and share that; 0: as many
   KvType kv_type = KvType::kF16;
   bool compute_f32 = false;      // quantised weights meet float32 activations instead of 8-bit ones
   std::uint32_t max_rows = 0;    // of a pass; 0: as the budget allows
@@ -41,6 +43,7 @@ struct ModelOptions {
   std::optional<float> narrow = std::nullopt;  // where that is kAutoWidth; none: what is usual
   // Looked at while weights are read and laid out: kCancelled when true. It need not outlive that.
   const std::atomic<bool>* cancel = nullptr;
+  std::uint32_t most_sessions() const { return std::max(seats, sequences); }
   std::function<void(double)> progress = {};  // told which share of the dense weights has been read
 };
 

@@ -61,6 +61,7 @@ Result<KvPool> KvPool::create(const KvShape& shape, std::size_t blocks, std::siz
                               DeviceBackend* device) {
   KvPool pool;
   pool.shape_ = shape;
+  pool.blocks_ = blocks;
   const PoolPlaces at(shape, blocks, sequences);
   std::byte* memory = nullptr;
   if (device == nullptr) {

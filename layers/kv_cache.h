@@ -54,6 +54,7 @@ class KvPool {
                              bool on_device);
 
   const KvShape& shape() const { return shape_; }
+  std::size_t blocks() const { return blocks_; }
   std::size_t free_blocks() const {
     const std::lock_guard lock(*mutex_);
     return free_.size();
@@ -78,6 +79,7 @@ class KvPool {
 
  private:
   KvShape shape_;
+  std::size_t blocks_ = 0;
   AlignedBuffer memory_;
   DeviceBuffer there_, pinned_;  // on a device: in its place, and the lists
   std::unique_ptr<std::mutex> mutex_ = std::make_unique<std::mutex>();  // guards those below

@@ -24,8 +24,9 @@ ARROWS = {
     "gates": {"base", "formats", "experts", "layers"},
     "devices": {"base", "formats", "experts", "hybrid", "layers"},
     "engine": {"base", "io", "cache", "hybrid", "formats", "text", "experts", "layers", "gates", "devices"},
-    "capi": {"base", "io", "cache", "hybrid", "formats", "text", "experts", "layers", "gates", "devices", "engine", "include"},
-    "apps": {"base", "io", "cache", "hybrid", "formats", "store", "text", "experts", "layers", "gates", "devices", "engine"},
+    "serving": {"base", "engine", "layers", "text"},
+    "capi": {"base", "io", "cache", "hybrid", "formats", "text", "experts", "layers", "gates", "devices", "engine", "serving", "include"},
+    "apps": {"base", "io", "cache", "hybrid", "formats", "store", "text", "experts", "layers", "gates", "devices", "engine", "serving"},
     "include": set(),
 }
 # The one place that knows which devices there are.
@@ -33,9 +34,9 @@ EXTRA_ARROWS = {"engine/runtime.cc": {"cpu", "cuda"}, "engine/CMakeLists.txt": {
 UNBOUND = {"tests", "bench"}  # may look everywhere
 
 LIBRARY = {"base", "io", "formats", "store", "text", "cache", "hybrid", "experts", "cpu", "cuda", "layers", "gates", "devices", "engine",
-           "capi"}
+           "serving", "capi"}
 # An architecture is data that formats/ writes down; the forward pass and all below it have never heard of one.
-NAMELESS = {"engine", "devices", "gates", "layers", "cpu", "cuda", "experts", "cache", "hybrid", "store", "io"}
+NAMELESS = {"serving", "engine", "devices", "gates", "layers", "cpu", "cuda", "experts", "cache", "hybrid", "store", "io"}
 ARCHITECTURES = re.compile(
     r"mixtral|mistral|qwen|olmoe|llama|deepseek|gpt[-_]?oss|granite|\bglm|phi_?moe|\bphi\d|minimax|gemma|ernie"
     r"|pangu|small_?thinker|kimi|jamba|\bdbrx|hunyuan|arctic|\bdots(1\b|\.llm)|bailing",
