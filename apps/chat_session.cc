@@ -7,19 +7,11 @@
 #include <utility>
 
 #include "apps/cancel.h"
+#include "engine/chat_answer.h"
 #include "text/answer_splitter.h"
 #include "text/local_time.h"
 
 namespace sluice::apps {
-namespace {
-
-constexpr Tokenizer::EncodeOptions kAsWritten{.add_special = false, .parse_special = true};
-
-bool is_control(const Tokenizer& tokenizer, TokenId id) {
-  return tokenizer.piece(id).empty() && !tokenizer.piece(id, true).empty();
-}
-
-}  // namespace
 
 ChatSession::ChatSession(Model& model, ChatFormat format, Conversation conversation,
                          Options options)
@@ -29,31 +21,7 @@ ChatSession::ChatSession(Model& model, ChatFormat format, Conversation conversat
       options_(std::move(options)),
       session_(model),
       now_(local_time()) {
-  options_.generate.own_text = true;
-  find_ends();
-  find_markup();
-}
-
-/// What the template ends a turn with ends an answer, beside what the checkpoint lists: a token
-/// where the vocabulary has it as one, else the text.
-void ChatSession::find_ends() {
-  const std::string end = format_.turn_end(now_);
-  if (end.empty() || options_.generate.ignore_end) return;
-  const std::string_view token =
-      std::string_view(end).substr(std::min(end.find_first_not_of('\n'), end.size()));
-  const std::vector<TokenId> ids = model_.tokenizer()->encode(token, kAsWritten);
-  if (!ids.empty() && is_control(*model_.tokenizer(), ids.front())) {
-    options_.generate.end_tokens.push_back(ids.front());
-  } else {
-    options_.generate.stop.push_back(end);
-  }
-}
-
-void ChatSession::find_markup() {
-  for (const std::string_view text : AnswerSplitter::markup()) {
-    const std::vector<TokenId> ids = model_.tokenizer()->encode(text, kAsWritten);
-    if (ids.size() == 1) options_.generate.shown_tokens.push_back(ids.front());
-  }
+  make_answer(format_, *model_.tokenizer(), now_, options_.generate);
 }
 
 Result<ChatSession::Prompt> ChatSession::render() const {
@@ -61,8 +29,7 @@ Result<ChatSession::Prompt> ChatSession::render() const {
   variables["add_generation_prompt"] = true;
   Prompt prompt;
   SLUICE_ASSIGN(prompt.text, format_.render(std::move(variables), now_));
-  // As Transformers does: BOS and its like are the template's affair.
-  prompt.tokens = model_.tokenizer()->encode(prompt.text, kAsWritten);
+  prompt.tokens = encode_chat(*model_.tokenizer(), prompt.text);
   return prompt;
 }
 

@@ -48,8 +48,6 @@ class ChatSession {
   };
   Result<Prompt> prompt();
   Result<Prompt> render() const;
-  void find_ends();
-  void find_markup();
   Status try_answer();
 
   const Model& model_;
