@@ -74,7 +74,7 @@ Result<OpenedModel> AnswerOptions::open(const OutlineCheck& check) {
     }
     return check ? check(outline) : Status();
   };
-  SLUICE_ASSIGN(OpenedModel opened, open_model(common, 1, reads_texts));
+  SLUICE_ASSIGN(OpenedModel opened, open_model(common, reads_texts));
   for (const std::string& warning : opened.model->tokenizer()->data().warnings) {
     spdlog::warn("{}", warning);
   }

@@ -77,6 +77,8 @@ bool forget_interrupt() {
   return false;
 }
 
+void forget_request() { requested.store(false); }
+
 int cancelled_exit_status() { return 128 + signal_number.load(); }
 
 Status wait_readable(int descriptor) {

@@ -16,6 +16,8 @@ void request_cancel();
 /// After a Ctrl-C: forgets it, and the next one is the first again. False, and the request stands,
 /// where something else asked for the end.
 bool forget_interrupt();
+/// What was asked for has been done: the end that follows is no failure.
+void forget_request();
 /// What a shell shows for a process that the signal ended: 130 after Ctrl-C, 143 after SIGTERM.
 int cancelled_exit_status();
 /// Returns once `descriptor` can be read from (or is at its end), or with kCancelled; a request

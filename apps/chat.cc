@@ -8,6 +8,7 @@
 #include "apps/answering.h"
 #include "apps/cancel.h"
 #include "apps/chat_session.h"
+#include "apps/chat_template_file.h"
 #include "apps/conversation.h"
 #include "apps/dialogue.h"
 #include "apps/text_source.h"
@@ -19,8 +20,6 @@
 namespace sluice::apps {
 namespace {
 
-constexpr std::size_t kLargestTemplate = std::size_t{1} << 20;
-
 struct ChatOptions {
   AnswerOptions answer;
   std::string template_file, render_file, load_file;
@@ -28,35 +27,6 @@ struct ChatOptions {
   CLI::Option* system_given = nullptr;
   CLI::Option* prompt_given = nullptr;
 };
-
-/// A conversation is a short text beside a model, and the memory is the budget's: a template that
-/// takes more is up to something.
-ChatTemplateLimits limits(std::uint32_t context) {
-  constexpr std::uint32_t kUsual = 8192, kBytesAToken = 16;
-  const std::size_t text = std::size_t{context != 0 ? context : kUsual} * kBytesAToken;
-  return {.output_bytes = (std::size_t{1} << 20) + text,
-          .memory_bytes = (std::size_t{4} << 20) + 8 * text};
-}
-
-/// Of --template, else the checkpoint's own.
-Result<ChatFormat> chat_format(const ChatOptions& options, const TokenizerData& tokenizer,
-                               const ChatTemplateLimits& limits) {
-  std::string source = tokenizer.chat_template, from = options.answer.common.model;
-  if (!options.template_file.empty()) {
-    SLUICE_ASSIGN(TextSource file, TextSource::open(options.template_file, "--template"));
-    SLUICE_ASSIGN(source, file.rest(kLargestTemplate));
-    from = options.template_file;
-  }
-  if (source.empty()) {
-    return Status(ErrorCode::kNotFound,
-                  from +
-                      ": there is no chat template in it: name one with --template FILE (Jinja, "
-                      "as chat_template.jinja of the model's family), or continue plain text "
-                      "with 'run'");
-  }
-  auto format = ChatFormat::create(source, tokenizer, limits);
-  return format.ok() ? std::move(format) : Result<ChatFormat>(format.status().with_context(from));
-}
 
 /// `file`: what `option` gave, or empty for a new one.
 Result<Conversation> begin_conversation(const ChatOptions& options, const std::string& file,
@@ -77,7 +47,9 @@ Result<Conversation> begin_conversation(const ChatOptions& options, const std::s
 Status render(const ChatOptions& options) {
   SLUICE_ASSIGN(Checkpoint checkpoint,
                 open_checkpoint(options.answer.common.model, CheckpointParts::kTokenizerOnly));
-  SLUICE_ASSIGN(const ChatFormat format, chat_format(options, checkpoint.tokenizer, {}));
+  SLUICE_ASSIGN(
+      const ChatFormat format,
+      chat_format(options.answer.common.model, options.template_file, checkpoint.tokenizer, {}));
   SLUICE_ASSIGN(const Conversation conversation,
                 begin_conversation(options, options.render_file, "--render"));
   SLUICE_ASSIGN(const std::string prompt, format.render(conversation.variables(), local_time()));
@@ -117,7 +89,8 @@ Status chat(ChatOptions& options) {
                 begin_conversation(options, options.load_file, "--load"));
   std::optional<ChatFormat> format;
   const OutlineCheck find_format = [&](const ModelOutline& outline) -> Status {
-    SLUICE_ASSIGN(format, chat_format(options, outline.tokenizer->data(), limits(common.context)));
+    SLUICE_ASSIGN(format, chat_format(common.model, options.template_file,
+                                      outline.tokenizer->data(), template_limits(common.context)));
     return {};
   };
   SLUICE_ASSIGN(OpenedModel opened, options.answer.open(find_format));

@@ -7,9 +7,9 @@
 #include "apps/cancel.h"
 #include "apps/check_step.h"
 #include "apps/report.h"
-#include "formats/checked_ranges.h"
 #include "engine/model.h"
 #include "experts/expert_catalogue.h"
+#include "formats/checked_ranges.h"
 
 namespace sluice::apps {
 namespace {

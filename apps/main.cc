@@ -62,7 +62,8 @@ int run(int argc, char** argv) {
                          sluice::apps::add_tokenize(app), sluice::apps::add_info(app),
                          sluice::apps::add_check(app),    sluice::apps::add_bench(app),
                          sluice::apps::add_simulate(app), sluice::apps::add_calibrate(app),
-                         sluice::apps::add_pack(app),     sluice::apps::add_plan(app)};
+                         sluice::apps::add_pack(app),     sluice::apps::add_plan(app),
+                         sluice::apps::add_serve(app)};
   // The parser would only say that a verb is missing.
   if (argc > 1 && argv[1][0] != '-' &&
       app.get_subcommands([&](CLI::App* verb) { return verb->get_name() == argv[1]; }).empty()) {

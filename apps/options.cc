@@ -273,6 +273,8 @@ Result<std::unique_ptr<Runtime>> CommonOptions::create_runtime() const {
 ModelOptions CommonOptions::model_options() const {
   ModelOptions options;
   options.context = context;
+  options.sequences = sequences;
+  options.seats = seats;
   options.kv_type = kv == "f32" ? KvType::kF32 : kv == "q8_0" ? KvType::kQ8_0 : KvType::kF16;
   options.compute_f32 = compute == "f32";
   options.max_rows = batch;
@@ -345,12 +347,10 @@ Result<ModelOutline> open_outline(const CommonOptions& common) {
   return outline;
 }
 
-Result<OpenedModel> open_model(CommonOptions& common, std::uint32_t sequences,
-                               const OutlineCheck& check) {
+Result<OpenedModel> open_model(CommonOptions& common, const OutlineCheck& check) {
   OpenedModel opened;
   SLUICE_ASSIGN(opened.runtime, common.create_runtime());
   ModelOptions model_options = common.model_options();
-  model_options.sequences = sequences;
   SLUICE_ASSIGN(ModelOutline outline, open_outline(common));
   if (check) SLUICE_TRY(check(outline));
   SLUICE_TRY(opened.open_records(common, outline.checkpoint));

@@ -39,10 +39,11 @@ struct CommonOptions {
   std::string policy = "auto";
   std::string predict = "auto";
   std::optional<std::string> calibration;
-  std::uint32_t batch = 0;              // rows in a pass
-  std::string trace_routing;            // file
-  std::string width_log, width_replay;  // files
-  RouteTolerance tolerance;             // --skip, --prefer-resident
+  std::uint32_t batch = 0;                 // rows in a pass
+  std::uint32_t sequences = 1, seats = 0;  // as ModelOptions has them
+  std::string trace_routing;               // file
+  std::string width_log, width_replay;     // files
+  RouteTolerance tolerance;                // --skip, --prefer-resident
   unsigned width = kExactWidth;
   std::vector<unsigned> widths;  // with Widths::kSeveral all, the first being `width`
   std::optional<float> narrow;
@@ -86,8 +87,7 @@ struct OpenedModel {
 };
 /// `check` sees what is known before any weight is read, and may refuse it.
 using OutlineCheck = std::function<Status(const ModelOutline& outline)>;
-Result<OpenedModel> open_model(CommonOptions& common, std::uint32_t sequences = 1,
-                               const OutlineCheck& check = {});
+Result<OpenedModel> open_model(CommonOptions& common, const OutlineCheck& check = {});
 /// kInvalidArgument: --narrow says what nobody asks.
 Status check_narrow(const CommonOptions& common);
 /// The same; or a width was asked for, and there is none but the model's own.
@@ -118,6 +118,7 @@ Verb add_bench(CLI::App& root);
 Verb add_simulate(CLI::App& root);
 Verb add_calibrate(CLI::App& root);
 Verb add_pack(CLI::App& root);
+Verb add_serve(CLI::App& root);
 Verb add_plan(CLI::App& root);
 
 /// For CLI11: a number that is not a number passes its range checks.

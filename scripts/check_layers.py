@@ -26,7 +26,8 @@ ARROWS = {
     "engine": {"base", "io", "cache", "hybrid", "formats", "text", "experts", "layers", "gates", "devices"},
     "serving": {"base", "engine", "layers", "text"},
     "capi": {"base", "io", "cache", "hybrid", "formats", "text", "experts", "layers", "gates", "devices", "engine", "serving", "include"},
-    "apps": {"base", "io", "cache", "hybrid", "formats", "store", "text", "experts", "layers", "gates", "devices", "engine", "serving"},
+    "server": {"base", "engine", "layers", "text", "serving"},
+    "apps": {"base", "io", "cache", "hybrid", "formats", "store", "text", "experts", "layers", "gates", "devices", "engine", "serving", "server"},
     "include": set(),
 }
 # The one place that knows which devices there are.
@@ -34,9 +35,9 @@ EXTRA_ARROWS = {"engine/runtime.cc": {"cpu", "cuda"}, "engine/CMakeLists.txt": {
 UNBOUND = {"tests", "bench"}  # may look everywhere
 
 LIBRARY = {"base", "io", "formats", "store", "text", "cache", "hybrid", "experts", "cpu", "cuda", "layers", "gates", "devices", "engine",
-           "serving", "capi"}
+           "serving", "server", "capi"}
 # An architecture is data that formats/ writes down; the forward pass and all below it have never heard of one.
-NAMELESS = {"serving", "engine", "devices", "gates", "layers", "cpu", "cuda", "experts", "cache", "hybrid", "store", "io"}
+NAMELESS = {"server", "serving", "engine", "devices", "gates", "layers", "cpu", "cuda", "experts", "cache", "hybrid", "store", "io"}
 ARCHITECTURES = re.compile(
     r"mixtral|mistral|qwen|olmoe|llama|deepseek|gpt[-_]?oss|granite|\bglm|phi_?moe|\bphi\d|minimax|gemma|ernie"
     r"|pangu|small_?thinker|kimi|jamba|\bdbrx|hunyuan|arctic|\bdots(1\b|\.llm)|bailing",

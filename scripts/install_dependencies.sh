@@ -6,7 +6,7 @@ packages=(
   # To build.
   g++ cmake ninja-build pkg-config ccache
   libtbb-dev liburing-dev nlohmann-json3-dev libcli11-dev libspdlog-dev libfmt-dev
-  libpcre2-dev libutf8proc-dev libxxhash-dev libzstd-dev zlib1g-dev libeigen3-dev
+  libpcre2-dev libutf8proc-dev libxxhash-dev libzstd-dev zlib1g-dev libeigen3-dev libboost1.81-dev prometheus-cpp-dev
   # To test and to measure.
   libgtest-dev libgmock-dev libbenchmark-dev libsimde-dev
   python3 python3-venv python3-numpy ca-certificates
@@ -22,7 +22,7 @@ if ! command -v apt-get > /dev/null || ! command -v dpkg-query > /dev/null; then
     pkg-config --exists liburing libpcre2-8 libutf8proc libxxhash libzstd zlib fmt spdlog && exit 0
   fail "install_dependencies.sh: this system has no apt-get. Install with its own package manager:" \
     "  a C++20 compiler (GCC 12 or later), CMake 3.25 or later, Ninja, pkg-config, Python 3 with venv and numpy;" \
-    "  oneTBB, liburing, nlohmann-json, CLI11, spdlog, fmt, PCRE2, utf8proc, xxHash, zstd, zlib;" \
+    "  oneTBB, liburing, nlohmann-json, CLI11, spdlog, fmt, PCRE2, utf8proc, xxHash, zstd, zlib, Eigen, Boost 1.81 or later, prometheus-cpp;" \
     "  for the tests GoogleTest, Google Benchmark and SIMDe; ccache if you like." \
     "Debian's names are: ${packages[*]}"
 fi

@@ -80,6 +80,10 @@ Result<Json> parse_chat_json(std::string_view text) {
 
 Result<Json> parse_conversation(std::string_view text) {
   SLUICE_ASSIGN(Json parsed, parse_chat_json(text));
+  return conversation_of(std::move(parsed));
+}
+
+Result<Json> conversation_of(Json parsed) {
   if (parsed.is_array()) parsed = Json{{"messages", Json(parsed)}};
   if (!parsed.is_object()) {
     return Status(ErrorCode::kCorrupt, "neither an object with 'messages' nor a list of them");

@@ -15,5 +15,7 @@ Result<nlohmann::ordered_json> parse_chat_json(std::string_view text);
 /// template reads. `text` has that (an object "variables" stands for what is in it), or a list of
 /// messages alone. kCorrupt says what is wrong where.
 Result<nlohmann::ordered_json> parse_conversation(std::string_view text);
+/// The same of what is parsed already.
+Result<nlohmann::ordered_json> conversation_of(nlohmann::ordered_json parsed);
 
 }  // namespace sluice
