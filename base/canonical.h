@@ -43,6 +43,8 @@
 //    state, over its rows i in order from zero: seen = fma(key[i], state[i], seen); delta = beta *
 //    (value - decay * seen); again in order, state[i] = fma(key[i], delta, decay * state[i]), out =
 //    fma(query[i], state[i], out). A head's outputs: rule 6, then times silu(gate).
+// 9. Sum of a row's experts, in the router's order: out = out + weight * output, from zero, each
+//    product rounded and then each sum.
 
 #include <bit>
 #include <cmath>

@@ -107,4 +107,9 @@ void FakeOperations::delta_net(const DeltaNetTask& task) {
   });
 }
 
+void FakeOperations::combine(const CombineTask& task) {
+  check({task.outputs, task.places, task.weights, task.out});
+  give([task](Compute& compute) { compute.combine(task); });
+}
+
 }  // namespace sluice

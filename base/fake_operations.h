@@ -30,6 +30,7 @@ class FakeOperations final : public Operations {
                               unsigned threads) const override;
   void attention(const AttentionTask& task) override;
   void delta_net(const DeltaNetTask& task) override;
+  void combine(const CombineTask& task) override;
 
  private:
   void check(std::initializer_list<const void*> pointers);

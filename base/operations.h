@@ -239,6 +239,18 @@ struct MapTask {
   std::size_t rows = 0, columns = 0;
 };
 
+/// out[r, :] = Σ of weights[r, rank] * outputs[places[r, rank], :], over a row's ranks in order:
+/// rule 9 of canonical.h.
+struct CombineTask {
+  static constexpr std::uint32_t kLeftOut = ~0u;  // in a place's stead: no expert's
+
+  const float* outputs = nullptr;         // [*, columns]
+  const std::uint32_t* places = nullptr;  // [rows, ranks]
+  const float* weights = nullptr;         // [rows, ranks]
+  float* out = nullptr;                   // [rows, columns], apart from outputs
+  std::size_t rows = 0, ranks = 0, columns = 0;
+};
+
 class Operations {
  public:
   virtual ~Operations() = default;
@@ -263,6 +275,7 @@ class Operations {
   virtual void attention(const AttentionTask& task) = 0;
   /// Rule 8 of canonical.h. How rows are divided among calls changes no bit.
   virtual void delta_net(const DeltaNetTask& task) = 0;
+  virtual void combine(const CombineTask& task) = 0;
 };
 
 }  // namespace sluice

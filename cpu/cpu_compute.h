@@ -51,6 +51,8 @@ class CpuCompute final : public Compute {
   void attention(const AttentionTask& task) override;
   // delta_net.cc
   void delta_net(const DeltaNetTask& task) override;
+  // combine.cc
+  void combine(const CombineTask& task) override;
 
   /// A worker's own memory for the length of one item: 64-byte aligned.
   static constexpr std::size_t kScratchBytes = 320 * 1024;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "cuda/attention.h"
+#include "cuda/combine.h"
 #include "cuda/cuda_device.h"
 #include "cuda/delta_net.h"
 #include "cuda/row_ops.h"
@@ -108,6 +109,10 @@ void CudaOperations::delta_net(const DeltaNetTask& task) {
                   " and convolutions of " + std::to_string(task.shape.kernel));
   }
   give("a delta net", [&](cudaStream_t stream) { return launch_delta_net(task, stream); });
+}
+
+void CudaOperations::combine(const CombineTask& task) {
+  give("a sum of experts", [&](cudaStream_t stream) { return launch_combine(task, stream); });
 }
 
 }  // namespace sluice::cuda

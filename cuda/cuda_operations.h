@@ -32,6 +32,7 @@ class CudaOperations final : public Operations {
   void attention(const AttentionTask& task) override;
   /// Of shapes that has_delta_net.
   void delta_net(const DeltaNetTask& task) override;
+  void combine(const CombineTask& task) override;
 
   /// The first error since the last call. After it no operation was given.
   Status take_error();

@@ -63,9 +63,9 @@ void MoeLayer::read_ahead(std::uint32_t layer) { forecast_.certain(layer, wanted
 
 Status MoeLayer::run(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
                      RoutingObserver* observer, DensePart& part) {
-  if (model_.router.weights_scale_input) scale_inputs(rows);
+  if (model_.router.weights_scale_input) scale_inputs(weights.router, rows);
   SLUICE_TRY(visit_experts(layer, weights, rows, observer, part));
-  combine(weights.router, rows);
+  combine(rows);
   return {};
 }
 
@@ -192,6 +192,7 @@ void MoeLayer::group_by_expert(std::uint32_t layer, std::size_t rows) {
     std::uint8_t& bits = wanted_bits_[groups_[group].wanted];
     bits = std::max(bits, widths_->bits(layer, groups_[group].level));
   }
+  std::fill_n(scratch_.output_place, rows * top_k_, CombineTask::kLeftOut);
   // Filling advances each start to the next group's; shifting back afterwards restores them.
   for_each_pair(rows, [&](std::size_t pair) {
     const std::uint32_t place = first_place_[group_of_[pair]]++;
@@ -369,13 +370,17 @@ Status MoeLayer::compute_what_is_left(std::uint32_t layer, const ExpertBiases& b
   return status;
 }
 
-/// Each pair's own input: the row times the expert's weight, which its output then has no more.
-void MoeLayer::scale_inputs(std::size_t rows) {
+/// Each pair's own input: the row times the expert's weight, in whose place the output then has the
+/// expert's scale, if there is one.
+void MoeLayer::scale_inputs(const RouterWeights& weights, std::size_t rows) {
   const std::size_t hidden = model_.hidden;
   for_each_pair(rows, [&](std::size_t pair) {
     const float* from = scratch_.normed.values + pair / top_k_ * hidden;
     float* const to = scratch_.expert_input.values + scratch_.output_place[pair] * hidden;
-    for (std::size_t i = 0; i < hidden; ++i) to[i] = from[i] * scratch_.expert_weights[pair];
+    float& weight = scratch_.expert_weights[pair];
+    for (std::size_t i = 0; i < hidden; ++i) to[i] = from[i] * weight;
+    weight =
+        weights.expert_scale == nullptr ? 1.0f : weights.expert_scale[scratch_.expert_ids[pair]];
   });
   compute_.quantise(scratch_.expert_input, first_place_.back());
 }
@@ -416,24 +421,15 @@ FfnTask MoeLayer::expert_task(std::uint32_t group, const ExpertWeights& expert,
   return task;
 }
 
-void MoeLayer::combine(const RouterWeights& weights, std::size_t rows) {
-  const std::size_t hidden = model_.hidden;
-  for (std::size_t row = 0; row < rows; ++row) {
-    float* out = scratch_.block_output + row * hidden;
-    std::fill_n(out, hidden, 0.0f);
-    const auto add = [&](float weight, const float* values) {
-      for (std::size_t i = 0; i < hidden; ++i) out[i] += weight * values[i];
-    };
-    for (std::size_t rank = 0; rank < taken(row); ++rank) {
-      const std::size_t pair = row * top_k_ + rank;
-      float weight = scratch_.expert_weights[pair];
-      if (model_.router.weights_scale_input) {  // the input has had it
-        const float* const scales = weights.expert_scale;
-        weight = scales == nullptr ? 1.0f : scales[scratch_.expert_ids[pair]];
-      }
-      add(weight, scratch_.expert_outputs + scratch_.output_place[pair] * hidden);
-    }
-  }
+/// Of all experts, the host's and the device's.
+void MoeLayer::combine(std::size_t rows) {
+  compute_.combine({.outputs = scratch_.expert_outputs,
+                    .places = scratch_.output_place,
+                    .weights = scratch_.expert_weights,
+                    .out = scratch_.block_output,
+                    .rows = rows,
+                    .ranks = top_k_,
+                    .columns = model_.hidden});
 }
 
 }  // namespace sluice

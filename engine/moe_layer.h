@@ -77,10 +77,10 @@ class MoeLayer {
                      const ExpertBiases& biases);
   void compute_tasks(std::size_t first, std::size_t count);
   Status compute_what_is_left(std::uint32_t layer, const ExpertBiases& biases);
-  void scale_inputs(std::size_t rows);
+  void scale_inputs(const RouterWeights& weights, std::size_t rows);
   FfnTask expert_task(std::uint32_t group, const ExpertWeights& expert, const ExpertBiases& biases,
                       bool on_device) const;
-  void combine(const RouterWeights& weights, std::size_t rows);
+  void combine(std::size_t rows);
 
   const ModelDescription& model_;
   Compute& compute_;

@@ -66,8 +66,8 @@ struct Scratch {
   std::uint32_t* expert_ids = nullptr;    // [rows, top_k]
   float* expert_weights = nullptr;        // [rows, top_k]
   std::uint32_t* grouped_rows = nullptr;  // [rows * top_k]: rows in the order of their experts
-  std::uint32_t* output_place =
-      nullptr;                      // [rows, top_k]: where in expert_outputs a row's expert wrote
+  std::uint32_t* output_place = nullptr;  // [rows, top_k]: where in expert_outputs a row's expert
+                                          // wrote; CombineTask::kLeftOut where none did
   Activations expert_input;         // [rows * top_k, hidden]: rows times their experts' weights
   Activations expert_hidden;        // [rows * top_k, expert_ffn]
   float* expert_outputs = nullptr;  // [rows * top_k, hidden]

@@ -41,6 +41,7 @@ class NoCompute : public Compute {
   }
   void attention(const AttentionTask&) override {}
   void delta_net(const DeltaNetTask&) override {}
+  void combine(const CombineTask&) override {}
 };
 
 double roofline(const FfnTask& task, double bytes_a_second, double weights_a_second) {

@@ -45,6 +45,7 @@ class FakeDevice : public Compute {
   }
   void attention(const AttentionTask&) override {}
   void delta_net(const DeltaNetTask&) override {}
+  void combine(const CombineTask&) override {}
 };
 
 }  // namespace sluice::test
