@@ -85,26 +85,35 @@ Status FakeDevice::give(StreamIndex stream, Engine engine, double seconds,
   return {};
 }
 
-Status FakeDevice::upload(StreamIndex stream, std::byte* device, const std::byte* host,
-                          std::size_t bytes) {
-  const double seconds = options_.copy_start + static_cast<double>(bytes) * options_.upload_byte;
-  return give(stream, kUploads, seconds, [this, device, host, bytes] {
-    if (fails(copies_, options_.failing_copy)) return Status(ErrorCode::kIo, "a copy to it failed");
-    std::memcpy(device, host, bytes);
+Status FakeDevice::copy(StreamIndex stream, Engine engine, std::byte* to, const std::byte* from,
+                        std::size_t bytes) {
+  const bool up = engine == kUploads;
+  Traffic& traffic = up ? uploaded_ : downloaded_;
+  traffic.copies += 1;
+  traffic.bytes += bytes;
+  if (uploaded_.copies + downloaded_.copies == options_.refused_copy) {
+    return Status(ErrorCode::kInternal, options_.name + " refused a copy");
+  }
+  const double seconds =
+      options_.copy_start +
+      static_cast<double>(bytes) * (up ? options_.upload_byte : options_.download_byte);
+  return give(stream, engine, seconds, [=, this] {
+    if (fails(copies_, options_.failing_copy)) {
+      return Status(ErrorCode::kIo, up ? "a copy to it failed" : "a copy from it failed");
+    }
+    std::memcpy(to, from, bytes);
     return Status();
   });
 }
 
+Status FakeDevice::upload(StreamIndex stream, std::byte* device, const std::byte* host,
+                          std::size_t bytes) {
+  return copy(stream, kUploads, device, host, bytes);
+}
+
 Status FakeDevice::download(StreamIndex stream, std::byte* host, const std::byte* device,
                             std::size_t bytes) {
-  const double seconds = options_.copy_start + static_cast<double>(bytes) * options_.download_byte;
-  return give(stream, kDownloads, seconds, [this, host, device, bytes] {
-    if (fails(copies_, options_.failing_copy)) {
-      return Status(ErrorCode::kIo, "a copy from it failed");
-    }
-    std::memcpy(host, device, bytes);
-    return Status();
-  });
+  return copy(stream, kDownloads, host, device, bytes);
 }
 
 Operations& FakeDevice::operations(StreamIndex stream) { return operations_[stream]; }

@@ -39,6 +39,8 @@ struct FakeDeviceOptions {
   std::uint64_t seed = 1;
   // The first that fails, counted from 1; 0: none does.
   std::uint64_t failing_allocation = 0, failing_copy = 0, failing_kernel = 0;
+  // The copy that it refuses when it is given, and is as it was; likewise.
+  std::uint64_t refused_copy = 0;
 };
 
 /// Not thread-safe.
@@ -67,6 +69,12 @@ class FakeDevice final : public DeviceBackend {
   Status finish(DeviceEvent event) override;
   Result<double> seconds_between(DeviceEvent first, DeviceEvent second) override;
 
+  struct Traffic {
+    std::uint64_t copies = 0, bytes = 0;
+  };
+  /// Copies that it was given so far.
+  const Traffic& uploaded() const { return uploaded_; }
+  const Traffic& downloaded() const { return downloaded_; }
   /// The host's clock, in seconds since the device was made.
   double now() const { return now_; }
   /// Whether it copies from the host's memory now.
@@ -98,6 +106,8 @@ class FakeDevice final : public DeviceBackend {
   /// Else the device is lost: a kernel has touched memory that is not the device's.
   void expect_own(const void* pointer);
   Status give(StreamIndex stream, Engine engine, double seconds, std::function<Status()> run);
+  Status copy(StreamIndex stream, Engine engine, std::byte* to, const std::byte* from,
+              std::size_t bytes);
   bool may_run(const Stream& stream) const;
   void run_next(Stream& stream);
   bool run_something();
@@ -112,6 +122,7 @@ class FakeDevice final : public DeviceBackend {
   std::mt19937_64 random_;
   std::map<std::byte*, AlignedBuffer> memory_, pinned_;
   std::uint64_t used_ = 0, allocations_ = 0, copies_ = 0, kernels_ = 0;
+  Traffic uploaded_, downloaded_;
   std::vector<Stream> streams_;
   std::deque<FakeOperations> operations_;  // [streams]
   std::vector<Event> events_{1};           // number 0 is none

@@ -4,14 +4,16 @@
 //
 // The host strings layers together as ever. Of a pass it brings what the device's first layer
 // begins with; of each layer that has experts it fetches what the router says and what experts
-// read, and brings their sum; at last it fetches logits. What lies between is in a stream of the
-// device.
+// read, and brings their sum, unless the device makes that, too; at last it fetches logits. What
+// lies between is in a stream of the device.
 //
-//     begin(scratch, rows)      the rows' places; with the residual, if the layer before is the
-//     host's show_residual … shown     for those who look at it between layers part().attend … as
-//     on the host fetch(…)                  scores and rows, for the host to route and to compute
-//     experts bring()                   the experts' sum fetch_logits(count) end() waits for what
-//     is left
+//     begin(scratch, rows)    the rows' places, and the residual of the layers before
+//     show_residual … shown   for those who look at it between layers
+//     part().attend …         as on the host
+//     fetch(…)                scores and rows, for the host to route and to compute experts
+//     bring()                 the experts' sum; or neighbour() has it
+//     fetch_logits(count)
+//     end()                   waits for what is left
 //
 // After the first error nothing of it is of use: sequences forget their twins, and the host
 // computes all layers from the beginning of their texts. Not thread-safe, but for `open`.
@@ -24,6 +26,7 @@
 #include <vector>
 
 #include "base/device_backend.h"
+#include "devices/dense_neighbour.h"
 #include "formats/checkpoint.h"
 #include "layers/dense_part.h"
 #include "layers/dense_weights.h"
@@ -78,6 +81,8 @@ class DenseDevice {
   Status fetch();
   /// block_output of all rows.
   Status bring();
+  /// For those who make it on the device, of rows that were fetched.
+  DenseNeighbour neighbour() const { return {stream_, scratch_.normed, scratch_.block_output}; }
   /// Those of the rows that host.logit_rows names; waits for them.
   Status fetch_logits(std::size_t count);
   Status end();

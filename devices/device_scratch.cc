@@ -16,8 +16,9 @@ struct Places {
   Places(const ModelDescription& model, std::size_t rows, bool eight_bit) {
     const std::size_t places = rows * model.router.top_k;
     const std::size_t inputs = model.router.weights_scale_input ? places : rows;
-    hidden = padded(Activations::bytes(inputs, model.hidden, eight_bit) +
-                    places * sizeof(std::uint32_t));
+    // Of each place its row; of each row's experts their places and weights.
+    constexpr std::size_t kNumbers = 2 * sizeof(std::uint32_t) + sizeof(float);
+    hidden = padded(Activations::bytes(inputs, model.hidden, eight_bit) + places * kNumbers);
     outputs = hidden + Activations::bytes(places, model.expert_ffn, eight_bit);
     end = DeviceBackend::whole_pages(outputs + places * model.hidden * sizeof(float));
   }
@@ -92,6 +93,7 @@ void DeviceScratch::carve(const ModelDescription& model, bool eight_bit) {
   const std::size_t most = model.router.experts * kMostNestedGroups;
   tasks_.reserve(most);
   runs_.reserve(most);
+  pieces_.reserve(7);
   launches_.reserve(model.router.experts + 1);
 }
 
@@ -119,54 +121,63 @@ Status DeviceScratch::upload_biases(const ModelDescription& model,
   return device_->finish(event);
 }
 
-Status DeviceScratch::begin(const Scratch& scratch, const Activations& input, std::size_t rows,
-                            std::size_t places) {
-  const bool codes = input.codes != nullptr;
-  host_ = &scratch;
-  host_input_ = input.values;
-  input_ = Activations::carve(input_memory_, rows, hidden_, codes);
-  const std::size_t block = Activations::bytes(rows, hidden_, codes);
-  index_ = reinterpret_cast<std::uint32_t*>(input_memory_ + block);
-  const std::size_t bytes = block + places * sizeof(std::uint32_t);
-  return bytes <= packed_.size() ? upload_packed(input, scratch.grouped_rows, rows, places)
-                                 : upload_apart(input, scratch.grouped_rows, rows, places);
+template <typename T>
+void DeviceScratch::take(T* to, const T* from, std::size_t count) {
+  pieces_.push_back({reinterpret_cast<std::byte*>(to), reinterpret_cast<const std::byte*>(from),
+                     count * sizeof(T)});
 }
 
-Status DeviceScratch::upload_packed(const Activations& input, const std::uint32_t* index,
-                                    std::size_t rows, std::size_t places) {
-  const bool codes = input.codes != nullptr;
-  const std::size_t count = rows * hidden_;
-  const std::size_t block = Activations::bytes(rows, hidden_, codes);
-  const Activations to = Activations::carve(packed_.data(), rows, hidden_, codes);
-  std::copy_n(input.values, count, to.values);
-  if (codes) {
-    std::copy_n(input.codes, count, to.codes);
-    std::copy_n(input.scales, count / 32, to.scales);
-    std::copy_n(input.sums, count / 16, to.sums);
+Status DeviceScratch::begin(const ExpertRows& rows) {
+  rows_ = rows;
+  pieces_.clear();
+  over_.reset();
+  const Scratch& scratch = *rows.scratch;
+  const std::size_t inputs = rows.input.rows;
+  std::byte* at = input_memory_;
+  if (rows.neighbour && rows.neighbour->input.values != nullptr) {
+    input_ = slice_rows(rows.neighbour->input, 0, inputs);
+  } else {
+    const bool codes = rows.input.codes != nullptr;
+    const std::size_t count = inputs * hidden_;
+    input_ = Activations::carve(at, inputs, hidden_, codes);
+    at += Activations::bytes(inputs, hidden_, codes);
+    take(input_.values, rows.input.values, count);
+    if (codes) {
+      take(input_.codes, rows.input.codes, count);
+      take(input_.scales, rows.input.scales, count / 32);
+      take(input_.sums, rows.input.sums, count / 16);
+    }
   }
-  std::memcpy(packed_.data() + block, index, places * sizeof(std::uint32_t));
-  return device_->upload(stream_, input_memory_, packed_.data(),
-                         block + places * sizeof(std::uint32_t));
+  index_ = reinterpret_cast<std::uint32_t*>(at);
+  output_place_ = index_ + rows.places;
+  take(index_, scratch.grouped_rows, rows.places);
+  std::size_t numbers = rows.places;
+  if (rows.neighbour) {
+    const std::size_t pairs = rows.rows * rows.ranks;
+    weights_ = reinterpret_cast<float*>(output_place_ + pairs);
+    take(output_place_, scratch.output_place, pairs);
+    take(weights_, scratch.expert_weights, pairs);
+    numbers += 2 * pairs;
+  }
+  return upload_taken(static_cast<std::size_t>(at - input_memory_) +
+                      numbers * sizeof(std::uint32_t));
 }
 
-Status DeviceScratch::upload_apart(const Activations& input, const std::uint32_t* index,
-                                   std::size_t rows, std::size_t places) {
-  const std::size_t count = rows * hidden_;
-  const auto upload = [&](auto* to, const auto* from, std::size_t numbers) {
-    return device_->upload(stream_, reinterpret_cast<std::byte*>(to),
-                           reinterpret_cast<const std::byte*>(from), numbers * sizeof(*from));
-  };
-  SLUICE_TRY(upload(input_.values, input.values, count));
-  if (input.codes != nullptr) {
-    SLUICE_TRY(upload(input_.codes, input.codes, count));
-    SLUICE_TRY(upload(input_.scales, input.scales, count / 32));
-    SLUICE_TRY(upload(input_.sums, input.sums, count / 16));
+/// Into so many bytes from input_memory_ on; in one piece, if that is worth copying it once more.
+Status DeviceScratch::upload_taken(std::size_t bytes) {
+  const bool packed = bytes <= packed_.size();
+  for (const Piece& piece : pieces_) {
+    if (packed) {
+      std::memcpy(packed_.data() + (piece.to - input_memory_), piece.from, piece.bytes);
+    } else {
+      SLUICE_TRY(device_->upload(stream_, piece.to, piece.from, piece.bytes));
+    }
   }
-  return upload(index_, index, places);
+  return packed ? device_->upload(stream_, input_memory_, packed_.data(), bytes) : Status();
 }
 
 void DeviceScratch::add(std::uint32_t layer, const FfnTask& task) {
-  const auto first = static_cast<std::size_t>(task.output - host_->expert_outputs) / hidden_;
+  const std::size_t first = place_of(task);
   FfnTask there = task;
   const Biases& biases = layers_[layer];
   std::size_t k = 0;
@@ -174,16 +185,23 @@ void DeviceScratch::add(std::uint32_t layer, const FfnTask& task) {
     if (task.*bias != nullptr) there.*bias = biases.device[k] + (task.*bias - biases.host[k]);
     ++k;
   }
-  const auto skipped = static_cast<std::size_t>(task.input.values - host_input_) / hidden_;
+  const auto skipped = static_cast<std::size_t>(task.input.values - rows_.input.values) / hidden_;
   there.input = slice_rows(input_, skipped, input_.rows - skipped);
-  if (task.row_index != nullptr) there.row_index = index_ + (task.row_index - host_->grouped_rows);
+  if (task.row_index != nullptr) {
+    there.row_index = index_ + (task.row_index - rows_.scratch->grouped_rows);
+  }
   there.hidden = slice_rows(expert_hidden_, first, task.n_rows);
   there.output = outputs_ + first * hidden_;
   tasks_.push_back(there);
+  if (!rows_.neighbour) add_run(first, task.n_rows);
+}
+
+/// Those that follow one another are one.
+void DeviceScratch::add_run(std::size_t first, std::size_t count) {
   if (!runs_.empty() && runs_.back().first + runs_.back().count == first) {
-    runs_.back().count += task.n_rows;
+    runs_.back().count += count;
   } else {
-    runs_.push_back({first, task.n_rows});
+    runs_.push_back({first, count});
   }
 }
 
@@ -201,7 +219,7 @@ Result<DeviceEvent> DeviceScratch::launch() {
 Status DeviceScratch::fetch() {
   for (const Run& run : runs_) {
     SLUICE_TRY(device_->download(
-        stream_, reinterpret_cast<std::byte*>(host_->expert_outputs + run.first * hidden_),
+        stream_, reinterpret_cast<std::byte*>(rows_.scratch->expert_outputs + run.first * hidden_),
         reinterpret_cast<const std::byte*>(outputs_ + run.first * hidden_),
         run.count * hidden_ * sizeof(float)));
   }
@@ -209,9 +227,39 @@ Status DeviceScratch::fetch() {
   return {};
 }
 
+Status DeviceScratch::bring(std::span<const FfnTask> computed) {
+  if (!rows_.neighbour) return {};
+  for (const FfnTask& task : computed) add_run(place_of(task), task.n_rows);
+  // In the neighbour's stream, which has nothing to do meanwhile: what is computed is not held up.
+  for (const Run& run : runs_) {
+    SLUICE_TRY(device_->upload(
+        rows_.neighbour->stream, reinterpret_cast<std::byte*>(outputs_ + run.first * hidden_),
+        reinterpret_cast<const std::byte*>(rows_.scratch->expert_outputs + run.first * hidden_),
+        run.count * hidden_ * sizeof(float)));
+  }
+  runs_.clear();
+  return {};
+}
+
+Status DeviceScratch::sum() {
+  const StreamIndex stream = rows_.neighbour->stream;
+  SLUICE_ASSIGN(over_, device_->record(stream_));
+  SLUICE_TRY(device_->wait(stream, *over_));
+  device_->operations(stream).combine({.outputs = outputs_,
+                                       .places = output_place_,
+                                       .weights = weights_,
+                                       .out = rows_.neighbour->sum,
+                                       .rows = rows_.rows,
+                                       .ranks = rows_.ranks,
+                                       .columns = hidden_});
+  return {};
+}
+
 Result<double> DeviceScratch::wait() {
-  SLUICE_ASSIGN(const DeviceEvent over, device_->record(stream_));
-  SLUICE_TRY(device_->finish(over));
+  if (!over_) {
+    SLUICE_ASSIGN(over_, device_->record(stream_));
+  }
+  SLUICE_TRY(device_->finish(*over_));
   double seconds = 0;
   for (const Span& span : launches_) {
     SLUICE_ASSIGN(const double took, device_->seconds_between(span.begun, span.over));
@@ -225,6 +273,7 @@ void DeviceScratch::forget() {
   tasks_.clear();
   runs_.clear();
   launches_.clear();
+  over_.reset();
 }
 
 }  // namespace sluice

@@ -3,22 +3,35 @@
 // works in it.
 //
 // Tasks name places of the host's scratch; here they become the places of the same rows on the
-// device. Outputs go back to where the host would have written them.
+// device. Outputs go back to where the host would have written them; or, where the layer's dense
+// part is on the same device, the host's come to where the device would have written them, and all
+// are added up there.
 //
 // Not thread-safe.
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "base/device_backend.h"
+#include "devices/dense_neighbour.h"
 #include "layers/layer_weights.h"
 #include "layers/model_description.h"
 #include "layers/scratch.h"
 
 namespace sluice {
+
+/// A layer's rows: what experts read of them, and where their outputs belong.
+struct ExpertRows {
+  const Scratch* scratch = nullptr;  // the host's, pinned
+  Activations input;                 // of it: a row of the pass each, or a place each
+  std::size_t rows = 0, ranks = 0;   // of the pass; experts of a row, at most
+  std::size_t places = 0;            // of outputs
+  std::optional<DenseNeighbour> neighbour = {};
+};
 
 class DeviceScratch {
  public:
@@ -43,16 +56,21 @@ class DeviceScratch {
   std::uint64_t bytes() const { return memory_.size() + biases_.size(); }
   StreamIndex stream() const { return stream_; }
 
-  /// A layer's rows [0, rows) of `input`, and which of them stand at the first `places` places.
-  /// REQUIRES: scratch is pinned, and unchanged until `wait`.
-  Status begin(const Scratch& scratch, const Activations& input, std::size_t rows,
-               std::size_t places);
+  /// Brings what experts read, if it is not there. REQUIRES: the scratch stays as it is until
+  /// `wait`, or, where there is a neighbour, until that has gone on.
+  Status begin(const ExpertRows& rows);
   /// `task` is of the layer, its weights the device's.
   void add(std::uint32_t layer, const FfnTask& task);
   /// Gives the device all that was added; when that is computed, the event happens.
   Result<DeviceEvent> launch();
-  /// Outputs of all that was launched since the last fetch.
+  /// Outputs of all that was launched since the last fetch come to the host, if there is no
+  /// neighbour.
   Status fetch();
+  /// The host has computed these: if there is a neighbour, their outputs come to the device's.
+  Status bring(std::span<const FfnTask> computed);
+  /// The neighbour goes on with the sum of all that was launched and brought. REQUIRES: there is
+  /// one, and no place is left.
+  Status sum();
   /// For all of it; then the seconds that the device computed.
   Result<double> wait();
   /// Nothing more is to be done with the layer.
@@ -70,10 +88,13 @@ class DeviceScratch {
   DeviceScratch() = default;
   Status upload_biases(const ModelDescription& model, std::span<const LayerWeights> layers);
   void carve(const ModelDescription& model, bool eight_bit);
-  Status upload_packed(const Activations& input, const std::uint32_t* index, std::size_t rows,
-                       std::size_t places);
-  Status upload_apart(const Activations& input, const std::uint32_t* index, std::size_t rows,
-                      std::size_t places);
+  void add_run(std::size_t first, std::size_t count);
+  template <typename T>
+  void take(T* to, const T* from, std::size_t count);
+  Status upload_taken(std::size_t bytes);
+  std::size_t place_of(const FfnTask& task) const {
+    return static_cast<std::size_t>(task.output - rows_.scratch->expert_outputs) / hidden_;
+  }
 
   DeviceBackend* device_ = nullptr;
   std::size_t max_rows_ = 0, hidden_ = 0;
@@ -83,17 +104,26 @@ class DeviceScratch {
   std::byte* input_memory_ = nullptr;
   Activations input_;  // [rows, hidden] of the open layer
   std::uint32_t* index_ = nullptr;
-  Activations expert_hidden_;  // [places, expert_ffn]
-  float* outputs_ = nullptr;   // [places, hidden]
+  std::uint32_t* output_place_ = nullptr;  // [rows, ranks], of a sum
+  float* weights_ = nullptr;               // likewise
+  Activations expert_hidden_;              // [places, expert_ffn]
+  float* outputs_ = nullptr;               // [places, hidden]
 
-  const Scratch* host_ = nullptr;
-  const float* host_input_ = nullptr;
+  ExpertRows rows_;
+  /// Of the host's scratch, for the open layer.
+  struct Piece {
+    std::byte* to = nullptr;
+    const std::byte* from = nullptr;
+    std::size_t bytes = 0;
+  };
+  std::vector<Piece> pieces_;
   std::vector<FfnTask> tasks_;
   std::vector<Run> runs_;
   struct Span {
     DeviceEvent begun, over;
   };
   std::vector<Span> launches_;
+  std::optional<DeviceEvent> over_;  // all of a sum is
 };
 
 }  // namespace sluice

@@ -213,6 +213,7 @@ bool Devices::dense_open() const {
 Status Devices::end() const {
   Status first;
   for (const Share& share : shares_) {
+    if (share.hybrid != nullptr) share.hybrid->settle();
     if (share.dense == nullptr) continue;
     const Status status = share.dense->end();
     if (first.ok()) first = status;

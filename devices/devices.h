@@ -55,7 +55,8 @@ class Devices {
   bool dense_open() const;
   /// Waits for what is under way of a pass; the error, if one was lost.
   Status end() const;
-  /// Null: the CPU computes the layer's experts.
+  /// Null: the CPU computes the layer's experts. Else on the device that has the layer's dense
+  /// part, if one has.
   HybridLayer* hybrid(std::uint32_t layer) const;
   bool has(ExpertId id) const;
 

@@ -96,6 +96,7 @@ void HybridLayer::plan(std::uint32_t layer, std::span<const std::uint32_t> exper
                        std::span<const std::uint32_t> rows, std::span<const float> scores,
                        std::span<const std::uint8_t> bits, std::size_t pass_rows,
                        const ExpertStore& store) {
+  settle();
   layer_ = layer;
   experts_.assign(experts.begin(), experts.end());
   bits_.assign(bits.begin(), bits.end());
@@ -182,10 +183,9 @@ void HybridLayer::unpin_idle() {
   }
 }
 
-void HybridLayer::begin(const Scratch& scratch, const Activations& input, std::size_t rows,
-                        std::size_t places) {
+void HybridLayer::begin(const ExpertRows& rows) {
   given_ = true;
-  if (open()) note(scratch_.begin(scratch, input, rows, places));
+  if (open()) note(scratch_.begin(rows));
 }
 
 ExpertWeights HybridLayer::weights(std::uint32_t index, unsigned wanted) const {
@@ -263,6 +263,11 @@ void HybridLayer::promote(std::uint32_t index, const ExpertWeights& weights) {
   promoted_ = began.ok() && *began;
 }
 
+void HybridLayer::computed(std::span<const FfnTask> tasks, double seconds) {
+  cpu_seconds_ += seconds;
+  if (given_ && open()) note(scratch_.bring(tasks));
+}
+
 void HybridLayer::arrived(std::uint32_t index) {
   if (work_.empty() || work_[index].in_ram_at <= 0) return;
   read_bytes_ += work_[index].bytes;
@@ -270,15 +275,21 @@ void HybridLayer::arrived(std::uint32_t index) {
   disk_byte_ += kArrivalShare * (std::min(took, 10 * disk_byte_) - disk_byte_);
 }
 
+bool HybridLayer::sum() {
+  if (!given_ || !open()) return false;
+  note(scratch_.sum());
+  return summing_ = open();
+}
+
 bool HybridLayer::finish() {
   double gpu = 0;
+  summing_ = false;
   if (given_) {
     fetch();
-    if (open()) {
-      const auto seconds = scratch_.wait();
-      note(seconds.status());
-      if (seconds.ok()) gpu = *seconds;
-    }
+    // Also where the tier is closed: what was under way reads and writes what others have next.
+    const auto seconds = scratch_.wait();
+    if (open()) note(seconds.status());
+    if (seconds.ok()) gpu = *seconds;
   }
   scratch_.forget();
   for (std::uint32_t i = 0; i < experts_.size(); ++i) {

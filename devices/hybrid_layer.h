@@ -6,12 +6,16 @@
 //
 //     plan(layer, wanted)    says how many rows of each expert are the device's, and which experts
 //                            it must be given: the store is asked for these and for the CPU's alone
-//     begin(scratch, …)      what experts read goes to the device
+//     begin(rows)            what experts read goes to the device, if it is not there
 //     add(…) … launch()      experts that it has
 //     fetch()                outputs come back, into the very places where the CPU would put them
 //     upload(…), add, launch as experts arrive
 //     finish()               waits for all of that. False: the device failed, and what it was given
 //                            is the CPU's to compute; it is given nothing from then on.
+//
+// Where rows have a neighbour, nothing comes back: `computed` brings what the CPU computed, and
+// sum(), before finish(), has the device add it up. The host waits for none of it until it asks
+// for a later layer.
 //
 // Activations are those that the CPU quantised and every kernel keeps the canonical order, so that
 // it makes no difference to the bits who computes what.
@@ -96,9 +100,8 @@ class HybridLayer {
   /// Whether the device has anything to compute.
   bool has_work() const { return residents_ > 0 || !uploads_.empty(); }
 
-  /// Rows [0, rows) of `input`, and the row numbers of `places` places.
-  void begin(const Scratch& scratch, const Activations& input, std::size_t rows,
-             std::size_t places);
+  /// REQUIRES: their neighbour, if they have one, is of the same device.
+  void begin(const ExpertRows& rows);
   /// REQUIRES: it was there when the layer was planned, or has been uploaded.
   ExpertWeights weights(std::uint32_t index, unsigned bits) const;
   /// A task of this expert with weights as above, everything else of it the host's. REQUIRES:
@@ -112,11 +115,18 @@ class HybridLayer {
   bool upload(std::uint32_t index, const ExpertWeights& weights);
   /// The CPU has computed it, and the layer is as good as over: worth a place on the device?
   void promote(std::uint32_t index, const ExpertWeights& weights);
-  /// The CPU was at work for so long.
-  void computed(double seconds) { cpu_seconds_ += seconds; }
+  /// The CPU has computed these, and was at work for so long.
+  void computed(std::span<const FfnTask> tasks, double seconds);
   /// An expert that was not in memory has come from the disk.
   void arrived(std::uint32_t index);
   bool finish();
+  /// Whether the neighbour goes on with the sum; then nothing is to be finished by the caller.
+  /// REQUIRES: what is the CPU's is computed.
+  bool sum();
+  /// Waits for what a sum has left under way.
+  void settle() {
+    if (summing_) finish();
+  }
   void redone(std::size_t experts) { statistics_.redone += experts; }
   const Clock& clock() const { return clock_; }
 
@@ -160,8 +170,9 @@ class HybridLayer {
   std::vector<std::uint8_t> to_upload_;
   std::vector<std::uint32_t> uploads_;
   std::size_t residents_ = 0;
-  LayerPlan plan_;      // as it was made
-  bool given_ = false;  // the device has what experts read
+  LayerPlan plan_;        // as it was made
+  bool given_ = false;    // the device has what experts read
+  bool summing_ = false;  // and adds up what they give
   bool as_planned_ = true;
   bool promoted_ = false;
   double begun_ = 0, cpu_seconds_ = 0, link_before_ = 0;

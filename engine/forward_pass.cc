@@ -123,7 +123,7 @@ Status ForwardPass::run_layer(std::uint32_t layer, std::span<const Row> rows,
       part_.score(layer, n);
       route(layer, n, observer);
     }
-    SLUICE_TRY(moe_.run(layer, weights_.layers()[layer], n, observer, part_));
+    SLUICE_TRY(moe_.run(layer, weights_.layers()[layer], n, observer, part_, /*place=*/nullptr));
   }
   part_.close(layer, n);
   return {};
@@ -160,8 +160,7 @@ Status ForwardPass::run_on_device(std::uint32_t layer, std::size_t rows,
   if (sparse) {
     SLUICE_TRY(place_->fetch());
     route(layer, rows, observer);
-    SLUICE_TRY(moe_.run(layer, weights_.layers()[layer], rows, observer, part));
-    SLUICE_TRY(place_->bring());
+    SLUICE_TRY(moe_.run(layer, weights_.layers()[layer], rows, observer, part, place_));
   }
   part.close(layer, rows);
   return {};

@@ -62,11 +62,12 @@ void MoeLayer::route(std::uint32_t layer, const RouterWeights& weights, std::siz
 void MoeLayer::read_ahead(std::uint32_t layer) { forecast_.certain(layer, wanted_); }
 
 Status MoeLayer::run(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
-                     RoutingObserver* observer, DensePart& part) {
+                     RoutingObserver* observer, DensePart& part, DenseDevice* place) {
   if (model_.router.weights_scale_input) scale_inputs(weights.router, rows);
-  SLUICE_TRY(visit_experts(layer, weights, rows, observer, part));
+  SLUICE_TRY(visit_experts(layer, weights, rows, observer, part, place));
+  if (summed_there_) return {};
   combine(rows);
-  return {};
+  return place == nullptr ? Status() : place->bring();
 }
 
 void MoeLayer::choose(std::uint32_t layer, const RouterWeights& weights, std::size_t rows,
@@ -259,28 +260,39 @@ Status MoeLayer::begin_visit(std::uint32_t layer) {
 }
 
 Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
-                               RoutingObserver* observer, DensePart& part) {
+                               RoutingObserver* observer, DensePart& part, DenseDevice* place) {
   share_out(layer, rows, observer);
   Status status = begin_visit(layer);
   if (status.ok()) {
-    if (shared_out_) give_residents(layer, weights.expert_biases, rows);
+    if (shared_out_) give_residents(layer, weights.expert_biases, rows, place);
     forecast_.routed(layer, rows, scratch_.read_by_router(model_).values);
     // The shared expert is always in memory: computed while the misses are on their way.
     part.share(layer, rows);
     status = compute_arrivals(layer, weights.expert_biases, observer);
     store_.end();
   }
-  if (!shared_out_ || hybrid_->finish() || !status.ok()) return status;
+  summed_there_ = shared_out_ && place != nullptr && status.ok() && hybrid_->sum();
+  if (!shared_out_ || summed_there_ || hybrid_->finish() || !status.ok()) return status;
   return compute_what_is_left(layer, weights.expert_biases);
 }
 
 /// What the device has keeps it busy from the beginning on.
-void MoeLayer::give_residents(std::uint32_t layer, const ExpertBiases& biases, std::size_t rows) {
+void MoeLayer::give_residents(std::uint32_t layer, const ExpertBiases& biases, std::size_t rows,
+                              DenseDevice* place) {
   if (!hybrid_->has_work()) return;
   const bool scaled = model_.router.weights_scale_input;
   const std::size_t places = first_place_.back();
-  hybrid_->begin(scratch_, scaled ? scratch_.expert_input : scratch_.normed, scaled ? places : rows,
-                 places);
+  ExpertRows given{.scratch = &scratch_,
+                   .input = scaled ? slice_rows(scratch_.expert_input, 0, places)
+                                   : slice_rows(scratch_.normed, 0, rows),
+                   .rows = rows,
+                   .ranks = top_k_,
+                   .places = places};
+  if (place != nullptr) {
+    given.neighbour = place->neighbour();
+    if (scaled) given.neighbour->input = {};
+  }
+  hybrid_->begin(given);
   for (std::uint32_t wanted = 0; wanted < wanted_.size(); ++wanted) {
     if (!hybrid_->to_upload(wanted)) give(layer, wanted, biases);
   }
@@ -346,9 +358,10 @@ void MoeLayer::compute_ready(std::uint32_t layer, std::span<const std::uint32_t>
 
 void MoeLayer::compute_tasks(std::size_t first, std::size_t count) {
   if (count == 0) return;
+  const auto tasks = std::span(tasks_).subspan(first, count);
   const double begun = hybrid_->clock()();
-  compute_.ffn(std::span(tasks_).subspan(first, count));
-  hybrid_->computed(hybrid_->clock()() - begun);
+  compute_.ffn(tasks);
+  hybrid_->computed(tasks, hybrid_->clock()() - begun);
 }
 
 /// The device has failed: what it was given is the CPU's.

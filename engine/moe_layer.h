@@ -43,10 +43,11 @@ class MoeLayer {
              RoutingObserver* observer);
   /// What was just routed is asked for after attention: is read meanwhile.
   void read_ahead(std::uint32_t layer);
-  /// scratch.block_output[r] = Σ over ranks of weight · expert(x), x = scratch.normed[r], for r in
-  /// [0, rows). `part` computes the shared expert meanwhile. REQUIRES: the rows were routed.
+  /// block_output[r] = Σ over ranks of weight · expert(x), x = scratch.normed[r], for r in
+  /// [0, rows): of the scratch or, if the dense part is on a device, of `place`. `part` computes
+  /// the shared expert meanwhile. REQUIRES: the rows were routed.
   Status run(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
-             RoutingObserver* observer, DensePart& part);
+             RoutingObserver* observer, DensePart& part, DenseDevice* place);
 
  private:
   void choose(std::uint32_t layer, const RouterWeights& weights, std::size_t rows,
@@ -66,11 +67,12 @@ class MoeLayer {
   void share_out(std::uint32_t layer, std::size_t rows, RoutingObserver* observer);
   void set_device_rows(std::uint32_t wanted, std::uint32_t rows);
   Status begin_visit(std::uint32_t layer);
-  void give_residents(std::uint32_t layer, const ExpertBiases& biases, std::size_t rows);
+  void give_residents(std::uint32_t layer, const ExpertBiases& biases, std::size_t rows,
+                      DenseDevice* place);
   void give(std::uint32_t layer, std::uint32_t wanted, const ExpertBiases& biases);
   void add_tasks(std::uint32_t layer, std::uint32_t index, const ExpertBiases& biases);
   Status visit_experts(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
-                       RoutingObserver* observer, DensePart& part);
+                       RoutingObserver* observer, DensePart& part, DenseDevice* place);
   Status compute_arrivals(std::uint32_t layer, const ExpertBiases& biases,
                           RoutingObserver* observer);
   void compute_ready(std::uint32_t layer, std::span<const std::uint32_t> ready,
@@ -119,7 +121,8 @@ class MoeLayer {
 
   // A visit's: what the store is asked for, as indices into wanted_, and what it is told of these.
   HybridLayer* hybrid_ = nullptr;           // the layer's; null: the CPU computes all
-  bool shared_out_ = false;                 // a device takes part
+  bool shared_out_ = false;                 // a device takes part, …
+  bool summed_there_ = false;               // … and has made the sum for a dense part of its own
   std::vector<std::uint32_t> wanted_rows_;  // [wanted], if so
   std::vector<std::uint32_t> asked_;
   std::vector<std::uint32_t> asked_experts_;

@@ -49,6 +49,24 @@ TEST_F(FakeDeviceTest, NothingIsDoneBeforeSomebodyWaits) {
   EXPECT_EQ(to.data()[63], std::byte{2});
 }
 
+TEST_F(FakeDeviceTest, CountsCopiesAndGoesOnAfterOneThatItRefuses) {
+  FakeDevice device = make({.refused_copy = 2});
+  const StreamIndex stream = device.make_stream().value();
+  const DeviceBuffer there = on_device(device, 64), here = pinned(device, 64, 1);
+  ASSERT_TRUE(device.upload(stream, there.data(), here.data(), 64).ok());
+  std::memset(here.data(), 0, 64);
+  EXPECT_EQ(device.download(stream, here.data(), there.data(), 64).code(), ErrorCode::kInternal);
+  finish(device, stream);
+  EXPECT_EQ(here.data()[0], std::byte{0});
+  ASSERT_TRUE(device.download(stream, here.data(), there.data(), 32).ok());
+  finish(device, stream);
+  EXPECT_EQ(here.data()[31], std::byte{1});
+  EXPECT_EQ(device.uploaded().copies, 1u);
+  EXPECT_EQ(device.uploaded().bytes, 64u);
+  EXPECT_EQ(device.downloaded().copies, 2u);
+  EXPECT_EQ(device.downloaded().bytes, 96u);
+}
+
 TEST_F(FakeDeviceTest, TheHostCannotReadItsMemory) {
   FakeDevice device = make();
   const DeviceBuffer there = on_device(device, 64);

@@ -143,6 +143,63 @@ TEST_F(DenseDeviceTest, ADeviceThatOnlyMultipliesSomeMatricesHasTheLayersBehindT
   }
 }
 
+/// What the host takes from the device, for rows of a pass: what it looks at between layers, and no
+/// expert's output.
+std::uint64_t looked_at(const ModelDescription& model, std::uint64_t rows) {
+  const std::uint64_t normed = model.hidden * 5 + model.hidden / 32 * 4 + model.hidden / 16 * 2;
+  const std::uint64_t of_layer = (model.hidden + model.router.experts) * sizeof(float) + normed;
+  return rows * (model.layers.size() * of_layer + model.vocabulary * sizeof(float));
+}
+
+/// What the device needs, where it computes all of it: the residual, what RoPE turns by, and which
+/// experts have which rows.
+std::uint64_t said(const ModelDescription& model, std::uint64_t rows) {
+  std::uint64_t of_row = (model.hidden + 1) * sizeof(float);  // and the row's number, for logits
+  for (const RopeDescription& rope : model.ropes) of_row += rope.rotary_dim * sizeof(float);
+  return rows * (of_row + model.layers.size() * model.router.top_k * 12);
+}
+
+TEST_F(DenseDeviceTest, WhatExpertsGiveStaysOnTheDeviceAndIsAddedUpThere) {
+  for (const char* const placement : {"gpu-only", "static:9", "auto"}) {
+    for (const std::uint32_t rows : {1u, 8u, 40u}) {
+      SCOPED_TRACE(std::string(placement) + ", " + std::to_string(rows) + " rows");
+      Conditions conditions = with_layers({.ram = kPlenty}, std::nullopt, kPlenty, rows);
+      conditions.model.max_rows = rows;
+      conditions.placement = parse_placement(placement).value();
+      auto opened = test::open(conditions);
+      const ModelDescription& model = opened.model->description();
+      ASSERT_EQ(opened.model->devices().dense_layers(), model.layers.size());
+      ASSERT_TRUE(std::ranges::all_of(model.layers, &LayerDescription::sparse));
+      Session before(*opened.model);
+      EXPECT_TRUE(test::same_bits(test::all_logits(before, tokens_), reference_));
+      before.truncate(0);
+      const FakeDevice::Traffic up = opened.device().uploaded();
+      const FakeDevice::Traffic down = opened.device().downloaded();
+      EXPECT_TRUE(test::same_bits(test::all_logits(before, tokens_), reference_));
+      EXPECT_EQ(opened.device().downloaded().bytes - down.bytes, looked_at(model, tokens_.size()));
+      if (conditions.placement.mode == Placement::Mode::kGpuOnly) {
+        // And where the one block of keys and values is.
+        EXPECT_EQ(opened.device().uploaded().bytes - up.bytes,
+                  said(model, tokens_.size()) + sizeof(std::byte*));
+      }
+    }
+  }
+}
+
+/// Rows of fewer experts than others, at widths of their own.
+TEST_F(DenseDeviceTest, WhereRowsLeaveExpertsOut) {
+  Conditions plain{.ram = kPlenty};
+  plain.model.tolerance.skip = 0.3f;
+  const std::vector<float> expected = test::all_logits(plain, tokens_);
+  EXPECT_FALSE(test::same_bits(expected, reference_));
+  for (const char* const placement : {"gpu-only", "static:9"}) {
+    Conditions conditions = with_layers(plain, std::nullopt, kPlenty, 5);
+    conditions.model.max_rows = 9;
+    conditions.placement = parse_placement(placement).value();
+    EXPECT_TRUE(test::same_bits(test::all_logits(conditions, tokens_), expected));
+  }
+}
+
 class DenseDeviceFaults : public DenseDeviceTest {
  protected:
   static Conditions failing(std::uint64_t FakeDeviceOptions::*what, std::uint64_t n) {
@@ -158,7 +215,9 @@ class DenseDeviceFaults : public DenseDeviceTest {
 
 /// Every logit is told once, whether the device computed it or the host after it.
 TEST_F(DenseDeviceFaults, TheNthCopyOrKernelFailsAndTheRequestGoesOn) {
-  for (const auto what : {&FakeDeviceOptions::failing_copy, &FakeDeviceOptions::failing_kernel}) {
+  std::size_t tier_alone = 0;
+  for (const auto what : {&FakeDeviceOptions::failing_copy, &FakeDeviceOptions::failing_kernel,
+                          &FakeDeviceOptions::refused_copy}) {
     bool closed = true;
     std::size_t during = 0;  // the failures that a pass saw
     std::uint64_t n = 0;
@@ -174,6 +233,7 @@ TEST_F(DenseDeviceFaults, TheNthCopyOrKernelFailsAndTheRequestGoesOn) {
       const auto statistics = devices.statistics();
       closed = !devices.dense_open() || (statistics && !statistics->tier.closed.empty());
       during += devices.dense_open() ? 0 : 1;
+      tier_alone += closed && devices.dense_open() ? 1 : 0;
       if (!devices.dense_open()) {
         EXPECT_NE(devices.dense_closed(), "");
         session.truncate(2);
@@ -187,6 +247,7 @@ TEST_F(DenseDeviceFaults, TheNthCopyOrKernelFailsAndTheRequestGoesOn) {
     EXPECT_FALSE(closed) << "the last one was meant to be behind the run";
     EXPECT_GT(during, 20u);
   }
+  EXPECT_GT(tier_alone, 5u) << "experts were meant to fail that the sum on the device waits for";
 }
 
 TEST_F(DenseDeviceFaults, TheNthAllocationFailsAndFewerLayersOrNoneAreThere) {
