@@ -45,6 +45,13 @@ boost::asio::awaitable<std::vector<AnswerEvent>> AnswerQueue::next() {
   }
 }
 
+void QueuedAnswer::prompt_logits(std::size_t position, std::span<const float> logits) {
+  if (!wanted_ || position + 1 >= prompt_.size()) return;
+  queue_->push({.answer = answer_,
+                .text = {},
+                .logprobs = LikelyTokens(logits, *wanted_).of(prompt_[position + 1])});
+}
+
 void QueuedAnswer::logits(std::span<const float> logits) {
   if (wanted_) likely_.emplace(logits, *wanted_);
 }

@@ -51,11 +51,13 @@ class AnswerQueue : public std::enable_shared_from_this<AnswerQueue> {
 /// Puts one answer's events into the queue.
 class QueuedAnswer final : public RequestListener {
  public:
-  /// `logprobs`: of so many likely tokens beside each token's own; none: nobody wants any.
+  /// `logprobs`: of so many likely tokens beside each token's own; none: nobody wants any. Of
+  /// `prompt`, too, but of its first.
   QueuedAnswer(std::shared_ptr<AnswerQueue> queue, std::size_t answer,
-               std::optional<std::uint32_t> logprobs)
-      : queue_(std::move(queue)), answer_(answer), wanted_(logprobs) {}
+               std::optional<std::uint32_t> logprobs, std::vector<TokenId> prompt = {})
+      : queue_(std::move(queue)), answer_(answer), wanted_(logprobs), prompt_(std::move(prompt)) {}
 
+  void prompt_logits(std::size_t position, std::span<const float> logits) override;
   void logits(std::span<const float> logits) override;
   void token(TokenId token, std::string_view text) override;
   void ended(const Outcome& outcome, std::string_view text) override;
@@ -64,6 +66,7 @@ class QueuedAnswer final : public RequestListener {
   const std::shared_ptr<AnswerQueue> queue_;
   const std::size_t answer_;
   const std::optional<std::uint32_t> wanted_;
+  const std::vector<TokenId> prompt_;
   std::optional<LikelyTokens> likely_;
 };
 

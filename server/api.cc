@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <ctime>
 #include <exception>
-#include <random>
+#include <limits>
 #include <utility>
 
 #include "engine/chat_answer.h"
@@ -48,7 +48,7 @@ struct Api::Job {
   ReplyHead head;
   CommonRequest common;
   std::vector<std::vector<TokenId>> prompts;
-  std::string chat_prompt;  // of chats, as a text
+  bool prompt_logprobs = false;
   std::shared_ptr<AnswerQueue> queue = {};
   std::vector<Batcher::Ticket> tickets = {};
   std::vector<ReplyChoice> choices = {};
@@ -229,8 +229,7 @@ asio::awaitable<void> Api::complete(HttpExchange& exchange) {
   CompletionRequest& request = std::get<CompletionRequest>(parsed);
   Job job{.head = {next_id("cmpl"), options_.model_name, std::time(nullptr), false},
           .common = request,
-          .prompts = {},
-          .chat_prompt = {}};
+          .prompts = {}};
   std::vector<std::string> echoes;
   for (const auto& prompt : request.prompts) {
     const auto* const text = std::get_if<std::string>(&prompt);
@@ -239,15 +238,13 @@ asio::awaitable<void> Api::complete(HttpExchange& exchange) {
     if (!request.echo) continue;
     echoes.push_back(text != nullptr ? *text : tokenizer().decode(job.prompts.back()));
   }
-  if (request.echo && request.logprobs) {
-    ApiError error;
-    error.field = "echo";
-    error.message = "'echo' with 'logprobs' is not supported yet";
-    co_return co_await exchange.reply(refusal(error));
-  }
+  job.prompt_logprobs = request.echo && request.logprobs;
   job.choices.resize(job.prompts.size() * request.n);
   for (std::size_t i = 0; i < job.choices.size() && request.echo; ++i) {
     job.choices[i].text = echoes[i / request.n];
+    if (!request.logprobs || job.prompts[i / request.n].empty()) continue;
+    const TokenId first = job.prompts[i / request.n].front();
+    job.choices[i].logprobs.push_back({{first, std::numeric_limits<double>::quiet_NaN()}, {}});
   }
   co_await run(exchange, job);
 }
@@ -273,8 +270,7 @@ asio::awaitable<void> Api::chat(HttpExchange& exchange) {
   make_answer(*options_.chat, tokenizer(), now, request.generate);
   Job job{.head = {next_id("chatcmpl"), options_.model_name, std::time(nullptr), true},
           .common = request,
-          .prompts = {encode_chat(tokenizer(), *prompt)},
-          .chat_prompt = *prompt};
+          .prompts = {encode_chat(tokenizer(), *prompt)}};
   job.choices.resize(request.n);
   for (ReplyChoice& choice : job.choices) {
     job.splitters.push_back(std::make_unique<AnswerSplitter>(
@@ -290,13 +286,16 @@ std::optional<ApiError> Api::submit(Job& job) {
   for (std::size_t i = 0; i < job.choices.size(); ++i) {
     Request request{.prompt = job.prompts[i / job.common.n],
                     .options = job.common.generate,
-                    .wants_logits = job.common.logprobs.has_value()};
+                    .wants_logits = job.common.logprobs.has_value(),
+                    .wants_prompt_logits = job.prompt_logprobs};
     request.options.sampling.seed += i % job.common.n;  // else all would be alike
     const std::size_t room = context - std::min(context, request.prompt.size());
     request.options.max_tokens =
         static_cast<std::uint32_t>(std::min<std::size_t>(request.options.max_tokens, room));
-    const auto ticket = batcher_.submit(
-        std::move(request), std::make_shared<QueuedAnswer>(job.queue, i, job.common.logprobs));
+    auto listener = std::make_shared<QueuedAnswer>(
+        job.queue, i, job.common.logprobs,
+        job.prompt_logprobs ? request.prompt : std::vector<TokenId>());
+    const auto ticket = batcher_.submit(std::move(request), std::move(listener));
     if (!ticket.ok()) {
       for (const Batcher::Ticket earlier : job.tickets) batcher_.cancel(earlier);
       job.queue->leave();

@@ -11,7 +11,7 @@ namespace sluice::server {
 
 struct TokenLogprob {
   TokenId token = 0;
-  double logprob = 0;
+  double logprob = 0;  // NaN: a text's first token has none
 };
 
 /// A token's, and those of the most likely ones in its place, the best first.

@@ -140,7 +140,9 @@ void Batcher::admit() {
     const std::size_t context = model_.plan().context;
     const std::size_t positions =
         std::min<std::size_t>(context, request.prompt.size() + request.options.max_tokens);
-    Session* const session = pool_.take(request.prompt, positions);
+    const std::span<const TokenId> known(request.prompt);
+    Session* const session =
+        pool_.take(request.wants_prompt_logits ? known.first(0) : known, positions);
     if (session == nullptr) return;
     first->session = session;
     first->begun = options_.clock();
@@ -160,9 +162,12 @@ void Batcher::admit() {
 void Batcher::add_part(Stream& stream, std::size_t tokens) {
   stream.given = std::min(tokens, stream.next.size());
   const bool last = stream.given == stream.next.size() && stream.continuation;
+  const bool all = stream.request.wants_prompt_logits && !stream.writes();
   parts_.push_back({.session = stream.session,
                     .tokens = std::span(stream.next).first(stream.given),
-                    .wanted = last ? WantedLogits::kLast : WantedLogits::kNone});
+                    .wanted = all    ? WantedLogits::kAll
+                              : last ? WantedLogits::kLast
+                                     : WantedLogits::kNone});
   part_streams_.push_back(&stream);
 }
 
@@ -186,8 +191,13 @@ void Batcher::gather() {
   }
   sinks_.assign(parts_.size(), {});
   for (std::size_t i = 0; i < parts_.size(); ++i) {
-    sinks_[i] = [stream = part_streams_[i]](std::size_t, std::span<const float> logits) {
-      if (stream->request.wants_logits) stream->listener->logits(logits);
+    sinks_[i] = [stream = part_streams_[i]](std::size_t row, std::span<const float> logits) {
+      const Request& request = stream->request;
+      if (request.wants_prompt_logits && !stream->writes()) {
+        stream->listener->prompt_logits(stream->session->length() + row, logits);
+      }
+      if (row + 1 < stream->next.size() || !stream->continuation) return;
+      if (request.wants_logits) stream->listener->logits(logits);
       stream->chosen = stream->continuation->choose(logits);
     };
     parts_[i].sink = &sinks_[i];

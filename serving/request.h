@@ -14,7 +14,8 @@ namespace sluice {
 struct Request {
   std::vector<TokenId> prompt = {};  // not empty
   GenerateOptions options = {};      // without context_shift and pass, which are the batcher's
-  bool wants_logits = false;         // RequestListener::logits is called
+  bool wants_logits = false;         // RequestListener::logits is called …
+  bool wants_prompt_logits = false;  // … and prompt_logits: no part of it is reused then
 };
 
 /// What became of a request.
@@ -34,6 +35,9 @@ struct Outcome {
 class RequestListener {
  public:
   virtual ~RequestListener() = default;
+  /// `[vocabulary]`, of the token at this position of the prompt: by the last one's the first token
+  /// is chosen.
+  virtual void prompt_logits(std::size_t /*position*/, std::span<const float>) {}
   /// `[vocabulary]`, by which the next token is chosen; valid during the call.
   virtual void logits(std::span<const float>) {}
   /// One more, and the text that became certain with it, maybe none.

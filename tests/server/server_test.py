@@ -3,8 +3,10 @@
 usage: server_test.py SLUICE
 """
 
+import array
 import http.client
 import json
+import math
 import os
 import pathlib
 import random
@@ -171,6 +173,27 @@ class Answers(unittest.TestCase):
             self.assertEqual(len(top), 3)
             self.assertAlmostEqual(max(top.values()), own, 9)  # greedy
             self.assertLessEqual(own, 0)
+
+    def test_a_prompts_logprobs_are_the_models(self):
+        """As the command's logits have them, in double precision; a text's first token has none."""
+        ids = sluice_json("tokenize", MODEL, "--text", "Once upon a time, there was a fox.", "--bos")
+        answer = self.completion(prompt=ids, max_tokens=2, logprobs=1, echo=True)["choices"][0]
+        own = answer["logprobs"]["token_logprobs"]
+        self.assertEqual(len(own), len(ids) + 2)
+        self.assertIsNone(own[0])
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / "logits.npy"
+            sluice_json("logits", MODEL, "--ids", ",".join(map(str, ids)), "--out", path, "--ram", "512M", "--ctx", 256)
+            data = path.read_bytes()
+        size = (len(data) - 128) // 4 // len(ids)
+        numbers = array.array("f", data[128:])
+        for position, token in enumerate(ids[1:]):
+            row = numbers[position * size:(position + 1) * size]
+            peak = max(row)
+            self.assertAlmostEqual(own[position + 1], row[token] - peak - math.log(sum(math.exp(x - peak) for x in row)), 5)
+        scored = self.completion(prompt=[ids, ids[:4]], max_tokens=0, logprobs=1, echo=True)["choices"]
+        self.assertEqual(scored[0]["logprobs"]["token_logprobs"], own[:len(ids)])
+        self.assertEqual(scored[1]["logprobs"]["token_logprobs"], own[:4])
 
     def test_a_chat(self):
         messages = [{"role": "user", "content": "Tell me a story about a fox"}]
