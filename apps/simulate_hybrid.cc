@@ -89,6 +89,9 @@ HybridMachine machine_of(const nlohmann::json& json) {
   costs.gpu_start = microseconds("gpu_start_us");
   costs.upload_start = microseconds("upload_start_us");
   costs.upload_byte = 1e-9 / json.at("link_gbs").get<double>();
+  if (json.contains("staging_gbs")) {
+    costs.staging_byte = 1e-9 / json.at("staging_gbs").get<double>();
+  }
   costs.cpu_beside_upload = json.at("cpu_beside_upload").get<double>();
   costs.upload_beside_cpu = json.at("upload_beside_cpu").get<double>();
   machine.dense_seconds = microseconds("dense_us");
@@ -102,10 +105,10 @@ bool plausible(const HybridMachine& machine) {
   const auto share = [](double number) { return number > 0.05 && number <= 1; };
   return positive(costs.cpu.seconds(1, 1)) && positive(costs.gpu.seconds(1, 1)) &&
          positive(costs.cpu.seconds(1, 1024)) && positive(costs.gpu.seconds(1, 1024)) &&
-         positive(costs.upload_byte) && share(costs.cpu_beside_upload) &&
-         share(costs.upload_beside_cpu) && costs.cpu_start >= 0 && costs.gpu_start >= 0 &&
-         costs.upload_start >= 0 && machine.dense_seconds >= 0 && machine.dense_seconds < 10 &&
-         machine.drift > 0.1 && machine.drift < 10;
+         positive(costs.upload_byte) && costs.staging_byte >= 0 && costs.staging_byte < 1e6 &&
+         share(costs.cpu_beside_upload) && share(costs.upload_beside_cpu) && costs.cpu_start >= 0 &&
+         costs.gpu_start >= 0 && costs.upload_start >= 0 && machine.dense_seconds >= 0 &&
+         machine.dense_seconds < 10 && machine.drift > 0.1 && machine.drift < 10;
 }
 
 Result<std::vector<HybridMachine>> read_machines(const std::string& path) {

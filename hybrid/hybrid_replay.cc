@@ -15,6 +15,7 @@ HybridCosts calibrated(const HybridMachine& machine, std::mt19937_64& random) {
   costs.cpu.scale(err());
   costs.gpu.scale(err());
   costs.upload_byte *= err();
+  if (costs.staging_byte > 0) costs.staging_byte *= err();
   costs.cpu_beside_upload = std::min(1.0, costs.cpu_beside_upload * err());
   costs.upload_beside_cpu = std::min(1.0, costs.upload_beside_cpu * err());
   return costs;
@@ -34,15 +35,19 @@ HybridReplay::HybridReplay(std::vector<std::uint32_t> experts,
       visits_(visits),
       policy_(std::move(policy)),
       learner_(calibrated(machine, random_)),
+      worth_(shape_),
       counts_(shape_.size()),
       on_gpu_(shape_.size()) {}
 
 void HybridReplay::learn(std::uint32_t layer, std::span<const WantedRows> wanted) {
+  experts_.clear();
   if (policy_ != nullptr) policy_->visit(layer);
   for (const WantedRows& expert : wanted) {
     if (policy_ != nullptr) policy_->touch({layer, expert.expert}, expert.score);
     counts_[index(layer, expert.expert)] += expert.rows;
+    experts_.push_back(expert.expert);
   }
+  worth_.visit(layer, experts_);
 }
 
 void HybridReplay::begin() {
@@ -65,13 +70,16 @@ HybridCosts HybridReplay::truth() const {
   if (2 * visited_ < visits_) return costs;
   costs.cpu.scale(machine_.drift);
   costs.upload_byte *= machine_.drift;
+  costs.staging_byte *= machine_.drift;
   return costs;
 }
 
 const LayerPlan& HybridReplay::make_plan() {
   if (mode_ == HybridMode::kAuto) {
     const HybridCosts& costs = learner_.costs();
-    return scheduler_.plan(work_, costs, {.upload_credit = upload_credit(costs, work_[0].bytes)});
+    return scheduler_.plan(
+        work_, costs,
+        {.upload_credit = upload_credit(costs, work_[0].bytes), .link_taken = copy_left_});
   }
   fixed_ = {};
   for (std::uint32_t i = 0; i < work_.size(); ++i) {
@@ -82,11 +90,10 @@ const LayerPlan& HybridReplay::make_plan() {
   return fixed_;
 }
 
-/// Into the cache, if what has to leave for it is worth less.
-bool HybridReplay::admit(std::uint32_t layer, std::uint16_t expert) {
-  const CacheKey key{layer, expert};
-  const std::uint64_t bytes = expert_bytes_[layer];
-  if (bytes > gpu_bytes_) return false;
+/// Into the cache, from which leaves what is worth least, be it the expert itself.
+void HybridReplay::admit(CacheKey key) {
+  const std::uint64_t bytes = expert_bytes_[key.layer];
+  if (bytes > gpu_bytes_) return;
   policy_->admit(key, bytes);
   used_ += bytes;
   on_gpu_[shape_.index(key)] = true;
@@ -96,66 +103,91 @@ bool HybridReplay::admit(std::uint32_t layer, std::uint16_t expert) {
     used_ -= expert_bytes_[victim->layer];
     on_gpu_[shape_.index(*victim)] = false;
   }
-  return on_gpu_[shape_.index(key)];
 }
 
-/// While the GPU computes what is no expert, the link has nothing to do and nobody to disturb: what
-/// the CPU computed comes to the GPU where it is worth more than what leaves. A copy that does not
-/// end goes on after the next layer.
-void HybridReplay::promote(std::uint32_t layer, std::span<const WantedRows> wanted) {
-  double left = machine_.dense_seconds;
-  const auto go_on = [&] {
-    const double step = std::min(left, copy_left_);
-    left -= step;
-    copy_left_ -= step;
-    if (copy_left_ > 0) return;
-    if (!on_gpu_[shape_.index(copied_)]) sums_.promotions += admit(copied_.layer, copied_.expert);
-  };
-  if (copy_left_ > 0) go_on();
-  for (const WantedRows& expert : wanted) {
-    if (left <= 0 || copy_left_ > 0) return;
-    if (on_gpu_[index(layer, expert.expert)]) continue;
-    copied_ = {layer, expert.expert};
-    copy_left_ = truth().upload_seconds(expert_bytes_[layer]);
-    go_on();
-  }
+/// What leaves if the expert comes; the expert itself: it would not stay; none: there is room.
+std::optional<CacheKey> HybridReplay::displaced_by(CacheKey key) {
+  if (used_ + expert_bytes_[key.layer] <= gpu_bytes_) return std::nullopt;
+  policy_->admit(key, expert_bytes_[key.layer]);
+  const std::optional<CacheKey> victim = policy_->victim([](CacheKey) { return true; });
+  policy_->forget(key);
+  return victim;
+}
+
+/// Of what the CPU computed, one is copied behind it where that pays, if the link is idle then.
+/// Until when the CPU has it ready for the link.
+double HybridReplay::promote(std::uint32_t layer, const LayerPlan& plan, const LayerTimes& times) {
+  const std::uint64_t bytes = expert_bytes_[layer];
+  const HybridCosts& known = learner_.costs();
+  const auto candidate = worth_.candidate(experts_, work_, plan, known);
+  if (!candidate || bytes > gpu_bytes_ || copy_left_ > 0 || times.link > times.cpu) return 0;
+  const CacheKey key{layer, static_cast<std::uint16_t>(experts_[*candidate])};
+  const auto displaced = displaced_by(key);
+  if (displaced == key || !worth_.pays(key, displaced, bytes, known)) return 0;
+  admit(key);
+  sums_.promotions += 1;
+  copied_ = key;
+  copy_left_ = truth().upload_seconds(bytes);
+  return times.cpu + truth().staging_seconds(bytes);
 }
 
 void HybridReplay::visit(std::uint32_t layer, bool decode, std::span<const WantedRows> wanted) {
   work_.clear();
+  experts_.clear();
   if (policy_ != nullptr) policy_->visit(layer);
   for (const WantedRows& expert : wanted) {
     if (policy_ != nullptr) policy_->touch({layer, expert.expert}, expert.score);
     const bool there = on_gpu_[index(layer, expert.expert)];
-    work_.push_back(
-        {.rows = expert.rows, .bytes = expert_bytes_[layer], .on_gpu_at = there ? 0 : kNever});
+    const bool comes = copy_left_ > 0 && copied_ == CacheKey{layer, expert.expert};
+    work_.push_back({.rows = expert.rows,
+                     .bytes = expert_bytes_[layer],
+                     .on_gpu_at = comes   ? copy_left_
+                                  : there ? 0
+                                          : kNever});
+    experts_.push_back(expert.expert);
     sums_.uses += 1;
     sums_.gpu_hits += there;
   }
+  worth_.visit(layer, experts_);
   const LayerPlan& plan = make_plan();
   const HybridCosts costs = truth();
-  const LayerTimes times = clock_.follow(work_, costs, plan.gpu_rows, plan.uploads);
-  std::uniform_real_distribution<double> unit;
-  const double hiccup = unit(trouble_) < machine_.hiccups ? 10 : 1;
-  const double layer_seconds = times.all() * hiccup + machine_.dense_seconds;
+  const LayerTimes times = clock_.follow(work_, costs, plan.gpu_rows, plan.uploads, copy_left_);
+  const double hiccup = unit_(trouble_) < machine_.hiccups ? 10 : 1;
+  if (mode_ == HybridMode::kAuto) learn_costs(plan, times, hiccup);
+  if (policy_ != nullptr) {
+    for (const std::uint32_t i : plan.uploads) admit({layer, wanted[i].expert});
+  }
+  copy_left_ = std::max(0.0, times.earlier - times.all());
+  double end = times.all();
+  if (mode_ == HybridMode::kAuto && policy_ != nullptr) {
+    const double staged = promote(layer, plan, times);
+    end = std::max(end, staged);
+    if (staged > 0) copy_left_ = std::max(0.0, copy_left_ - (end - staged));
+  }
+  copy_left_ = std::max(0.0, copy_left_ - machine_.dense_seconds);
+  worth_.was_idle(machine_.dense_seconds);
+  const double layer_seconds = end * hiccup + machine_.dense_seconds;
   sums_.seconds += layer_seconds;
   if (decode) sums_.decode_seconds += layer_seconds;
   sums_.uploads += plan.uploads.size();
   visited_ += 1;
-  if (mode_ == HybridMode::kAuto) {
-    sums_.off += std::abs(plan.seconds / times.all() - 1);
-    const auto measured = [&](double seconds) {
-      return seconds * hiccup * (1 + machine_.noise * (2 * unit(random_) - 1));
-    };
-    double gpu = 0;
-    for (std::size_t i = 0; i < work_.size(); ++i) {
-      gpu += costs.gpu.seconds(work_[i].bytes, plan.gpu_rows[i]);
-    }
-    learner_.observe(work_, plan, {measured(times.cpu), measured(gpu), measured(times.link)});
+}
+
+void HybridReplay::learn_costs(const LayerPlan& plan, const LayerTimes& times, double hiccup) {
+  sums_.off += std::abs(plan.seconds / times.all() - 1);
+  const auto measured = [&](double seconds) {
+    return seconds * hiccup * (1 + machine_.noise * (2 * unit_(random_) - 1));
+  };
+  const HybridCosts costs = truth();
+  double gpu = 0;
+  for (std::size_t i = 0; i < work_.size(); ++i) {
+    gpu += costs.gpu.seconds(work_[i].bytes, plan.gpu_rows[i]);
   }
-  if (policy_ == nullptr) return;
-  for (const std::uint32_t i : plan.uploads) admit(layer, wanted[i].expert);
-  if (mode_ == HybridMode::kAuto) promote(layer, wanted);
+  learner_.observe(work_, plan,
+                   {.cpu = measured(times.cpu - times.staging),
+                    .gpu = measured(gpu),
+                    .link = measured(times.copying),
+                    .staging = measured(times.staging)});
 }
 
 HybridReplay::Result HybridReplay::result() const {

@@ -11,6 +11,7 @@
 
 #include "cache/cache_policy.h"
 #include "cache/routing_trace.h"
+#include "hybrid/copy_worth.h"
 #include "hybrid/hybrid_learner.h"
 #include "hybrid/hybrid_scheduler.h"
 
@@ -51,8 +52,7 @@ class HybridReplay {
     double off = 0;  // how far the scheduler's foretold times were off, on average
   };
 
-  /// `gpu_bytes` of experts fit the GPU. `policy` says which leave; null in modes whose experts
-  /// stay.
+  /// `gpu_bytes` of experts fit the GPU. `policy` says which leave; null: they stay.
   HybridReplay(std::vector<std::uint32_t> experts, std::vector<std::uint64_t> expert_bytes,
                const HybridMachine& machine, HybridMode mode, std::uint64_t gpu_bytes,
                std::unique_ptr<CachePolicy> policy, std::uint64_t visits);
@@ -69,9 +69,11 @@ class HybridReplay {
     return shape_.index({layer, expert});
   }
   const LayerPlan& make_plan();
-  bool admit(std::uint32_t layer, std::uint16_t expert);
-  void promote(std::uint32_t layer, std::span<const WantedRows> wanted);
+  void admit(CacheKey key);
+  double promote(std::uint32_t layer, const LayerPlan& plan, const LayerTimes& times);
+  std::optional<CacheKey> displaced_by(CacheKey key);
   HybridCosts truth() const;
+  void learn_costs(const LayerPlan& plan, const LayerTimes& times, double hiccup);
 
   const CacheShape shape_;
   const std::vector<std::uint64_t> expert_bytes_;
@@ -80,16 +82,19 @@ class HybridReplay {
   const std::uint64_t gpu_bytes_, visits_;
   const std::unique_ptr<CachePolicy> policy_;
   std::mt19937_64 random_{1}, trouble_{2};  // trouble_: is every mode's alike
+  std::uniform_real_distribution<double> unit_;
   HybridLearner learner_;
   HybridScheduler scheduler_;
+  CopyWorth worth_;
   LayerClock clock_;
   LayerPlan fixed_;  // of modes that plan nothing
   std::vector<ExpertWork> work_;
-  std::vector<std::uint64_t> counts_;  // [keys]: rows before the run
-  std::vector<bool> on_gpu_;           // [keys]
+  std::vector<std::uint32_t> experts_;  // of the visit
+  std::vector<std::uint64_t> counts_;   // [keys]: rows before the run
+  std::vector<bool> on_gpu_;            // [keys]
   std::uint64_t used_ = 0, visited_ = 0;
-  CacheKey copied_;       // by promote, …
-  double copy_left_ = 0;  // … for so long yet; 0: none is
+  CacheKey copied_;       // behind a layer, …
+  double copy_left_ = 0;  // … for so long yet, if the CPU does not disturb; 0: nothing is
   Result sums_;
 };
 

@@ -39,7 +39,7 @@ const LayerPlan& HybridScheduler::plan(std::span<const ExpertWork> work, const H
   std::swap(kept_, best_);
   order_uploads(best_.gpu_rows);
   best_.uploads = uploads_;
-  best_.seconds = clock_.follow(work_, costs, best_.gpu_rows, uploads_).all();
+  best_.seconds = clock_.follow(work_, costs, best_.gpu_rows, uploads_, aims_.link_taken).all();
   return best_;
 }
 
@@ -92,12 +92,13 @@ void HybridScheduler::order_uploads(const std::vector<std::uint32_t>& gpu_rows) 
 /// The rule is exact for two machines only: neighbours change places while that helps.
 void HybridScheduler::swap_uploads(const std::vector<std::uint32_t>& gpu_rows) {
   if (uploads_.size() < 2 || uploads_.size() > kSwapped) return;
-  double least = clock_.follow(work_, *costs_, gpu_rows, uploads_).all();
+  double least = clock_.follow(work_, *costs_, gpu_rows, uploads_, aims_.link_taken).all();
   for (bool changed = true; changed;) {
     changed = false;
     for (std::size_t k = 1; k < uploads_.size(); ++k) {
       std::swap(uploads_[k - 1], uploads_[k]);
-      const double seconds = clock_.follow(work_, *costs_, gpu_rows, uploads_).all();
+      const double seconds =
+          clock_.follow(work_, *costs_, gpu_rows, uploads_, aims_.link_taken).all();
       if (seconds < least * (1 - kGain)) {
         least = seconds;
         changed = true;
@@ -113,7 +114,7 @@ void HybridScheduler::swap_uploads(const std::vector<std::uint32_t>& gpu_rows) {
 double HybridScheduler::cost_of(const std::vector<std::uint32_t>& gpu_rows) {
   order_uploads(gpu_rows);
   if (uploads_.size() > aims_.most_uploads) return kNever;
-  return clock_.follow(work_, *costs_, gpu_rows, uploads_).all() +
+  return clock_.follow(work_, *costs_, gpu_rows, uploads_, aims_.link_taken).all() +
          aims_.upload_credit * static_cast<double>(work_.size() - uploads_.size());
 }
 

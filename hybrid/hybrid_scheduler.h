@@ -23,6 +23,7 @@ struct HybridAims {
   std::size_t most_uploads = ~std::size_t{0};  // the GPU has room for, beside what it has
   bool splits = true;                          // an expert's rows may be divided between both
   double upload_credit = 0;  // seconds that an expert, once copied, saves later layers
+  double link_taken = 0;     // seconds that the link goes on with an earlier copy
 };
 
 /// What a copy to the GPU saves later, of the time that it takes to do without it once: how often

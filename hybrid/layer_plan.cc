@@ -6,7 +6,7 @@ namespace sluice {
 
 LayerTimes LayerClock::follow(std::span<const ExpertWork> work, const HybridCosts& costs,
                               std::span<const std::uint32_t> gpu_rows,
-                              std::span<const std::uint32_t> uploads) {
+                              std::span<const std::uint32_t> uploads, double link_taken) {
   cpu_.clear();
   gpu_.clear();
   uploads_.clear();
@@ -31,15 +31,16 @@ LayerTimes LayerClock::follow(std::span<const ExpertWork> work, const HybridCost
     gpu_seconds_.push_back(costs.gpu.seconds(work[i].bytes, gpu_rows[i]));
   }
   std::ranges::stable_sort(cpu_, {}, &Job::ready);
-  return run(costs);
+  return run(costs, link_taken);
 }
 
-LayerTimes LayerClock::run(const HybridCosts& costs) {
+LayerTimes LayerClock::run(const HybridCosts& costs, double link_taken) {
   LayerTimes times;
   double now = 0;
   std::size_t computed = 0, copied = 0, staged = kNone;
-  double cpu_left = costs.cpu_start, link_left = 0;
-  bool cpu_works = !cpu_.empty(), link_works = false;  // the CPU's first work is to start
+  double cpu_left = costs.cpu_start, link_left = link_taken;
+  bool cpu_works = !cpu_.empty(), link_works = link_taken > 0;  // the CPU's first work is to start
+  bool earlier = link_works;                                    // it is at work for
   const auto begin_next = [&] {
     if (!cpu_works && computed < cpu_.size() && cpu_[computed].ready <= now) {
       staged = cpu_[computed].stages;
@@ -67,6 +68,8 @@ LayerTimes LayerClock::run(const HybridCosts& costs) {
     const bool link_ends = link_works && now + link_left / link_rate <= next;
     cpu_left -= step * cpu_rate;
     link_left -= step * link_rate;
+    if (cpu_works && staged != kNone) times.staging += step;
+    if (link_works && !earlier) times.copying += step;
     now = next;
     if (cpu_ends) {
       cpu_works = false;
@@ -76,8 +79,9 @@ LayerTimes LayerClock::run(const HybridCosts& costs) {
     }
     if (link_ends) {
       link_works = false;
-      times.link = now;
-      gpu_.push_back({now, gpu_seconds_[copied++]});
+      (earlier ? times.earlier : times.link) = now;
+      if (!earlier) gpu_.push_back({now, gpu_seconds_[copied++]});
+      earlier = false;
     }
     begin_next();
   }

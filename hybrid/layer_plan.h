@@ -53,6 +53,8 @@ struct LayerPlan {
 /// When each device is done with a plan.
 struct LayerTimes {
   double cpu = 0, gpu = 0, link = 0;
+  double staging = 0, copying = 0;  // of these, how long the CPU staged and the link copied
+  double earlier = 0;               // when the link was done with the copy from before
   double all() const { return cpu > gpu ? cpu : gpu; }
 };
 
@@ -61,10 +63,11 @@ struct LayerTimes {
 /// brings to where the link takes them. Keeps its lists from call to call.
 class LayerClock {
  public:
-  /// kNever where something is computed that never comes.
+  /// kNever where something is computed that never comes. `link_taken`: for so long the link goes
+  /// on, alone, with a copy that was begun before the layer.
   LayerTimes follow(std::span<const ExpertWork> work, const HybridCosts& costs,
-                    std::span<const std::uint32_t> gpu_rows,
-                    std::span<const std::uint32_t> uploads);
+                    std::span<const std::uint32_t> gpu_rows, std::span<const std::uint32_t> uploads,
+                    double link_taken = 0);
 
  private:
   static constexpr std::size_t kNone = ~std::size_t{0};
@@ -72,7 +75,7 @@ class LayerClock {
     double ready = 0, seconds = 0;
     std::size_t stages = kNone;  // an upload, which is ready when this is done
   };
-  LayerTimes run(const HybridCosts& costs);
+  LayerTimes run(const HybridCosts& costs, double link_taken);
 
   std::vector<Job> cpu_, gpu_, uploads_;
   std::vector<double> gpu_seconds_;  // [uploads]: of what is computed when one has come

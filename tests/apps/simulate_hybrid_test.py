@@ -84,7 +84,7 @@ class SimulateHybrid(Folder):
         refused("parse error", self.file("cut.json", MACHINES.read_text()[:100]))
         machine = json.loads(MACHINES.read_text())[0]
         refused("cpu_gbs", self.file("lacks.json", json.dumps([{key: machine[key] for key in machine if key != "cpu_gbs"}])))
-        for name, number in (("gpu_gbs", 0), ("link_gbs", -1), ("cpu_beside_upload", 2), ("drift", 0), ("gpu_tops", 0)):
+        for name, number in (("gpu_gbs", 0), ("link_gbs", -1), ("staging_gbs", -1), ("cpu_beside_upload", 2), ("drift", 0), ("gpu_tops", 0)):
             refused("a number that no machine has", self.file("odd.json", json.dumps([{**machine, name: number}])))
         refused("share from 0% to 100%", MACHINES, "--vram", "120%", status=2)
         refused("is there twice", MACHINES, "--vram", "10%,10%", status=2)

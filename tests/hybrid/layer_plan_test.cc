@@ -69,6 +69,29 @@ TEST(LayerClock, TheCpuStagesFirstWhatTheLinkCopies) {
   EXPECT_DOUBLE_EQ(times.cpu, 2 + 1 + 4);
   EXPECT_DOUBLE_EQ(times.link, 2 + 4 + 2);
   EXPECT_DOUBLE_EQ(times.gpu, 9);  // 2, waits until 6, 2 more, and 1
+  EXPECT_DOUBLE_EQ(times.staging, 3);
+  EXPECT_DOUBLE_EQ(times.copying, 6);
+}
+
+TEST(LayerClock, CopiesWaitForTheOneFromBefore) {
+  const std::vector<ExpertWork> work = {{.rows = 1, .bytes = 4}, {.rows = 1, .bytes = 8}};
+  HybridCosts costs = simple();
+  LayerClock clock;
+  const std::vector<std::uint32_t> rows = {0, 1}, uploads = {1};
+  LayerTimes times = clock.follow(work, costs, rows, uploads, /*link_taken=*/3);
+  EXPECT_DOUBLE_EQ(times.earlier, 3);
+  EXPECT_DOUBLE_EQ(times.link, 3 + 4);
+  EXPECT_DOUBLE_EQ(times.copying, 4);
+  EXPECT_DOUBLE_EQ(times.gpu, 7 + 2);
+  EXPECT_DOUBLE_EQ(times.cpu, 4);
+
+  // It slows the CPU down, and the CPU slows it: its 3 take 4, in which the CPU does 2 of its 4.
+  costs.cpu_beside_upload = 0.5;
+  costs.upload_beside_cpu = 0.75;
+  times = clock.follow(work, costs, std::vector<std::uint32_t>{0, 0}, {}, /*link_taken=*/3);
+  EXPECT_DOUBLE_EQ(times.earlier, 4);
+  EXPECT_DOUBLE_EQ(times.cpu, 4 + 10);
+  EXPECT_DOUBLE_EQ(times.link, 0);
 }
 
 TEST(LayerClock, WhatIsNotThereIsWaitedFor) {
