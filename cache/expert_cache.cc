@@ -74,7 +74,7 @@ std::optional<CachedCopy> ExpertCache::reserve(CacheKey key, std::uint64_t bytes
   if (ExtentArena::rounded(bytes) > arena_.capacity() - pinned_bytes_) return std::nullopt;
   std::optional<Extent> extent = arena_.allocate(bytes);
   while (!extent) {
-    if (if_worth && !would_stay(key, bytes)) return std::nullopt;
+    if (if_worth && first_to_leave(key, bytes) == key) return std::nullopt;
     const std::optional<CacheKey> victim = choose_victim(ExtentArena::rounded(bytes));
     if (!victim) return std::nullopt;
     evict(*victim);
@@ -90,13 +90,19 @@ std::optional<CachedCopy> ExpertCache::reserve_free(CacheKey key, std::uint64_t 
   return take(key, *extent);
 }
 
+std::optional<CacheKey> ExpertCache::displaced_by(CacheKey key, std::uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  if (ExtentArena::rounded(bytes) <= arena_.largest_free()) return std::nullopt;
+  return first_to_leave(key, bytes);
+}
+
 /// If it had come in, and one had to leave.
-bool ExpertCache::would_stay(CacheKey key, std::uint64_t bytes) {
+std::optional<CacheKey> ExpertCache::first_to_leave(CacheKey key, std::uint64_t bytes) {
   policy_->admit(key, ExtentArena::rounded(bytes));
   const std::optional<CacheKey> victim =
       policy_->victim([this, key](CacheKey other) { return other == key || evictable_(other); });
   policy_->forget(key);
-  return victim && *victim != key;
+  return victim;
 }
 
 CachedCopy ExpertCache::take(CacheKey key, Extent extent) {

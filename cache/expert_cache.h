@@ -55,6 +55,9 @@ class ExpertCache {
   std::optional<CachedCopy> reserve(CacheKey key, std::uint64_t bytes);
   /// The same where the policy would rather give up another resident than this key, once it is one.
   std::optional<CachedCopy> reserve_if_worth(CacheKey key, std::uint64_t bytes);
+  /// What would have to leave first for it, in the policy's view: the key itself, if others are
+  /// worth more or pinned. None: there is room. REQUIRES: as above.
+  std::optional<CacheKey> displaced_by(CacheKey key, std::uint64_t bytes);
   /// The same where the room is free: nothing is evicted for it.
   std::optional<CachedCopy> reserve_free(CacheKey key, std::uint64_t bytes);
   /// Loading → Ready; pins stay. REQUIRES: the key is Loading.
@@ -90,7 +93,7 @@ class ExpertCache {
   Entry& entry(CacheKey key) { return entries_[shape_.index(key)]; }
   const Entry& entry(CacheKey key) const { return entries_[shape_.index(key)]; }
   std::optional<CachedCopy> reserve(CacheKey key, std::uint64_t bytes, bool if_worth);
-  bool would_stay(CacheKey key, std::uint64_t bytes);
+  std::optional<CacheKey> first_to_leave(CacheKey key, std::uint64_t bytes);
   CachedCopy take(CacheKey key, Extent extent);
   std::optional<CacheKey> choose_victim(std::uint64_t bytes);
   void evict(CacheKey victim);

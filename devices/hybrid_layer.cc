@@ -73,6 +73,7 @@ HybridLayer::HybridLayer(const ModelDescription& model, DeviceBackend& device, C
       scratch_(std::move(scratch)),
       tier_(std::move(tier)),
       learner_(options.costs),
+      worth_(tier_->shape()),
       disk_byte_(kUsualDisk) {
   const std::size_t experts = model.router.experts;
   experts_.reserve(experts);
@@ -107,6 +108,7 @@ void HybridLayer::plan(std::uint32_t layer, std::span<const std::uint32_t> exper
   uploads_.clear();
   residents_ = 0;
   given_ = promoted_ = false;
+  promotion_.reset();
   as_planned_ = true;
   begun_ = clock_();
   cpu_seconds_ = staging_seconds_ = 0;
@@ -120,6 +122,7 @@ void HybridLayer::plan(std::uint32_t layer, std::span<const std::uint32_t> exper
   measure_work(rows, store);
   share_out(rows);
   unpin_idle();
+  if (placement_.mode == Placement::Mode::kAuto) choose_promotion();
   statistics_.uses += experts.size();
   statistics_.found += residents_;
   statistics_.on_device += residents_ + uploads_.size();
@@ -131,7 +134,7 @@ void HybridLayer::measure_work(std::span<const std::uint32_t> rows, const Expert
   for (std::uint32_t i = 0; i < experts_.size(); ++i) {
     ExpertWork work{.rows = rows[i], .bytes = tier_->copy_bytes(id(i), bits(i))};
     pinned_[i] = tier_->pin(id(i), bits(i)) ? kPinned : 0;
-    if (pinned_[i] != 0) work.on_gpu_at = 0;
+    if (pinned_[i] != 0) work.on_gpu_at = tier_->comes(id(i)) ? link_taken() : 0;
     if (!store.resident(id(i))) {
       missing += work.bytes;
       work.in_ram_at = static_cast<double>(missing) * disk_byte_;
@@ -148,9 +151,10 @@ void HybridLayer::share_out(std::span<const std::uint32_t> rows) {
       break;
     case Placement::Mode::kAuto: {
       const HybridCosts& costs = learner_.costs();
-      plan_ = scheduler_.plan(
-          work_, costs,
-          {.most_uploads = room, .upload_credit = upload_credit(costs, work_.front().bytes)});
+      plan_ = scheduler_.plan(work_, costs,
+                              {.most_uploads = room,
+                               .upload_credit = upload_credit(costs, work_.front().bytes),
+                               .link_taken = link_taken()});
       rows_.assign(plan_.gpu_rows.begin(), plan_.gpu_rows.end());
       uploads_.assign(plan_.uploads.begin(), plan_.uploads.end());
       break;
@@ -180,6 +184,21 @@ void HybridLayer::unpin_idle() {
       tier_->unpin(id(i));
       pinned_[i] = 0;
     }
+  }
+}
+
+/// What the tier's policy would not keep, and what does not pay, is not copied for later layers.
+void HybridLayer::choose_promotion() {
+  if (ended_ > 0) worth_.was_idle(begun_ - ended_);
+  worth_.visit(tier_->key_of({layer_, 0}).layer, experts_);
+  if (work_.empty()) return;
+  const HybridCosts& costs = learner_.costs();
+  const auto candidate = worth_.candidate(experts_, work_, plan_, costs);
+  if (!candidate || tier_->has(id(*candidate))) return;  // a narrower one
+  const CacheKey key = tier_->key_of(id(*candidate));
+  const auto displaced = tier_->displaced_by(id(*candidate), bits(*candidate));
+  if (displaced != key && worth_.pays(key, displaced, work_[*candidate].bytes, costs)) {
+    promotion_ = candidate;
   }
 }
 
@@ -225,6 +244,7 @@ bool HybridLayer::upload(std::uint32_t index, const ExpertWeights& weights) {
     const double begun = clock_();
     const bool began = begin_upload(index, weights);
     staging_seconds_ += clock_() - begun;
+    if (began) copies(work_[index].bytes);
     if (began) return true;
   }
   as_planned_ = false;
@@ -256,11 +276,21 @@ void HybridLayer::promote(std::uint32_t index, const ExpertWeights& weights) {
   if (placement_.mode == Placement::Mode::kStatic) {
     if (tier_->statistics().uploads >= placement_.experts) return;
     room = DeviceTier::Room::kFree;  // waits for the link, a few times in all
-  } else if (placement_.mode != Placement::Mode::kAuto || promoted_ || tier_->uploads_under_way()) {
+  } else if (promotion_ != index || tier_->uploads_under_way()) {
     return;
   }
   const auto began = tier_->upload(id(index), bits(index), weights, room, compute_);
   promoted_ = began.ok() && *began;
+  if (promoted_) copies(work_[index].bytes);
+}
+
+/// The link is taken for so much longer.
+void HybridLayer::copies(std::uint64_t bytes) {
+  link_taken_to_ = std::max(link_taken_to_, clock_()) + learner_.costs().upload_seconds(bytes);
+}
+
+double HybridLayer::link_taken() const {
+  return tier_->uploads_under_way() ? std::max(0.0, link_taken_to_ - begun_) : 0;
 }
 
 void HybridLayer::computed(std::span<const FfnTask> tasks, double seconds) {
@@ -298,6 +328,7 @@ bool HybridLayer::finish() {
   }
   passing_ = 0;
   if (open()) learn(gpu);
+  ended_ = clock_();
   return open() || !given_;
 }
 

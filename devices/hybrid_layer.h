@@ -24,6 +24,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -34,6 +35,7 @@
 #include "devices/placement.h"
 #include "experts/device_tier.h"
 #include "experts/expert_store.h"
+#include "hybrid/copy_worth.h"
 #include "hybrid/hybrid_learner.h"
 #include "hybrid/hybrid_scheduler.h"
 #include "layers/layer_weights.h"
@@ -113,7 +115,8 @@ class HybridLayer {
   bool can_upload();
   /// From the host's weights. False: it is the CPU's to compute after all.
   bool upload(std::uint32_t index, const ExpertWeights& weights);
-  /// The CPU has computed it, and the layer is as good as over: worth a place on the device?
+  /// The CPU has computed it, and the layer is as good as over: copies it if it is the one of the
+  /// layer that is worth it.
   void promote(std::uint32_t index, const ExpertWeights& weights);
   /// The CPU has computed these, and was at work for so long.
   void computed(std::span<const FfnTask> tasks, double seconds);
@@ -137,6 +140,9 @@ class HybridLayer {
   void measure_work(std::span<const std::uint32_t> rows, const ExpertStore& store);
   void share_out(std::span<const std::uint32_t> rows);
   void unpin_idle();
+  void choose_promotion();
+  void copies(std::uint64_t bytes);
+  double link_taken() const;
   bool begin_upload(std::uint32_t index, const ExpertWeights& weights);
   void learn(double gpu);
   ExpertId id(std::uint32_t index) const { return {layer_, experts_[index]}; }
@@ -155,8 +161,10 @@ class HybridLayer {
   std::unique_ptr<DeviceTier> tier_;
   HybridScheduler scheduler_;
   HybridLearner learner_;
+  CopyWorth worth_;
   HybridStatistics statistics_;
-  double disk_byte_;  // seconds, of what has to be read
+  double disk_byte_;                      // seconds, of what has to be read
+  double ended_ = 0, link_taken_to_ = 0;  // by the clock: the last layer; what was copied last
 
   // The open layer; everything is reserved for the widest one.
   std::uint32_t layer_ = 0;
@@ -174,6 +182,7 @@ class HybridLayer {
   bool given_ = false;    // the device has what experts read
   bool summing_ = false;  // and adds up what they give
   bool as_planned_ = true;
+  std::optional<std::uint32_t> promotion_;  // what is to be copied behind the layer
   bool promoted_ = false;
   double begun_ = 0, cpu_seconds_ = 0, link_before_ = 0;
   double staging_seconds_ = 0;

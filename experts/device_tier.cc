@@ -143,6 +143,10 @@ std::uint64_t DeviceTier::copy_bytes(ExpertId id, unsigned bits) const {
   return device_copy_bytes(layer_of(id), id.expert, wanted_parts(id, bits));
 }
 
+std::optional<CacheKey> DeviceTier::displaced_by(ExpertId id, unsigned bits) {
+  return cache_.displaced_by(key_of(id), copy_bytes(id, bits));
+}
+
 bool DeviceTier::has(ExpertId id) const {
   return open() && cache_.state(key_of(id)) != CopyState::kEmpty;
 }

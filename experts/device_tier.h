@@ -75,8 +75,15 @@ class DeviceTier {
   /// Whether there can be copies of this layer's experts: the device multiplies them.
   bool takes(std::uint32_t layer) const;
   std::uint64_t copy_bytes(ExpertId id, unsigned bits) const;
+  /// As its policy knows the experts. REQUIRES: the catalogue has it.
+  CacheKey key_of(ExpertId id) const;
+  const CacheShape& shape() const { return cache_.shape(); }
+  /// As ExpertCache::displaced_by. REQUIRES: it is not there.
+  std::optional<CacheKey> displaced_by(ExpertId id, unsigned bits);
   /// There or on its way, however wide.
   bool has(ExpertId id) const;
+  /// On its way, as far as is known.
+  bool comes(ExpertId id) const { return cache_.state(key_of(id)) == CopyState::kLoading; }
 
   /// If it is there or on its way, and as wide as that: it stays until `unpin`.
   bool pin(ExpertId id, unsigned bits);
@@ -134,7 +141,6 @@ class DeviceTier {
              std::array<DeviceBuffer, kStagings> stagings, StreamIndex stream,
              std::unique_ptr<CachePolicy> policy, CacheShape shape);
   const ExpertLayer& layer_of(ExpertId id) const { return *catalogue_.find(id.layer); }
-  CacheKey key_of(ExpertId id) const;
   std::uint8_t& parts(CacheKey key) { return parts_[cache_.shape().index(key)]; }
   std::size_t wanted_parts(ExpertId id, unsigned bits) const {
     return parts_at(layer_of(id), id.expert, bits);

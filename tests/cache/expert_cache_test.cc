@@ -36,6 +36,7 @@ TEST(ExpertCache, ReservesWhereAnotherIsWorthLess) {
     ExpertCache cache = make_cache({4}, 2, policy);
     const CacheKey often{0, 0, 0}, seldom{0, 1, 0}, never{0, 2, 0};
     for (const CacheKey key : {often, seldom}) {
+      EXPECT_EQ(cache.displaced_by(key, kPage), std::nullopt);
       ASSERT_TRUE(cache.reserve_if_worth(key, kPage)) << "there is room";
       cache.loaded(key);
       cache.unpin(key);
@@ -47,7 +48,14 @@ TEST(ExpertCache, ReservesWhereAnotherIsWorthLess) {
     if (policy == "lfu") {
       EXPECT_FALSE(cache.reserve_if_worth(never, kPage));
     }
+    const auto displaced = cache.displaced_by(never, kPage);
+    ASSERT_TRUE(displaced);
+    EXPECT_EQ(cache.residents().size(), 2u) << "it was only asked";
     const auto taken = cache.reserve_if_worth(never, kPage);
+    EXPECT_EQ(*displaced == never, !taken);
+    if (taken) {
+      EXPECT_EQ(cache.state(*displaced), CopyState::kEmpty);
+    }
     EXPECT_EQ(cache.state(never), taken ? CopyState::kLoading : CopyState::kEmpty);
     EXPECT_EQ(cache.residents().size(), taken ? 1u : 2u);
     if (taken) continue;
@@ -58,6 +66,7 @@ TEST(ExpertCache, ReservesWhereAnotherIsWorthLess) {
     const CacheKey last{0, 3, 0};
     (void)cache.pin(often);
     (void)cache.pin(seldom);
+    EXPECT_EQ(cache.displaced_by(last, kPage), last);
     EXPECT_FALSE(cache.reserve_if_worth(last, kPage));
   }
 }
