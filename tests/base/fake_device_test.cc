@@ -54,6 +54,7 @@ TEST_F(FakeDeviceTest, CountsCopiesAndGoesOnAfterOneThatItRefuses) {
   const StreamIndex stream = device.make_stream().value();
   const DeviceBuffer there = on_device(device, 64), here = pinned(device, 64, 1);
   ASSERT_TRUE(device.upload(stream, there.data(), here.data(), 64).ok());
+  finish(device, stream);
   std::memset(here.data(), 0, 64);
   EXPECT_EQ(device.download(stream, here.data(), there.data(), 64).code(), ErrorCode::kInternal);
   finish(device, stream);
