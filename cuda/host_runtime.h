@@ -1,11 +1,13 @@
 #pragma once
 // The calls of CUDA's runtime that this room makes, on the CPU and under CUDA's own names: there is
 // one device, its memory is the heap, so that a sanitizer sees every access out of bounds, and what
-// a stream is given is done when the call returns. Tests say how much memory there is and which
-// call fails. Not thread-safe.
+// a stream is given is done when the call returns, unless it is captured: then when its graph is
+// launched. Calls that wait or allocate end a capture, as CUDA's may. Tests say how much memory
+// there is and which call fails. Not thread-safe.
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 
 enum cudaError_t : int {
   cudaSuccess = 0,
@@ -20,6 +22,9 @@ enum cudaError_t : int {
   cudaErrorIllegalAddress = 700,
   cudaErrorLaunchOutOfResources = 701,
   cudaErrorLaunchFailure = 719,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureInvalidated = 901,
+  cudaErrorStreamCaptureWrongThread = 908,
 };
 const char* cudaGetErrorName(cudaError_t error);
 const char* cudaGetErrorString(cudaError_t error);
@@ -59,6 +64,18 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
 
+struct HostShimGraph;
+using cudaGraph_t = HostShimGraph*;
+using cudaGraphExec_t = HostShimGraph*;
+enum cudaStreamCaptureMode : int { cudaStreamCaptureModeThreadLocal = 1 };
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* executable, cudaGraph_t graph,
+                                          unsigned long long flags);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
+
 inline constexpr unsigned cudaEventDefault = 0, cudaEventDisableTiming = 2;
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
@@ -80,7 +97,11 @@ std::uint64_t calls();
 /// Of the device; 1 GiB at first.
 void set_device_memory(std::uint64_t bytes);
 
-/// A call is made: what it gives instead of doing its work, unless cudaSuccess.
-cudaError_t next_call();
+/// Work of a call: is done, or becomes a part of what the stream captures.
+using Work = std::function<cudaError_t()>;
+/// A call that gives the stream work, unless it fails.
+cudaError_t give(cudaStream_t stream, Work work);
+/// Graphs launched since fail_call.
+std::uint64_t graph_launches();
 
 }  // namespace sluice::cuda::host_shim

@@ -154,9 +154,10 @@ void multiply_bytes(int (&sums)[4], const std::uint32_t (&a)[kWordsOfA],
 
 template <typename... Parameters>
 cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
-                   cudaStream_t, std::type_identity_t<Parameters>... arguments) {
-  if (const cudaError_t error = host_shim::next_call(); error != cudaSuccess) return error;
-  return host_shim::run_grid(grid, block, shared_bytes, [&] { kernel(arguments...); });
+                   cudaStream_t stream, std::type_identity_t<Parameters>... arguments) {
+  return host_shim::give(stream, [=] {
+    return host_shim::run_grid(grid, block, shared_bytes, [&] { kernel(arguments...); });
+  });
 }
 
 }  // namespace sluice::cuda

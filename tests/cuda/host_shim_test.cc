@@ -138,5 +138,80 @@ TEST(HostShim, AWarpMultipliesBytes) {
   expect_product<32>();
 }
 
+void add_one(int* values) { ++values[threadIdx.x]; }
+
+struct Captured {
+  Captured() {
+    EXPECT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+    EXPECT_EQ(cudaMallocHost(reinterpret_cast<void**>(&here), 32 * sizeof(int)), cudaSuccess);
+    EXPECT_EQ(cudaMalloc(reinterpret_cast<void**>(&there), 32 * sizeof(int)), cudaSuccess);
+    std::fill_n(here, 32, 1);
+  }
+  ~Captured() {
+    static_cast<void>(cudaFree(there));
+    static_cast<void>(cudaFreeHost(here));
+    static_cast<void>(cudaStreamDestroy(stream));
+  }
+  /// here = here + 1, by way of the device.
+  void give() const {
+    EXPECT_EQ(cudaMemcpyAsync(there, here, 32 * sizeof(int), cudaMemcpyHostToDevice, stream),
+              cudaSuccess);
+    EXPECT_EQ(launch(add_one, dim3{}, dim3{32, 1, 1}, 0, stream, there), cudaSuccess);
+    EXPECT_EQ(cudaMemcpyAsync(here, there, 32 * sizeof(int), cudaMemcpyDeviceToHost, stream),
+              cudaSuccess);
+  }
+
+  cudaStream_t stream = nullptr;
+  int *here = nullptr, *there = nullptr;
+};
+
+TEST(HostShim, WhatIsCapturedIsDoneWhenItsGraphIsLaunched) {
+  host_shim::fail_call(0);
+  const Captured test;
+  ASSERT_EQ(cudaStreamBeginCapture(test.stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+  test.give();
+  cudaGraph_t graph = nullptr;
+  ASSERT_EQ(cudaStreamEndCapture(test.stream, &graph), cudaSuccess);
+  EXPECT_EQ(test.here[31], 1);
+  std::size_t before = 0, with = 0, after = 0, total = 0;
+  ASSERT_EQ(cudaMemGetInfo(&before, &total), cudaSuccess);
+  cudaGraphExec_t executable = nullptr;
+  ASSERT_EQ(cudaGraphInstantiateWithFlags(&executable, graph, 0), cudaSuccess);
+  ASSERT_EQ(cudaGraphDestroy(graph), cudaSuccess);
+  ASSERT_EQ(cudaMemGetInfo(&with, &total), cudaSuccess);
+  for (int launches = 1; launches < 4; ++launches) {
+    ASSERT_EQ(cudaGraphLaunch(executable, test.stream), cudaSuccess);
+    EXPECT_EQ(test.here[31], 1 + launches);
+  }
+  EXPECT_EQ(host_shim::graph_launches(), 3u);
+  ASSERT_EQ(cudaGraphExecDestroy(executable), cudaSuccess);
+  ASSERT_EQ(cudaMemGetInfo(&after, &total), cudaSuccess);
+  EXPECT_LT(with, before);
+  EXPECT_EQ(after, before);
+}
+
+TEST(HostShim, WhatWaitsAllocatesOrReadsPageableMemoryEndsACapture) {
+  const Captured test;
+  int pageable[32] = {};
+  void* memory = nullptr;
+  const std::function<cudaError_t()> calls[] = {
+      [&] { return cudaStreamSynchronize(test.stream); }, [&] { return cudaMalloc(&memory, 8); },
+      [&] {
+        return cudaMemcpyAsync(test.there, pageable, sizeof(pageable), cudaMemcpyHostToDevice,
+                               test.stream);
+      }};
+  for (const auto& call : calls) {
+    ASSERT_EQ(cudaStreamBeginCapture(test.stream, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+    test.give();
+    EXPECT_NE(call(), cudaSuccess);
+    cudaGraph_t graph = nullptr;
+    EXPECT_EQ(cudaStreamEndCapture(test.stream, &graph), cudaErrorStreamCaptureInvalidated);
+    EXPECT_EQ(graph, nullptr);
+    EXPECT_EQ(test.here[0], 1);
+  }
+  test.give();
+  EXPECT_EQ(test.here[0], 2) << "the stream is as it was";
+}
+
 }  // namespace
 }  // namespace sluice::cuda
