@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/row_runs.h"
 #include "cuda/attention_kernels.cuh"
 
 namespace sluice::cuda {
@@ -69,32 +70,13 @@ AttentionArguments arguments_of(const AttentionTask& task, const AttentionRow* r
   return arguments;
 }
 
-/// Rows [first, first + count) of a task, each one position after the one before in a sequence.
-struct Run {
-  std::size_t first, count;
-};
-
-Run run_at(const AttentionTask& task, std::size_t first) {
-  const std::span<const AttentionRow> rows = task.rows;
-  const KvView& kv = rows[first].kv;
-  std::size_t end = first + 1;
-  for (; end < rows.size(); ++end) {
-    const AttentionRow& row = rows[end];
-    const bool follows = row.kv.blocks == kv.blocks && row.kv.keys == kv.keys &&
-                         row.position == rows[end - 1].position + 1 &&
-                         row.first >= rows[end - 1].first;
-    if (!follows) break;
-  }
-  return {first, end - first};
-}
-
 /// One way's launches, in the making.
 template <typename Flush>
 class RunTable {
  public:
   RunTable(std::uint32_t tile_rows, Flush flush) : tile_rows_(tile_rows), flush_(flush) {}
 
-  cudaError_t add(Run run) {
+  cudaError_t add(RowRun run) {
     for (std::size_t row = run.first; row < run.first + run.count; row += tile_rows_) {
       const auto n = static_cast<std::uint32_t>(
           std::min<std::size_t>(tile_rows_, run.first + run.count - row));
@@ -192,10 +174,6 @@ cudaError_t launch_split(const AttentionArguments& arguments, const RowRuns& run
 /// Of `longest` queries that share keys and values.
 std::uint32_t split_queries(std::size_t longest) { return longest > 16 ? 16 : 8; }
 
-std::uint32_t segments_of(const AttentionRow& first, const AttentionRow& last) {
-  return last.position / kBlockPositions - first.first / kBlockPositions + 1;
-}
-
 /// Runs of rows as splits, as many tiles at a time as memory holds.
 class SplitWaves {
  public:
@@ -213,17 +191,13 @@ class SplitWaves {
         stream_(stream) {}
 
   /// Whether memory holds a tile of the run.
-  bool fits(Run run) const {
-    const std::uint32_t segments =
-        segments_of(task_.rows[run.first], task_.rows[run.first + run.count - 1]);
-    return bytes(1, segments) <= task_.memory.size();
-  }
+  bool fits(RowRun run) const { return bytes(1, segments_of(run)) <= task_.memory.size(); }
 
   /// REQUIRES: fits(run).
-  cudaError_t add(Run run) {
+  cudaError_t add(RowRun run) {
     for (std::size_t row = run.first; row < run.first + run.count; row += tile_rows_) {
       const std::size_t n = std::min<std::size_t>(tile_rows_, run.first + run.count - row);
-      const std::uint32_t segments = segments_of(task_.rows[row], task_.rows[row + n - 1]);
+      const std::uint32_t segments = segments_of(cut_.recurs ? run : RowRun{row, n});
       for (std::uint32_t unit = 0; unit < arguments_.units();) {
         const std::uint32_t longest = std::max(segments, segments_);
         std::uint32_t more = 0;
@@ -278,6 +252,12 @@ class SplitWaves {
   static constexpr std::uint32_t kMostTiles = 1 << 16;
 
   std::uint32_t tile_queries() const { return tile_rows_ * arguments_.tile_heads; }
+  /// That a launch has room for.
+  std::uint32_t segments_of(RowRun run) const {
+    const std::size_t seen =
+        blocks_seen(task_.rows[run.first], task_.rows[run.first + run.count - 1]);
+    return static_cast<std::uint32_t>(cut_.recurs ? blocks_made_for(seen) : seen);
+  }
   std::size_t bytes(std::uint32_t tiles, std::uint32_t segments) const {
     return SplitMemory::floats(tiles, tile_queries(), segments, arguments_.value_dim) *
            sizeof(float);
@@ -319,8 +299,8 @@ cudaError_t launch_store_kv(const AttentionShape& shape, const AttentionRow* row
 std::size_t attention_bytes(const AttentionShape& shape, std::size_t positions) {
   const std::size_t group = shape.heads / shape.kv_heads;
   const std::uint32_t queries = split_queries(group);
-  // A window may begin and end in the middle of a segment.
-  const std::uint32_t segments = divide_up(positions, kBlockPositions) + 1;
+  const auto segments =
+      static_cast<std::uint32_t>(blocks_made_for(divide_up(positions, kBlockPositions)));
   const auto bytes = [&](std::size_t of) {
     return SplitMemory::floats(1, static_cast<std::uint32_t>(of), segments,
                                static_cast<std::uint32_t>(shape.value_dim)) *
@@ -342,17 +322,17 @@ cudaError_t launch_attention(const AttentionTask& task, const AttentionRow* rows
   const std::uint32_t tile_rows = way.queries / whole_arguments.tile_heads;
 
   // Long runs go whole where together they keep a GPU busy.
-  const auto is_long = [&](Run run) { return run.count * group > way.queries / 2; };
+  const auto is_long = [&](RowRun run) { return run.count * group > way.queries / 2; };
   std::size_t whole_blocks = 0, longest_split = 0;
   for (std::size_t row = 0; row < task.rows.size();) {
-    const Run run = run_at(task, row);
+    const RowRun run = row_run(task.rows, row);
     if (is_long(run))
       whole_blocks += std::size_t{divide_up(run.count, tile_rows)} * whole_arguments.units();
     row += run.count;
   }
   const bool long_whole = whole_blocks >= cut.whole_from;
   for (std::size_t row = 0; row < task.rows.size();) {
-    const Run run = run_at(task, row);
+    const RowRun run = row_run(task.rows, row);
     if (!(long_whole && is_long(run))) longest_split = std::max(longest_split, run.count * group);
     row += run.count;
   }
@@ -361,7 +341,7 @@ cudaError_t launch_attention(const AttentionTask& task, const AttentionRow* rows
                  [&](const RowRuns& runs) { return way.launch(whole_arguments, runs, stream); });
   SplitWaves split(task, rows, cut, split_queries(longest_split), stream);
   for (std::size_t row = 0; row < task.rows.size();) {
-    const Run run = run_at(task, row);
+    const RowRun run = row_run(task.rows, row);
     const bool goes_whole = (long_whole && is_long(run)) || !split.fits(run);
     const cudaError_t error = goes_whole ? whole.add(run) : split.add(run);
     if (error != cudaSuccess) return error;

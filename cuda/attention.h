@@ -28,6 +28,9 @@ cudaError_t launch_store_kv(const AttentionShape& shape, const AttentionRow* row
 struct AttentionCut {
   std::uint32_t whole_from = 96;  // blocks of threads from which on long runs of rows go whole
   std::uint32_t segments = 0;     // that a block of threads of a split takes; 0: by their number
+  // The launch is captured: its graph serves all rows that base/work_signature.h does not tell from
+  // these, wherever `rows` has them then. Blocks of threads for what they do not see leave at once.
+  bool recurs = false;
 };
 
 /// Working memory with which rows that see `positions` positions are split well: some at a time,
@@ -35,9 +38,7 @@ struct AttentionCut {
 std::size_t attention_bytes(const AttentionShape& shape, std::size_t positions);
 
 /// Operations::attention. task.rows is the host's copy of `rows`, all else of the task in device
-/// memory. Rows on the device may each stand earlier than in the host's copy, as long as those of a
-/// sequence that follow one another still do: a captured graph serves positions up to those that it
-/// was captured with. cudaErrorInvalidValue for a shape that is none.
+/// memory. cudaErrorInvalidValue for a shape that is none.
 cudaError_t launch_attention(const AttentionTask& task, const AttentionRow* rows,
                              cudaStream_t stream, const AttentionCut& cut = {});
 

@@ -132,13 +132,14 @@ class AttentionCase {
   std::size_t q_stride() const { return shape_.heads * shape_.head_dim + 3; }
   std::size_t out_stride() const { return shape_.heads * shape_.value_dim + 5; }
 
-  /// What the device makes of them with so many bytes of memory; `later`: the host's copy of the
-  /// rows stands so many positions later than the device's.
+  /// What the device makes of them with so many bytes of memory, launched for them or for others.
   std::vector<float> attend(std::size_t memory_bytes, const cuda::AttentionCut& cut,
-                            std::uint32_t later = 0) const {
+                            const std::vector<RowAt>& others = {}) const {
     const DeviceArray<AttentionRow> rows{std::span<const AttentionRow>(device_rows_)};
-    std::vector<AttentionRow> copies = device_rows_;
-    for (AttentionRow& row : copies) row.position += later;
+    std::vector<AttentionRow> copies = others.empty() ? device_rows_ : std::vector<AttentionRow>();
+    for (const RowAt& row : others) {
+      copies.push_back({caches_[row.sequence]->device(), row.position, row.first});
+    }
     const DeviceArray<float> q{std::span<const float>(q_)};
     const DeviceArray<float> sinks{std::span<const float>(sinks_)};
     const std::vector<float> untouched(want_.size(), kUntouched);

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/half.h"
+#include "base/work_signature.h"
 #include "tests/cuda/attention_case.h"
 
 namespace sluice::testing {
@@ -191,14 +192,36 @@ TEST_F(AttentionTest, ManyRows) {
 #endif
 }
 
-// A captured graph's launches serve rows that stand earlier.
-TEST_F(AttentionTest, RowsOnTheDeviceMayStandEarlier) {
+// What is captured once serves all rows that the signature does not tell from the first.
+TEST_F(AttentionTest, WhatRecursServesRowsElsewhere) {
   const AttentionShape shape = shape_of(4, 2, 32, 32, KvType::kF16);
-  AttentionCase test(shape, {100, 100}, 7);
-  test.store();
-  test.set_rows({{0, 99}, {1, 62, 10}, {1, 63, 11}, {1, 64, 12}}, false);
-  test.expect_want(test.attend(1 << 20, {.whole_from = ~0u}, 300), "split");
-  test.expect_want(test.attend(0, {}, 300), "whole");
+  const std::pair<std::vector<RowAt>, std::vector<RowAt>> cases[] = {
+      {{{0, 0}}, {{1, 127}}},
+      {{{0, 256}}, {{0, 319, 0}}},
+      {{{0, 200}, {1, 280, 70}}, {{1, 319}, {0, 383, 128}}},
+      {{{0, 60, 3}, {0, 61, 4}, {1, 10}}, {{1, 63, 3}, {1, 64, 4}, {0, 64}}}};
+  for (const auto& [first, later] : cases) {
+    AttentionCase test(shape, {384, 384}, 7);
+    test.store();
+    const auto signature_of = [&](const std::vector<RowAt>& rows) {
+      std::vector<AttentionRow> places;
+      for (const RowAt& row : rows) {
+        places.push_back({test.cache(row.sequence).device(), row.position, row.first});
+      }
+      WorkSignature signature;
+      signature.add(AttentionTask{.shape = shape, .rows = places, .memory = {}});
+      return std::vector<std::byte>(signature.bytes().begin(), signature.bytes().end());
+    };
+    ASSERT_EQ(signature_of(first), signature_of(later));
+    const std::size_t bytes = cuda::attention_bytes(shape, 384);
+    for (const auto& [now, launched_for] : {std::pair(first, later), std::pair(later, first)}) {
+      test.set_rows(now, false);
+      for (const std::size_t memory : {bytes, bytes / 20, std::size_t{0}}) {
+        const cuda::AttentionCut cut{.whole_from = ~0u, .recurs = true};
+        test.expect_want(test.attend(memory, cut, launched_for), "recurs");
+      }
+    }
+  }
 }
 
 // What a row does not see may be anything; what it sees and is no number makes its heads none.
