@@ -56,17 +56,17 @@ void CudaOperations::rope(const RopeTask& task) {
   give("RoPE", [&](cudaStream_t stream) { return launch_rope(task, stream); });
 }
 
-/// launch(rows there, first of these, stream), of as many rows at a time as the ring takes.
-template <typename Launch>
-void CudaOperations::give_rows(std::string_view doing, std::span<const AttentionRow> rows,
-                               const Launch& launch) {
-  constexpr std::size_t kMost = UploadRing::kMost<AttentionRow>;
-  for (std::size_t first = 0; first < rows.size(); first += kMost) {
-    const auto some = rows.subspan(first, std::min(kMost, rows.size() - first));
+/// launch(some, some there, stream), of as many at a time as the ring takes.
+template <typename T, typename Launch>
+void CudaOperations::give_array(std::string_view doing, std::span<const T> array,
+                                const Launch& launch) {
+  constexpr std::size_t kMost = UploadRing::kMost<T>;
+  for (std::size_t first = 0; first < array.size(); first += kMost) {
+    const auto some = array.subspan(first, std::min(kMost, array.size() - first));
     give(doing, [&](cudaStream_t stream) {
-      const AttentionRow* there = nullptr;
+      const T* there = nullptr;
       cudaError_t error = device_.ring_.upload(stream, some, there);
-      if (error == cudaSuccess) error = launch(some, there, first, stream);
+      if (error == cudaSuccess) error = launch(some, there, stream);
       const cudaError_t closed = device_.ring_.close(stream);
       return error != cudaSuccess ? error : closed;
     });
@@ -76,14 +76,15 @@ void CudaOperations::give_rows(std::string_view doing, std::span<const Attention
 void CudaOperations::store_kv(const AttentionShape& shape, std::span<const AttentionRow> rows,
                               const float* keys, std::size_t key_stride, const float* values,
                               std::size_t value_stride) {
-  give_rows("storing keys and values", rows,
-            [&](std::span<const AttentionRow> some, const AttentionRow* there, std::size_t first,
-                cudaStream_t stream) {
-              return launch_store_kv(shape, there, static_cast<std::uint32_t>(some.size()),
-                                     keys + first * key_stride, key_stride,
-                                     shape.value_in_key ? nullptr : values + first * value_stride,
-                                     value_stride, stream);
-            });
+  give_array(
+      "storing keys and values", rows,
+      [&](std::span<const AttentionRow> some, const AttentionRow* there, cudaStream_t stream) {
+        const auto first = static_cast<std::size_t>(some.data() - rows.data());
+        return launch_store_kv(shape, there, static_cast<std::uint32_t>(some.size()),
+                               keys + first * key_stride, key_stride,
+                               shape.value_in_key ? nullptr : values + first * value_stride,
+                               value_stride, stream);
+      });
 }
 
 std::size_t CudaOperations::attention_bytes(const AttentionShape& shape, std::size_t positions,
@@ -92,15 +93,16 @@ std::size_t CudaOperations::attention_bytes(const AttentionShape& shape, std::si
 }
 
 void CudaOperations::attention(const AttentionTask& task) {
-  give_rows("attention", task.rows,
-            [&](std::span<const AttentionRow> some, const AttentionRow* there, std::size_t first,
-                cudaStream_t stream) {
-              AttentionTask part = task;
-              part.rows = some;
-              part.q += first * task.q_stride;
-              part.out += first * task.out_stride;
-              return launch_attention(part, there, stream);
-            });
+  give_array(
+      "attention", task.rows,
+      [&](std::span<const AttentionRow> some, const AttentionRow* there, cudaStream_t stream) {
+        const auto first = static_cast<std::size_t>(some.data() - task.rows.data());
+        AttentionTask part = task;
+        part.rows = some;
+        part.q += first * task.q_stride;
+        part.out += first * task.out_stride;
+        return launch_attention(part, there, stream);
+      });
 }
 
 void CudaOperations::delta_net(const DeltaNetTask& task) {
@@ -108,7 +110,11 @@ void CudaOperations::delta_net(const DeltaNetTask& task) {
     return refuse("delta nets with keys of " + std::to_string(task.shape.key_dim) +
                   " and convolutions of " + std::to_string(task.shape.kernel));
   }
-  give("a delta net", [&](cudaStream_t stream) { return launch_delta_net(task, stream); });
+  delta_net_runs(task, runs_);
+  give_array("a delta net", std::span<const DeltaNetRun>(runs_),
+             [&](std::span<const DeltaNetRun> some, const DeltaNetRun* there, cudaStream_t stream) {
+               return launch_delta_net(task, some, there, stream);
+             });
 }
 
 void CudaOperations::combine(const CombineTask& task) {

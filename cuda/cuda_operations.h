@@ -4,9 +4,11 @@
 // from the host are read before the call returns.
 
 #include <string_view>
+#include <vector>
 
 #include "base/device_backend.h"
 #include "base/operations.h"
+#include "cuda/delta_net.h"
 #include "cuda/runtime.h"
 
 namespace sluice::cuda {
@@ -43,13 +45,14 @@ class CudaOperations final : public Operations {
   void give(std::string_view doing, const Launch& launch);
   template <typename Task>
   void give_products(std::string_view doing, std::span<const Task> tasks);
-  template <typename Launch>
-  void give_rows(std::string_view doing, std::span<const AttentionRow> rows, const Launch& launch);
+  template <typename T, typename Launch>
+  void give_array(std::string_view doing, std::span<const T> array, const Launch& launch);
   void refuse(std::string_view what);
 
   CudaDevice& device_;
   const StreamIndex stream_;
   Status error_;
+  std::vector<DeltaNetRun> runs_;
 };
 
 }  // namespace sluice::cuda

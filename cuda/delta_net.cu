@@ -19,18 +19,6 @@ constexpr std::uint32_t kMostKernel = 2048;
 
 constexpr std::size_t divide_up(std::size_t n, std::size_t by) { return (n + by - 1) / by; }
 
-/// Rows of one sequence.
-struct Run {
-  float* history;   // of the convolution: [kernel - 1, channels]
-  float* matrices;  // [value_heads, key_dim, value_dim]
-  std::uint32_t first, rows;
-};
-/// Of one launch, as its kernels' argument.
-struct Runs {
-  static constexpr std::uint32_t kMost = 64;
-  Run runs[kMost];
-};
-
 // --- The convolution ---
 
 constexpr std::size_t kMostConvolveThreads = 512;
@@ -90,9 +78,9 @@ __device__ __forceinline__ void convolve(const Channels& of, std::uint32_t kerne
 
 /// A block is a head of a run: of queries, of keys, then of values. `room` is for how many channels
 /// shared memory has room.
-__global__ void convolve_kernel(DeltaNetTask task, Runs runs, std::uint32_t room) {
+__global__ void convolve_kernel(DeltaNetTask task, const DeltaNetRun* runs, std::uint32_t room) {
   const DeltaNetShape& shape = task.shape;
-  const Run run = runs.runs[blockIdx.y];
+  const DeltaNetRun run = runs[blockIdx.y];
   const std::uint32_t head = blockIdx.x, keys = shape.key_heads, key_dim = shape.key_dim;
   const bool is_value = head >= 2 * keys;
   const std::uint32_t width = is_value ? shape.value_dim : key_dim;
@@ -226,7 +214,7 @@ struct SharedColumn {
 
 /// Where a thread's column of a run lies.
 struct ColumnPlace {
-  __device__ __forceinline__ ColumnPlace(const DeltaNetTask& task, const Run& of_run,
+  __device__ __forceinline__ ColumnPlace(const DeltaNetTask& task, const DeltaNetRun& of_run,
                                          std::uint32_t columns)
       : run(of_run) {
     const DeltaNetShape& shape = task.shape;
@@ -238,7 +226,7 @@ struct ColumnPlace {
                                        : head / (shape.value_heads / shape.key_heads);
     stride = 2 * shape.key_heads * shape.key_dim + shape.value_heads * shape.value_dim;
   }
-  Run run;
+  DeltaNetRun run;
   std::uint32_t head, key_head, column, stride;
   bool there;  // else the thread only helps
 };
@@ -272,9 +260,9 @@ __device__ __forceinline__ void stage_row(const DeltaNetTask& task, const Column
 /// two chains that need not wait for each other.
 template <typename Column>
 __global__ void __launch_bounds__(kWarp)
-    recur_kernel(DeltaNetTask task, Runs runs, std::uint32_t columns) {
+    recur_kernel(DeltaNetTask task, const DeltaNetRun* runs, std::uint32_t columns) {
   const DeltaNetShape& shape = task.shape;
-  const ColumnPlace place(task, runs.runs[blockIdx.y], columns);
+  const ColumnPlace place(task, runs[blockIdx.y], columns);
   const std::uint32_t rows = place.run.rows, heads = shape.value_heads;
   const Stages stages{reinterpret_cast<float*>(dynamic_shared()), shape.key_dim};
   Column column(stages.memory + kStages * Stages::floats(shape.key_dim), columns,
@@ -355,7 +343,7 @@ __global__ void finish_kernel(DeltaNetTask task, std::size_t vectors) {
   }
 }
 
-using RecurKernel = void (*)(DeltaNetTask, Runs, std::uint32_t);
+using RecurKernel = void (*)(DeltaNetTask, const DeltaNetRun*, std::uint32_t);
 
 /// What recur_kernel of a shape is launched with.
 struct Recurrence {
@@ -382,21 +370,20 @@ static_assert(kStages * Stages::floats(kMostKeyDim) * sizeof(float) + kMostKeyDi
               kSharedBytes);
 
 /// All but the end.
-cudaError_t launch_runs(const DeltaNetTask& task, const Runs& runs, std::uint32_t count,
-                        cudaStream_t stream) {
+cudaError_t launch_runs(const DeltaNetTask& task, std::span<const DeltaNetRun> runs,
+                        const DeltaNetRun* there, cudaStream_t stream) {
   const DeltaNetShape& shape = task.shape;
   const std::size_t channel_bytes = (shape.kernel + ring_positions(shape.kernel)) * sizeof(float);
   const auto room = std::min<std::size_t>({kMostConvolveThreads, kSharedBytes / channel_bytes,
                                            std::max(shape.key_dim, shape.value_dim)});
+  const auto count = static_cast<std::uint32_t>(runs.size());
   std::size_t longest = 0;
-  for (std::uint32_t i = 0; i < count; ++i) {
-    longest = std::max<std::size_t>(longest, runs.runs[i].rows);
-  }
+  for (const DeltaNetRun& run : runs) longest = std::max<std::size_t>(longest, run.rows);
   const auto threads = static_cast<std::uint32_t>(
       std::min(divide_up(room * longest, kWarp) * kWarp, kMostConvolveThreads));
   if (const cudaError_t error =
           launch(convolve_kernel, dim3{2 * shape.key_heads + shape.value_heads, count, 1},
-                 dim3{threads, 1, 1}, room * channel_bytes, stream, task, runs,
+                 dim3{threads, 1, 1}, room * channel_bytes, stream, task, there,
                  static_cast<std::uint32_t>(room));
       error != cudaSuccess) {
     return error;
@@ -404,7 +391,7 @@ cudaError_t launch_runs(const DeltaNetTask& task, const Runs& runs, std::uint32_
   const Recurrence recurrence = recurrence_for(shape.key_dim);
   const auto across = static_cast<std::uint32_t>(divide_up(shape.value_dim, recurrence.columns));
   return launch(recurrence.kernel, dim3{shape.value_heads * across, count, 1}, dim3{kWarp, 1, 1},
-                recurrence.shared_bytes, stream, task, runs, recurrence.columns);
+                recurrence.shared_bytes, stream, task, there, recurrence.columns);
 }
 
 }  // namespace
@@ -416,33 +403,35 @@ bool has_delta_net(const DeltaNetShape& shape) {
          (shape.value_heads_tiled || shape.value_heads % shape.key_heads == 0);
 }
 
-cudaError_t launch_delta_net(const DeltaNetTask& task, cudaStream_t stream) {
-  if (task.rows == 0) return cudaSuccess;
-  if (!has_delta_net(task.shape)) return cudaErrorInvalidValue;
-  Runs runs = {};
-  std::uint32_t count = 0;
+void delta_net_runs(const DeltaNetTask& task, std::vector<DeltaNetRun>& runs) {
+  runs.clear();
   for (std::size_t row = 0; row < task.rows; ++row) {
     float* const state = task.states[row];
     if (row > 0 && state == task.states[row - 1]) {
-      ++runs.runs[count - 1].rows;
-      continue;
+      ++runs.back().rows;
+    } else {
+      runs.push_back(
+          {state, state + task.shape.matrices_offset(), static_cast<std::uint32_t>(row), 1});
     }
-    if (count == Runs::kMost) {
-      if (const cudaError_t error = launch_runs(task, runs, count, stream); error != cudaSuccess) {
-        return error;
-      }
-      count = 0;
-    }
-    runs.runs[count++] = {state, state + task.shape.matrices_offset(),
-                          static_cast<std::uint32_t>(row), 1};
   }
-  if (const cudaError_t error = launch_runs(task, runs, count, stream); error != cudaSuccess) {
+}
+
+cudaError_t launch_delta_net(const DeltaNetTask& task, std::span<const DeltaNetRun> runs,
+                             const DeltaNetRun* there, cudaStream_t stream) {
+  if (runs.empty()) return cudaSuccess;
+  if (!has_delta_net(task.shape)) return cudaErrorInvalidValue;
+  if (const cudaError_t error = launch_runs(task, runs, there, stream); error != cudaSuccess) {
     return error;
   }
-  const std::size_t vectors = task.rows * task.shape.value_heads;
+  const std::size_t first = runs.front().first,
+                    end = std::size_t{runs.back().first} + runs.back().rows;
+  const std::size_t heads = task.shape.value_heads, vectors = (end - first) * heads;
+  DeltaNetTask part = task;
+  part.out += first * heads * task.shape.value_dim;
+  part.gate += first * heads * task.shape.value_dim;
   return launch(finish_kernel,
                 dim3{static_cast<unsigned>(divide_up(vectors, kFinishThreads / kSumLanes)), 1, 1},
-                dim3{kFinishThreads, 1, 1}, 0, stream, task, vectors);
+                dim3{kFinishThreads, 1, 1}, 0, stream, part, vectors);
 }
 
 }  // namespace sluice::cuda

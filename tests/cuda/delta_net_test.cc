@@ -11,6 +11,9 @@
 namespace sluice::testing {
 namespace {
 
+using cuda::delta_net_runs;
+using cuda::DeltaNetRun;
+using cuda::launch_delta_net;
 using test::DeltaNetLayer;
 using test::DeltaNetResult;
 
@@ -33,21 +36,30 @@ DeltaNetResult run_on_device(const DeltaNetLayer& layer, std::size_t chunk) {
     places.insert(places.end(), layer.lengths[i], states.back().data());
   }
   for (std::size_t row = 0; row < layer.rows; row += chunk) {
-    EXPECT_EQ(cuda::launch_delta_net({.shape = layer.shape,
-                                      .rows = std::min(chunk, layer.rows - row),
-                                      .states = places.data() + row,
-                                      .qkv = qkv.data() + row * channels,
-                                      .conv_weight = conv_weight.data(),
-                                      .alpha = alpha.data() + row * heads,
-                                      .beta = beta.data() + row * heads,
-                                      .a = a.data(),
-                                      .dt_bias = dt_bias.data(),
-                                      .gate = gate.data() + row * inner,
-                                      .norm_weight = norm_weight.data(),
-                                      .norm_epsilon = DeltaNetLayer::kEpsilon,
-                                      .out = out.data() + row * inner},
-                                     nullptr),
+    const DeltaNetTask task{.shape = layer.shape,
+                            .rows = std::min(chunk, layer.rows - row),
+                            .states = places.data() + row,
+                            .qkv = qkv.data() + row * channels,
+                            .conv_weight = conv_weight.data(),
+                            .alpha = alpha.data() + row * heads,
+                            .beta = beta.data() + row * heads,
+                            .a = a.data(),
+                            .dt_bias = dt_bias.data(),
+                            .gate = gate.data() + row * inner,
+                            .norm_weight = norm_weight.data(),
+                            .norm_epsilon = DeltaNetLayer::kEpsilon,
+                            .out = out.data() + row * inner};
+    std::vector<DeltaNetRun> runs;
+    delta_net_runs(task, runs);
+    const DeviceArray<DeltaNetRun> there{std::span<const DeltaNetRun>(runs)};
+    // Runs may be cut between any two.
+    const std::size_t some = runs.size() / 2;
+    EXPECT_EQ(launch_delta_net(task, std::span(runs).first(some), there.data(), nullptr),
               cudaSuccess);
+    EXPECT_EQ(launch_delta_net(task, std::span(runs).subspan(some), there.data() + some, nullptr),
+              cudaSuccess);
+    // The host's copy of the runs is not the device's.
+    EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   }
   DeltaNetResult result;
   result.out = out.download();
@@ -131,10 +143,12 @@ TEST_F(DeltaNetTest, RefusesShapesWithoutKernels) {
   DeltaNetShape shape{
       .key_heads = 1, .value_heads = 2, .key_dim = 16, .value_dim = 16, .kernel = 4};
   EXPECT_TRUE(cuda::has_delta_net(shape));
-  EXPECT_EQ(cuda::launch_delta_net({.shape = shape}, nullptr), cudaSuccess) << "of no rows";
+  EXPECT_EQ(launch_delta_net({.shape = shape}, {}, nullptr, nullptr), cudaSuccess) << "of no rows";
   shape.key_dim = 1025;
   EXPECT_FALSE(cuda::has_delta_net(shape));
-  EXPECT_EQ(cuda::launch_delta_net({.shape = shape, .rows = 1}, nullptr), cudaErrorInvalidValue);
+  const DeltaNetRun run{.rows = 1};
+  EXPECT_EQ(launch_delta_net({.shape = shape, .rows = 1}, {&run, 1}, nullptr, nullptr),
+            cudaErrorInvalidValue);
 }
 
 }  // namespace
