@@ -65,6 +65,16 @@ class DeviceBackend {
   /// `record`, and nothing is given until then.
   virtual Operations& operations(StreamIndex stream) = 0;
 
+  /// What the stream is given from here to the end is a batch: pieces of work that recur together,
+  /// which a device may do with less ado than one by one. They may be given at the end, and later
+  /// are what they would be without. `key` is what the caller calls them by: where it comes with
+  /// other work than before, that is as right, and slower. REQUIRES: no batch of the stream is
+  /// open; until its end nothing else is done with the stream, and no memory is given back.
+  virtual void begin_batch(StreamIndex stream, std::uint64_t key) = 0;
+  virtual Status end_batch(StreamIndex stream) = 0;
+  /// Of the device's memory, what a stream's batches may come to take, beside what is allocated.
+  virtual std::uint64_t batch_bytes() const = 0;
+
   virtual Result<DeviceEvent> record(StreamIndex stream) = 0;
   /// What `stream` is given from now on happens after the event.
   virtual Status wait(StreamIndex stream, DeviceEvent event) = 0;

@@ -108,11 +108,13 @@ Status FakeDevice::copy(StreamIndex stream, Engine engine, std::byte* to, const 
 
 Status FakeDevice::upload(StreamIndex stream, std::byte* device, const std::byte* host,
                           std::size_t bytes) {
+  describe(stream, &WorkSignature::add_upload, device, host, bytes);
   return copy(stream, kUploads, device, host, bytes);
 }
 
 Status FakeDevice::download(StreamIndex stream, std::byte* host, const std::byte* device,
                             std::size_t bytes) {
+  describe(stream, &WorkSignature::add_download, host, device, bytes);
   return copy(stream, kDownloads, host, device, bytes);
 }
 
@@ -134,7 +136,35 @@ void FakeDevice::expect_own(const void* pointer) {
   if (!own && lost_.empty()) lost_ = "a kernel was given memory that is not the device's";
 }
 
+void FakeDevice::expect_batch(StreamIndex stream, bool open) {
+  if (streams_[stream].batch.has_value() == open || !lost_.empty()) return;
+  lost_ = open ? "a batch ends that was not begun" : "a batch is open";
+}
+
+void FakeDevice::begin_batch(StreamIndex stream, std::uint64_t key) {
+  expect_batch(stream, false);
+  streams_[stream].batch = key;
+  streams_[stream].signature.clear();
+}
+
+Status FakeDevice::end_batch(StreamIndex stream) {
+  expect_batch(stream, true);
+  SLUICE_TRY(lost());
+  Stream& of = streams_[stream];
+  const auto bytes = of.signature.bytes();
+  if (!bytes.empty()) {
+    batches_.given += 1;
+    const bool is_new = seen_[{stream, *of.batch}]
+                            .emplace(reinterpret_cast<const char*>(bytes.data()), bytes.size())
+                            .second;
+    batches_.recurred += is_new ? 0 : 1;
+  }
+  of.batch.reset();
+  return {};
+}
+
 Result<DeviceEvent> FakeDevice::record(StreamIndex stream) {
+  expect_batch(stream, false);
   SLUICE_TRY(lost());
   Stream& into = streams_[stream];
   events_.push_back({.at = std::max(now_, into.free_at)});
@@ -143,6 +173,7 @@ Result<DeviceEvent> FakeDevice::record(StreamIndex stream) {
 }
 
 Status FakeDevice::wait(StreamIndex stream, DeviceEvent event) {
+  expect_batch(stream, false);
   SLUICE_TRY(lost());
   Stream& into = streams_[stream];
   into.free_at = std::max(into.free_at, events_[event.number].at);

@@ -15,13 +15,18 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <optional>
 #include <random>
+#include <set>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "base/aligned_buffer.h"
 #include "base/compute.h"
 #include "base/device_backend.h"
+#include "base/work_signature.h"
 
 namespace sluice {
 
@@ -31,6 +36,7 @@ struct FakeDeviceOptions {
   std::string name = "fake device";
   std::uint64_t memory = std::uint64_t{1} << 30;
   std::uint64_t others = 0;  // of it, that other processes have
+  std::uint64_t batch_bytes = 0;
   double copy_start = 5e-6;  // seconds
   double operation = 5e-6;   // that is no expert's network
   double upload_byte = 1 / 20e9, download_byte = 1 / 20e9;
@@ -63,6 +69,9 @@ class FakeDevice final : public DeviceBackend {
                   std::size_t bytes) override;
   bool multiplies(const WeightMatrix& weight) const override { return options_.multiplies(weight); }
   Operations& operations(StreamIndex stream) override;
+  void begin_batch(StreamIndex stream, std::uint64_t key) override;
+  Status end_batch(StreamIndex stream) override;
+  std::uint64_t batch_bytes() const override { return options_.batch_bytes; }
   Result<DeviceEvent> record(StreamIndex stream) override;
   Status wait(StreamIndex stream, DeviceEvent event) override;
   Result<bool> done(DeviceEvent event) override;
@@ -75,6 +84,13 @@ class FakeDevice final : public DeviceBackend {
   /// Copies that it was given so far.
   const Traffic& uploaded() const { return uploaded_; }
   const Traffic& downloaded() const { return downloaded_; }
+  /// Batches so far, those of one piece of work at least that some earlier one had the signature of
+  /// (of its stream and key), and pieces of work outside of batches.
+  struct Batches {
+    std::uint64_t given = 0, recurred = 0, alone = 0;
+  };
+  const Batches& batches() const { return batches_; }
+
   /// The host's clock, in seconds since the device was made.
   double now() const { return now_; }
   /// Whether it copies from the host's memory now.
@@ -94,13 +110,27 @@ class FakeDevice final : public DeviceBackend {
   };
   struct Stream {
     std::deque<Work> work;
-    double free_at = 0;  // virtual
+    std::optional<std::uint64_t> batch = {};  // that is open
+    WorkSignature signature = {};             // its
+    double free_at = 0;                       // virtual
   };
   struct Event {
     bool happened = false;
     double at = 0;  // virtual
   };
 
+  /// What it is given is a part of the open batch, if there is one.
+  template <typename... Work>
+  void describe(StreamIndex stream, void (WorkSignature::*add)(Work...),
+                std::type_identity_t<Work>... work) {
+    if (streams_[stream].batch) {
+      (streams_[stream].signature.*add)(work...);
+    } else {
+      ++batches_.alone;
+    }
+  }
+  /// Nobody does so with a batch.
+  void expect_batch(StreamIndex stream, bool open);
   /// A kernel. Errors come to the next `record`.
   void compute(StreamIndex stream, double seconds, std::function<void()> run);
   /// Else the device is lost: a kernel has touched memory that is not the device's.
@@ -127,6 +157,8 @@ class FakeDevice final : public DeviceBackend {
   std::deque<FakeOperations> operations_;  // [streams]
   std::vector<Event> events_{1};           // number 0 is none
   double engine_free_at_[kEngines] = {};
+  std::map<std::pair<StreamIndex, std::uint64_t>, std::set<std::string>> seen_;  // signatures
+  Batches batches_;
   double now_ = 0;
   std::string lost_;  // why; empty: it is not
 };

@@ -22,6 +22,12 @@ void FakeOperations::check(std::span<const AttentionRow> rows) {
   for (const AttentionRow& row : rows) check({row.kv.blocks});
 }
 
+template <typename... Work>
+void FakeOperations::describe(void (WorkSignature::*add)(Work...),
+                              std::type_identity_t<Work>... work) {
+  device_.describe(stream_, add, work...);
+}
+
 template <typename Run>
 void FakeOperations::give(Run run) {
   device_.compute(stream_, device_.options_.operation,
@@ -29,21 +35,25 @@ void FakeOperations::give(Run run) {
 }
 
 void FakeOperations::norm(const NormTask& task) {
+  describe<const NormTask&>(&WorkSignature::add, task);
   check({task.x, task.weight, task.bias, task.out});
   give([task](Compute& compute) { compute.norm(task); });
 }
 
 void FakeOperations::map(const MapTask& task) {
+  describe<const MapTask&>(&WorkSignature::add, task);
   check({task.out, task.x, task.gates});
   give([task](Compute& compute) { compute.map(task); });
 }
 
 void FakeOperations::quantise(const Activations& activations, std::size_t rows) {
+  describe(&WorkSignature::add_quantise, activations, rows);
   check(activations);
   give([activations, rows](Compute& compute) { compute.quantise(activations, rows); });
 }
 
 void FakeOperations::matmul(std::span<const MatmulTask> tasks) {
+  describe<std::span<const MatmulTask>>(&WorkSignature::add, tasks);
   for (const MatmulTask& task : tasks) {
     check(task.weight);
     check(task.input);
@@ -53,6 +63,7 @@ void FakeOperations::matmul(std::span<const MatmulTask> tasks) {
 }
 
 void FakeOperations::ffn(std::span<const FfnTask> tasks) {
+  describe<std::span<const FfnTask>>(&WorkSignature::add, tasks);
   double seconds = 0;
   for (const FfnTask& task : tasks) {
     for (const WeightMatrix* weight : {&task.gate, &task.up, &task.down}) check(*weight);
@@ -66,6 +77,7 @@ void FakeOperations::ffn(std::span<const FfnTask> tasks) {
 }
 
 void FakeOperations::rope(const RopeTask& task) {
+  describe<const RopeTask&>(&WorkSignature::add, task);
   check({task.x, task.cosines, task.sines});
   give([task](Compute& compute) { compute.rope(task); });
 }
@@ -73,6 +85,7 @@ void FakeOperations::rope(const RopeTask& task) {
 void FakeOperations::store_kv(const AttentionShape& shape, std::span<const AttentionRow> rows,
                               const float* keys, std::size_t key_stride, const float* values,
                               std::size_t value_stride) {
+  describe(&WorkSignature::add_store_kv, shape, rows, keys, key_stride, values, value_stride);
   check(rows);
   check({keys, shape.value_in_key ? nullptr : values});
   give([=, all = std::vector(rows.begin(), rows.end())](Compute& compute) {
@@ -86,6 +99,7 @@ std::size_t FakeOperations::attention_bytes(const AttentionShape& shape, std::si
 }
 
 void FakeOperations::attention(const AttentionTask& task) {
+  describe<const AttentionTask&>(&WorkSignature::add, task);
   check(task.rows);
   check({task.q, task.out, task.sinks, task.memory.data()});
   give([task, rows = std::vector(task.rows.begin(), task.rows.end())](Compute& compute) {
@@ -96,6 +110,7 @@ void FakeOperations::attention(const AttentionTask& task) {
 }
 
 void FakeOperations::delta_net(const DeltaNetTask& task) {
+  describe<const DeltaNetTask&>(&WorkSignature::add, task);
   check({task.qkv, task.conv_weight, task.alpha, task.beta, task.a, task.dt_bias, task.gate,
          task.norm_weight, task.out});
   std::vector<float*> states(task.states, task.states + task.rows);
@@ -108,6 +123,7 @@ void FakeOperations::delta_net(const DeltaNetTask& task) {
 }
 
 void FakeOperations::combine(const CombineTask& task) {
+  describe<const CombineTask&>(&WorkSignature::add, task);
   check({task.outputs, task.places, task.weights, task.out});
   give([task](Compute& compute) { compute.combine(task); });
 }

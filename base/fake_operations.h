@@ -6,6 +6,7 @@
 // one.
 
 #include <initializer_list>
+#include <type_traits>
 
 #include "base/fake_device.h"
 #include "base/operations.h"
@@ -37,6 +38,8 @@ class FakeOperations final : public Operations {
   void check(const Activations& rows);
   void check(const WeightMatrix& weight);
   void check(std::span<const AttentionRow> rows);
+  template <typename... Work>
+  void describe(void (WorkSignature::*add)(Work...), std::type_identity_t<Work>... work);
   template <typename Run>
   void give(Run run);
 

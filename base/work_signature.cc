@@ -20,6 +20,7 @@ enum class WorkSignature::Kind : std::uint8_t {
   kStoreKv,
   kAttention,
   kDeltaNet,
+  kCombine,
   kUpload,
   kDownload,
 };
@@ -135,6 +136,11 @@ void WorkSignature::add(const DeltaNetTask& task) {
       norm_epsilon, out);
   put(shape);
   for (std::size_t row = 1; row < rows; ++row) put(states[row] == states[row - 1]);
+}
+
+void WorkSignature::add(const CombineTask& task) {
+  const auto& [outputs, places, weights, out, rows, ranks, columns] = task;
+  put(Kind::kCombine, outputs, places, weights, out, rows, ranks, columns);
 }
 
 void WorkSignature::add_upload(const std::byte* device, const std::byte* host, std::size_t bytes) {

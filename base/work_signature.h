@@ -33,6 +33,7 @@ class WorkSignature {
                     std::size_t value_stride);
   void add(const AttentionTask& task);
   void add(const DeltaNetTask& task);
+  void add(const CombineTask& task);
   void add_upload(const std::byte* device, const std::byte* host, std::size_t bytes);
   void add_download(const std::byte* host, const std::byte* device, std::size_t bytes);
 

@@ -76,7 +76,8 @@ Status CudaDevice::check(cudaError_t error, std::string_view doing) {
   static_cast<void>(cudaGetLastError());
   const std::string what = std::string(doing) + ": " + cudaGetErrorString(error);
   if (error == cudaErrorMemoryAllocation) return {ErrorCode::kBudget, name_ + ": " + what};
-  if (refuses(error)) return {ErrorCode::kInternal, name_ + ": " + what};
+  // What fails in a capture is given without; then it shows whether the device is lost.
+  if (refuses(error) || captured_ != nullptr) return {ErrorCode::kInternal, name_ + ": " + what};
   if (lost_.empty()) lost_ = what;
   return lost();
 }
@@ -135,6 +136,11 @@ Result<StreamIndex> CudaDevice::make_stream() {
 
 Status CudaDevice::upload(StreamIndex stream, std::byte* device, const std::byte* host,
                           std::size_t bytes) {
+  SLUICE_TRY(lost());
+  if (operations_[stream].batches().open()) {
+    operations_[stream].upload(device, host, bytes);
+    return {};
+  }
   SLUICE_TRY(begin());
   return check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, streams_[stream]),
                "a copy to it");
@@ -142,6 +148,11 @@ Status CudaDevice::upload(StreamIndex stream, std::byte* device, const std::byte
 
 Status CudaDevice::download(StreamIndex stream, std::byte* host, const std::byte* device,
                             std::size_t bytes) {
+  SLUICE_TRY(lost());
+  if (operations_[stream].batches().open()) {
+    operations_[stream].download(host, device, bytes);
+    return {};
+  }
   SLUICE_TRY(begin());
   return check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, streams_[stream]),
                "a copy from it");
@@ -156,7 +167,7 @@ cudaError_t CudaDevice::give(cudaStream_t stream) {
   for (std::size_t first = 0; first < all.size(); first += kMost) {
     const auto some = all.subspan(first, std::min(kMost, all.size() - first));
     const ProductTask* there = nullptr;
-    cudaError_t error = ring_.upload(stream, some, there);
+    cudaError_t error = put(stream, some, there);
     for (std::size_t done = 0; error == cudaSuccess && done < some.size();) {
       ProductLaunch part = *launch;
       part.n_tasks =
@@ -169,7 +180,7 @@ cudaError_t CudaDevice::give(cudaStream_t stream) {
         launched = 0;
       }
     }
-    const cudaError_t closed = ring_.close(stream);
+    const cudaError_t closed = close(stream);
     if (error != cudaSuccess || closed != cudaSuccess) {
       return error != cudaSuccess ? error : closed;
     }
@@ -177,11 +188,27 @@ cudaError_t CudaDevice::give(cudaStream_t stream) {
   return cudaSuccess;
 }
 
+void CudaDevice::begin_batch(StreamIndex stream, std::uint64_t key) {
+  operations_[stream].batches().begin(key);
+}
+
+Status CudaDevice::end_batch(StreamIndex stream) {
+  SLUICE_TRY(lost());
+  return operations_[stream].batches().end();
+}
+
+BatchStatistics CudaDevice::batches() const {
+  BatchStatistics all;
+  for (const BatchedOperations& stream : operations_) all += stream.batches().statistics();
+  return all;
+}
+
 Result<DeviceEvent> CudaDevice::record(StreamIndex stream) {
   SLUICE_TRY(begin());
-  SLUICE_TRY(operations_[stream].take_error());
+  SLUICE_TRY(operations_[stream].launches().take_error());
   DeviceEvent event;
   SLUICE_TRY(check(events_.record(streams_[stream], event.number), "recording an event"));
+  operations_[stream].batches().recorded(event.number);
   return event;
 }
 
@@ -199,6 +226,7 @@ Result<bool> CudaDevice::done(DeviceEvent event) {
   const cudaError_t error = cudaEventQuery(found);
   if (error == cudaErrorNotReady) return false;
   SLUICE_TRY(check(error, "work before an event"));
+  happened(event);
   return true;
 }
 
@@ -206,7 +234,13 @@ Status CudaDevice::finish(DeviceEvent event) {
   SLUICE_TRY(begin());
   cudaEvent_t const found = events_.find(event.number);
   if (found == nullptr) return {};
-  return check(cudaEventSynchronize(found), "work before an event");
+  SLUICE_TRY(check(cudaEventSynchronize(found), "work before an event"));
+  happened(event);
+  return {};
+}
+
+void CudaDevice::happened(DeviceEvent event) {
+  for (BatchedOperations& stream : operations_) stream.batches().happened(event.number);
 }
 
 Result<double> CudaDevice::seconds_between(DeviceEvent first, DeviceEvent second) {

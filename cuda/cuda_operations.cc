@@ -65,9 +65,9 @@ void CudaOperations::give_array(std::string_view doing, std::span<const T> array
     const auto some = array.subspan(first, std::min(kMost, array.size() - first));
     give(doing, [&](cudaStream_t stream) {
       const T* there = nullptr;
-      cudaError_t error = device_.ring_.upload(stream, some, there);
+      cudaError_t error = device_.put(stream, some, there);
       if (error == cudaSuccess) error = launch(some, there, stream);
-      const cudaError_t closed = device_.ring_.close(stream);
+      const cudaError_t closed = device_.close(stream);
       return error != cudaSuccess ? error : closed;
     });
   }
@@ -101,7 +101,7 @@ void CudaOperations::attention(const AttentionTask& task) {
         part.rows = some;
         part.q += first * task.q_stride;
         part.out += first * task.out_stride;
-        return launch_attention(part, there, stream);
+        return launch_attention(part, there, stream, {.recurs = device_.captured_ != nullptr});
       });
 }
 
@@ -110,8 +110,16 @@ void CudaOperations::delta_net(const DeltaNetTask& task) {
     return refuse("delta nets with keys of " + std::to_string(task.shape.key_dim) +
                   " and convolutions of " + std::to_string(task.shape.kernel));
   }
+  delta_net(task, runs_of(task));
+}
+
+std::span<const DeltaNetRun> CudaOperations::runs_of(const DeltaNetTask& task) {
   delta_net_runs(task, runs_);
-  give_array("a delta net", std::span<const DeltaNetRun>(runs_),
+  return runs_;
+}
+
+void CudaOperations::delta_net(const DeltaNetTask& task, std::span<const DeltaNetRun> runs) {
+  give_array("a delta net", runs,
              [&](std::span<const DeltaNetRun> some, const DeltaNetRun* there, cudaStream_t stream) {
                return launch_delta_net(task, some, there, stream);
              });
@@ -119,6 +127,18 @@ void CudaOperations::delta_net(const DeltaNetTask& task) {
 
 void CudaOperations::combine(const CombineTask& task) {
   give("a sum of experts", [&](cudaStream_t stream) { return launch_combine(task, stream); });
+}
+
+void CudaOperations::upload(std::byte* device, const std::byte* host, std::size_t bytes) {
+  give("a copy to it", [&](cudaStream_t stream) {
+    return cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream);
+  });
+}
+
+void CudaOperations::download(std::byte* host, const std::byte* device, std::size_t bytes) {
+  give("a copy from it", [&](cudaStream_t stream) {
+    return cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream);
+  });
 }
 
 }  // namespace sluice::cuda

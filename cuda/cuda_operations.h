@@ -35,7 +35,16 @@ class CudaOperations final : public Operations {
   /// Of shapes that has_delta_net.
   void delta_net(const DeltaNetTask& task) override;
   void combine(const CombineTask& task) override;
+  /// The same of what `runs_of` said of such a task.
+  void delta_net(const DeltaNetTask& task, std::span<const DeltaNetRun> runs);
+  /// Until the next call.
+  std::span<const DeltaNetRun> runs_of(const DeltaNetTask& task);
 
+  // Of pinned memory.
+  void upload(std::byte* device, const std::byte* host, std::size_t bytes);
+  void download(std::byte* host, const std::byte* device, std::size_t bytes);
+
+  bool ok() const { return error_.ok(); }
   /// The first error since the last call. After it no operation was given.
   Status take_error();
 

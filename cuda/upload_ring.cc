@@ -42,6 +42,7 @@ cudaError_t UploadRing::upload_bytes(cudaStream_t stream, std::span<const std::b
   std::byte* const to = there_ + next_ * kSlotBytes;
   std::copy(bytes.begin(), bytes.end(), from);
   there = to;
+  uploaded_ += (bytes.size() + kAlignment - 1) / kAlignment * kAlignment;
   return cudaMemcpyAsync(to, from, bytes.size(), cudaMemcpyHostToDevice, stream);
 }
 

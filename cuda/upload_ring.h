@@ -3,6 +3,7 @@
 // through a ring of pinned slots, each with its copy on the device.
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <type_traits>
 
@@ -37,6 +38,9 @@ class UploadRing {
     there = reinterpret_cast<const T*>(bytes);
     return error;
   }
+  /// Bytes of all uploads so far, each filled up to kAlignment.
+  std::uint64_t uploaded() const { return uploaded_; }
+  static constexpr std::size_t kAlignment = 256;
   /// The stream has been given all that reads the last upload.
   cudaError_t close(cudaStream_t stream);
 
@@ -48,6 +52,7 @@ class UploadRing {
   std::byte* there_ = nullptr;   // likewise, on the device
   cudaEvent_t read_[kSlots] = {};
   std::size_t next_ = 0;
+  std::uint64_t uploaded_ = 0;
 };
 
 }  // namespace sluice::cuda

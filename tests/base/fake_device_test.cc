@@ -206,6 +206,51 @@ TEST_F(FakeDeviceTest, FailuresComeLateAndAreForGood) {
   EXPECT_EQ(device.make_stream().status().code(), ErrorCode::kDeviceLost);
 }
 
+TEST_F(FakeDeviceTest, BatchesRecurAndTheirWorkIsDoneInOrder) {
+  FakeDevice device = make();
+  const StreamIndex stream = device.make_stream().value();
+  const DeviceBuffer there = on_device(device, 64), here = pinned(device, 64);
+  auto* const floats = reinterpret_cast<float*>(there.data());
+  auto* const read = reinterpret_cast<const float*>(here.data());
+  for (const float factor : {2.0f, 2.0f, 3.0f, 2.0f}) {
+    device.begin_batch(stream, 7);
+    device.operations(stream).map(
+        {.op = MapOp::kFill, .out = floats, .out_stride = 1, .rows = 1, .columns = 1});
+    device.operations(stream).map({.op = MapOp::kScale,
+                                   .out = floats,
+                                   .out_stride = 1,
+                                   .factor = factor,
+                                   .rows = 1,
+                                   .columns = 1});
+    ASSERT_TRUE(device.download(stream, here.data(), there.data(), 4).ok());
+    ASSERT_TRUE(device.end_batch(stream).ok());
+    finish(device, stream);
+    EXPECT_EQ(*read, factor);
+  }
+  EXPECT_EQ(device.batches().given, 4u);
+  EXPECT_EQ(device.batches().recurred, 2u);
+  EXPECT_EQ(device.batches().alone, 0u);
+  ASSERT_TRUE(device.upload(stream, there.data(), here.data(), 4).ok());
+  EXPECT_EQ(device.batches().alone, 1u);
+}
+
+TEST_F(FakeDeviceTest, NothingElseIsDoneWithAStreamWhoseBatchIsOpen) {
+  for (int what = 0; what < 4; ++what) {
+    FakeDevice device = make();
+    const StreamIndex stream = device.make_stream().value();
+    const StreamIndex other = device.make_stream().value();
+    const DeviceEvent event = device.record(other).value();
+    if (what < 3) device.begin_batch(stream, 1);
+    EXPECT_TRUE(device.record(other).ok()) << "that is another's";
+    Status status;
+    if (what == 0) status = device.record(stream).status();
+    if (what == 1) status = device.wait(stream, event);
+    if (what == 2) device.begin_batch(stream, 2);
+    if (what >= 2) status = device.end_batch(stream);
+    EXPECT_EQ(status.code(), ErrorCode::kDeviceLost) << what;
+  }
+}
+
 /// A program without races comes to the same whatever happens first.
 TEST_F(FakeDeviceTest, TheCourseOfAProgramWithoutRacesChangesNothing) {
   constexpr std::size_t kStreams = 4, kPlaces = 6, kBytes = 16, kSteps = 60;
