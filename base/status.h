@@ -1,5 +1,6 @@
 #pragma once
-// How errors travel between rooms: by value. Nothing in Sluice throws across a folder, prints or exits.
+// How errors travel between rooms: by value. Nothing in Sluice throws across a folder, prints or
+// exits.
 
 #include <cassert>
 #include <optional>
@@ -17,8 +18,8 @@ enum class ErrorCode {
   kIo,               // the operating system refused or failed
   kBudget,           // does not fit into the memory budget
   kCancelled,        // stopped on request
-  kDeviceLost,       // a device failed: nothing that it had is left, and the host goes on without it
-  kInternal,         // a promise inside Sluice was broken
+  kDeviceLost,  // a device failed: nothing that it had is left, and the host goes on without it
+  kInternal,    // a promise inside Sluice was broken
 };
 
 /// Success, or a code and a sentence that names the thing and, where there is one, the remedy.
@@ -45,7 +46,7 @@ class [[nodiscard]] Status {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}                              // NOLINT: implicit by design
+  Result(T value) : value_(std::move(value)) {}  // NOLINT: implicit by design
   Result(Status status) : status_(std::move(status)) { assert(!status_.ok()); }  // NOLINT
 
   bool ok() const { return value_.has_value(); }
@@ -76,16 +77,16 @@ const Status& status_of(const Result<T>& result) {
 #define SLUICE_CONCAT_INNER(a, b) a##b
 #define SLUICE_CONCAT(a, b) SLUICE_CONCAT_INNER(a, b)
 /// SLUICE_TRY(status_expression): return the error, if it is one.
-#define SLUICE_TRY(expression)                                        \
-  do {                                                                \
-    if (auto sluice_tried = (expression); !sluice_tried.ok()) {       \
-      return ::sluice::Status(::sluice::status_of(sluice_tried));     \
-    }                                                                 \
+#define SLUICE_TRY(expression)                                    \
+  do {                                                            \
+    if (auto sluice_tried = (expression); !sluice_tried.ok()) {   \
+      return ::sluice::Status(::sluice::status_of(sluice_tried)); \
+    }                                                             \
   } while (false)
 /// SLUICE_ASSIGN(auto x, result_expression): x is the value, or the error is returned.
-#define SLUICE_ASSIGN(declaration, expression)                                       \
-  auto SLUICE_CONCAT(sluice_result_, __LINE__) = (expression);                       \
-  if (!SLUICE_CONCAT(sluice_result_, __LINE__).ok()) {                               \
-    return ::sluice::Status(SLUICE_CONCAT(sluice_result_, __LINE__).status());       \
-  }                                                                                  \
+#define SLUICE_ASSIGN(declaration, expression)                                 \
+  auto SLUICE_CONCAT(sluice_result_, __LINE__) = (expression);                 \
+  if (!SLUICE_CONCAT(sluice_result_, __LINE__).ok()) {                         \
+    return ::sluice::Status(SLUICE_CONCAT(sluice_result_, __LINE__).status()); \
+  }                                                                            \
   declaration = std::move(SLUICE_CONCAT(sluice_result_, __LINE__)).value()

@@ -8,6 +8,8 @@ namespace {
 
 /// Of the device's memory, at most, for what a pass works in.
 constexpr std::uint64_t kScratchShare = 4;
+/// Likewise, for batches.
+constexpr std::uint64_t kBatchShare = 32;
 
 /// What so many layers, the last ones, take of a device's memory for passes of so many rows.
 class DeviceBytes {
@@ -58,7 +60,9 @@ Result<std::unique_ptr<DenseDevice>> DenseDevice::create(const Checkpoint& check
                                                          DeviceBackend& device,
                                                          const DenseDeviceOptions& options) {
   SLUICE_ASSIGN(const DeviceBackend::Memory memory, device.memory());
-  const std::uint64_t vram = std::min(options.vram, memory.free);
+  const std::uint64_t all = std::min(options.vram, memory.free);
+  const std::uint64_t for_batches = std::min(device.batch_bytes(), all / kBatchShare);
+  const std::uint64_t vram = all - for_batches;
   std::unique_ptr<DenseDevice> made(new DenseDevice(model, device));
   SLUICE_ASSIGN(made->stream_, device.make_stream());
   Operations& operations = device.operations(made->stream_);
@@ -79,7 +83,7 @@ Result<std::unique_ptr<DenseDevice>> DenseDevice::create(const Checkpoint& check
   made->first_layer_ = options.end_layer - layers;
   made->index_ = options.index;
   made->max_rows_ = rows;
-  made->bytes_ = bytes.all(layers, rows);
+  made->bytes_ = bytes.all(layers, rows) + for_batches;
   SLUICE_ASSIGN(made->scratch_, Scratch::create_on(device, model, bytes.scratch_shape(rows)));
   SLUICE_ASSIGN(made->kv_,
                 KvPool::create(bytes.kv(layers), bytes.kv_blocks(), options.seats, &device));
@@ -118,10 +122,28 @@ Status DenseDevice::note(Status status) {
   return Status(ErrorCode::kDeviceLost, closed_);
 }
 
-Status DenseDevice::wait() {
+/// The work of each of a pass's batches is the next pass's, if that has as many rows.
+void DenseDevice::open_batch() {
+  if (in_batch_ || rows_.size() > kBatchedRows) return;
+  device_.begin_batch(stream_, std::uint64_t{rows_.size()} << 32 | batches_++);
+  in_batch_ = true;
+}
+
+Status DenseDevice::close_batch() {
+  if (!std::exchange(in_batch_, false)) return {};
+  return note(device_.end_batch(stream_));
+}
+
+Result<DeviceEvent> DenseDevice::record() {
+  SLUICE_TRY(close_batch());
   auto event = device_.record(stream_);
   SLUICE_TRY(note(event.status()));
-  return note(device_.finish(*event));
+  return event;
+}
+
+Status DenseDevice::wait() {
+  SLUICE_ASSIGN(const DeviceEvent event, record());
+  return note(device_.finish(event));
 }
 
 Status DenseDevice::begin(const Scratch& host, std::span<const Row> rows) {
@@ -131,13 +153,15 @@ Status DenseDevice::begin(const Scratch& host, std::span<const Row> rows) {
     row.sequence = row.sequence->twin(index_);
     SLUICE_TRY(note(row.sequence->settle(device_, stream_)));
   }
+  if (!numbered_) SLUICE_TRY(upload_numbers(host));
+  batches_ = 0;
+  open_batch();
   std::copy_n(host.positions.begin(), rows.size(), scratch_.positions.begin());
   for (std::size_t rope = 0; rope < model_.ropes.size(); ++rope) {
     const std::size_t pairs = rows.size() * (model_.ropes[rope].rotary_dim / 2);
     SLUICE_TRY(upload(scratch_.cosines[rope], host.cosines[rope], pairs));
     SLUICE_TRY(upload(scratch_.sines[rope], host.sines[rope], pairs));
   }
-  if (!numbered_) SLUICE_TRY(upload_numbers(host));
   return upload(scratch_.residual, host.residual, rows.size() * model_.hidden);
 }
 
@@ -152,29 +176,34 @@ Status DenseDevice::upload_numbers(const Scratch& host) {
 
 Status DenseDevice::show_residual() {
   SLUICE_TRY(download(host_->residual, scratch_.residual, rows_.size() * model_.hidden));
-  auto event = device_.record(stream_);
-  SLUICE_TRY(note(event.status()));
-  shown_ = *event;
+  SLUICE_ASSIGN(shown_, record());
+  open_batch();
   return {};
 }
 
 Status DenseDevice::shown() { return note(device_.finish(shown_)); }
 
-Status DenseDevice::fetch() {
+Status DenseDevice::fetch(std::uint32_t layer) {
   const std::size_t rows = rows_.size();
   SLUICE_TRY(download(host_->scores, scratch_.scores, rows * model_.router.experts));
   SLUICE_TRY(download(host_->normed, scratch_.normed, rows));
   if (model_.router.input == RouterInput::kOwnNorm) {
     SLUICE_TRY(download(host_->router_input, scratch_.router_input, rows));
   }
-  return wait();
+  SLUICE_ASSIGN(const DeviceEvent event, record());
+  open_batch();
+  part_->share(layer, rows);
+  SLUICE_TRY(close_batch());
+  return note(device_.finish(event));
 }
 
 Status DenseDevice::bring() {
+  open_batch();
   return upload(scratch_.block_output, host_->block_output, rows_.size() * model_.hidden);
 }
 
 Status DenseDevice::fetch_logits(std::size_t count) {
+  open_batch();
   SLUICE_TRY(upload(scratch_.logit_rows, host_->logit_rows, count));
   part_->logits(count);
   SLUICE_TRY(download(host_->logits, scratch_.logits, count * model_.vocabulary));

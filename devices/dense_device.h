@@ -7,13 +7,17 @@
 // read, and brings their sum, unless the device makes that, too; at last it fetches logits. What
 // lies between is in a stream of the device.
 //
-//     begin(scratch, rows)    the rows' places, and the residual of the layers before
-//     show_residual … shown   for those who look at it between layers
-//     part().attend …         as on the host
-//     fetch(…)                scores and rows, for the host to route and to compute experts
-//     bring()                 the experts' sum; or neighbour() has it
+//     begin(scratch, rows)      the rows' places, and the residual of the layers before
+//     show_residual … shown     for those who look at it between layers
+//     part().attend … score
+//     fetch(layer)              scores and rows, for the host to route and to compute experts by;
+//                               the shared expert is computed meanwhile
+//     bring()                   the experts' sum; or summed(), where neighbour() has it
 //     fetch_logits(count)
-//     end()                   waits for what is left
+//     end()                     waits for what is left
+//
+// Of a pass of few rows, all that lies between two times that the host waits is one batch of the
+// device's, so that it costs the host as little as one piece of work.
 //
 // After the first error nothing of it is of use: sequences forget their twins, and the host
 // computes all layers from the beginning of their texts. Not thread-safe, but for `open`.
@@ -50,6 +54,9 @@ struct DenseDeviceOptions {
 
 class DenseDevice {
  public:
+  /// Passes of more rows have work enough in each piece.
+  static constexpr std::size_t kBatchedRows = 8;
+
   /// kBudget: there is no room for one layer; kUnsupported: the device does not multiply such
   /// matrices. `host` are the model's weights as their files have them. Model and device
   /// outlive it.
@@ -78,9 +85,11 @@ class DenseDevice {
   /// Waits for what was to be shown.
   Status shown();
   /// scores, normed and what else the router read, of all rows; waits for them.
-  Status fetch();
+  Status fetch(std::uint32_t layer);
   /// block_output of all rows.
   Status bring();
+  /// It is there.
+  void summed() { open_batch(); }
   /// For those who make it on the device, of rows that were fetched.
   DenseNeighbour neighbour() const { return {stream_, scratch_.normed, scratch_.block_output}; }
   /// Those of the rows that host.logit_rows names; waits for them.
@@ -98,6 +107,11 @@ class DenseDevice {
   template <typename T>
   Status download(T* to, const T* from, std::size_t count);
   Status download(const Activations& to, const Activations& from, std::size_t rows);
+  /// Unless one is, or the pass has none.
+  void open_batch();
+  Status close_batch();
+  /// After all that the stream was given.
+  Result<DeviceEvent> record();
   Status wait();
 
   const ModelDescription& model_;
@@ -114,6 +128,8 @@ class DenseDevice {
 
   const Scratch* host_ = nullptr;
   std::vector<Row> rows_;
+  std::uint32_t batches_ = 0;  // of the pass
+  bool in_batch_ = false;
   DeviceEvent shown_;
   std::atomic<bool> open_ = true;
   std::string closed_;

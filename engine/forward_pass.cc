@@ -145,8 +145,8 @@ Status ForwardPass::run_on_device(std::uint32_t layer, std::size_t rows,
                                   RoutingObserver* observer) {
   const bool sparse = model_.layers[layer].sparse;
   const bool routes_first = model_.router.input == RouterInput::kLayerInput;
-  // Else nobody looks at what the layer begins with.
-  const bool shows = sparse || observer != nullptr;
+  // Else nobody looks at what the layer begins with, and the device goes on.
+  const bool shows = observer != nullptr || forecast_.reads_residual(layer, rows);
   DensePart& part = place_->part();
   if (shows) SLUICE_TRY(place_->show_residual());
   if (sparse && routes_first) part.score(layer, rows);
@@ -158,7 +158,7 @@ Status ForwardPass::run_on_device(std::uint32_t layer, std::size_t rows,
     enter(layer, rows, observer);
   }
   if (sparse) {
-    SLUICE_TRY(place_->fetch());
+    SLUICE_TRY(place_->fetch(layer));
     route(layer, rows, observer);
     SLUICE_TRY(moe_.run(layer, weights_.layers()[layer], rows, observer, part, place_));
   }

@@ -65,7 +65,10 @@ Status MoeLayer::run(std::uint32_t layer, const LayerWeights& weights, std::size
                      RoutingObserver* observer, DensePart& part, DenseDevice* place) {
   if (model_.router.weights_scale_input) scale_inputs(weights.router, rows);
   SLUICE_TRY(visit_experts(layer, weights, rows, observer, part, place));
-  if (summed_there_) return {};
+  if (summed_there_) {
+    place->summed();
+    return {};
+  }
   combine(rows);
   return place == nullptr ? Status() : place->bring();
 }
@@ -267,7 +270,7 @@ Status MoeLayer::visit_experts(std::uint32_t layer, const LayerWeights& weights,
     if (shared_out_) give_residents(layer, weights.expert_biases, rows, place);
     forecast_.routed(layer, rows, scratch_.read_by_router(model_).values);
     // The shared expert is always in memory: computed while the misses are on their way.
-    part.share(layer, rows);
+    if (place == nullptr) part.share(layer, rows);
     status = compute_arrivals(layer, weights.expert_biases, observer);
     store_.end();
   }

@@ -44,8 +44,8 @@ class MoeLayer {
   /// What was just routed is asked for after attention: is read meanwhile.
   void read_ahead(std::uint32_t layer);
   /// block_output[r] = Σ over ranks of weight · expert(x), x = scratch.normed[r], for r in
-  /// [0, rows): of the scratch or, if the dense part is on a device, of `place`. `part` computes
-  /// the shared expert meanwhile. REQUIRES: the rows were routed.
+  /// [0, rows): of the scratch or, if the dense part is on a device, of `place`. Where it is
+  /// the host's, `part` computes the shared expert meanwhile. REQUIRES: the rows were routed.
   Status run(std::uint32_t layer, const LayerWeights& weights, std::size_t rows,
              RoutingObserver* observer, DensePart& part, DenseDevice* place);
 

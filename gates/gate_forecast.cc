@@ -109,8 +109,12 @@ bool GateForecast::speaks_of(std::size_t layer, Reach reach) const {
          model_.layers[layer].sparse && store_.guesses_help(reach);
 }
 
+bool GateForecast::reads_residual(std::uint32_t layer, std::size_t rows) const {
+  return before_ && rows <= kFewRows && speaks_of(layer, Reach::kGap);
+}
+
 void GateForecast::entering(std::uint32_t layer, std::size_t rows) {
-  if (!before_ || rows > kFewRows || !speaks_of(layer, Reach::kGap)) return;
+  if (!reads_residual(layer, rows)) return;
   expect_mixed({.layer = layer, .rows = rows, .layer_input = scratch_.residual}, layer);
 }
 

@@ -47,6 +47,8 @@ class GateForecast {
   void follow(RoutingScript* script);
   /// False: from now on nothing is asked, handed on or learned, as with the kind "off".
   void enable(bool enabled) { enabled_ = enabled; }
+  /// Whether `entering` would look at the residual: nobody need bring it here else.
+  bool reads_residual(std::uint32_t layer, std::size_t rows) const;
   /// The layer begins with scratch.residual; scratch.normed and scratch.scores are free.
   void entering(std::uint32_t layer, std::size_t rows);
   /// The layer will want these, after attention.

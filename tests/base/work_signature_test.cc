@@ -70,13 +70,14 @@ TEST(WorkSignature, EveryPieceOfWorkHasItsOwn) {
   all.insert(one(RopeTask{}));
   all.insert(one(AttentionTask{}));
   all.insert(one(DeltaNetTask{}));
+  all.insert(one(CombineTask{}));
   all.insert(of([](WorkSignature& s) { s.add_quantise({}, 0); }));
   all.insert(of([](WorkSignature& s) { s.add(std::span<const MatmulTask>()); }));
   all.insert(of([](WorkSignature& s) { s.add(std::span<const FfnTask>()); }));
   all.insert(of([](WorkSignature& s) { s.add_store_kv({}, {}, nullptr, 0, nullptr, 0); }));
   all.insert(of([](WorkSignature& s) { s.add_upload(nullptr, nullptr, 1); }));
   all.insert(of([](WorkSignature& s) { s.add_download(nullptr, nullptr, 1); }));
-  EXPECT_EQ(all.size(), 11u);
+  EXPECT_EQ(all.size(), 12u);
   EXPECT_FALSE(all.contains(Bytes{}));
 }
 

@@ -74,13 +74,16 @@ TEST_F(DenseDeviceTest, AsManyLayersAsTheMemoryHoldsAndNotAByteMore) {
   for (std::uint64_t vram = kMiB / 2; vram <= 64 * kMiB; vram += vram / 3) {
     SCOPED_TRACE(vram);
     Conditions conditions = with_layers({.ram = kPlenty}, std::nullopt, vram, vram);
+    conditions.device->batch_bytes = vram % 3 == 0 ? 0 : vram / 64;
     conditions.model.max_rows = 16;
     auto opened = test::open(conditions);
     Session session(*opened.model);
     EXPECT_TRUE(test::same_bits(test::all_logits(session, tokens_), reference_));
     const auto memory = opened.device().memory();
-    EXPECT_LE(memory->total - memory->free, vram);
-    counts.insert(opened.model->devices().dense_layers());
+    const std::uint32_t layers = opened.model->devices().dense_layers();
+    const std::uint64_t for_batches = layers > 0 ? conditions.device->batch_bytes : 0;
+    EXPECT_LE(memory->total - memory->free + for_batches, vram);
+    counts.insert(layers);
   }
   EXPECT_GE(counts.size(), 3u) << "none, some and all were meant to fit";
 }
@@ -111,6 +114,33 @@ TEST_F(DenseDeviceTest, SessionsTakeTurnsAndGoBack) {
     b.truncate(0);
     EXPECT_TRUE(test::same_bits(logits_of(b, text, {150}), expected));
   }
+}
+
+/// Steps of decoding ask the device for the same work at other places, in batches alone.
+TEST_F(DenseDeviceTest, DecodingRecurs) {
+  const auto text = test::some_tokens(80, 7);
+  Conditions conditions = with_layers({.ram = kPlenty}, std::nullopt, kPlenty, 3);
+  conditions.model.sequences = 2;
+  conditions.placement = parse_placement("static:0").value();
+  auto opened = test::open(conditions);
+  const FakeDevice::Batches& batches = opened.device().batches();
+  const std::uint64_t layers = opened.model->devices().dense_layers();
+  Session a(*opened.model), b(*opened.model);
+  logits_of(a, text, {40, 1});
+  logits_of(b, std::span(text).first(30), {29, 1});
+  const auto step = [&](Session& session, std::size_t position) {
+    logits_of(session, std::span(text).subspan(position, 1), {1});
+  };
+  b.truncate(20);
+  // Other sequences, other positions: no work that was not before, up to new blocks.
+  const FakeDevice::Batches before = batches;
+  for (std::size_t position = 20; position < 28; ++position) step(b, position);
+  const FakeDevice::Batches after = batches;
+  EXPECT_EQ(after.alone, before.alone);
+  EXPECT_EQ(after.given - before.given, after.recurred - before.recurred);
+  // Between two routers a batch and, beside the experts, at most another.
+  EXPECT_GE(after.given - before.given, 8 * layers);
+  EXPECT_LE(after.given - before.given, 8 * (2 * layers + 1));
 }
 
 TEST_F(DenseDeviceTest, WhateverTheDeviceDoesFirst) {

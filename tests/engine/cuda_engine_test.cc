@@ -15,22 +15,28 @@ constexpr std::uint64_t kPlenty = std::uint64_t{1} << 30;
 class OnCuda {
  public:
   OnCuda(const test::Conditions& conditions, std::optional<std::uint32_t> layers,
-         std::uint64_t vram, const char* placement) {
+         std::uint64_t vram, const char* placement, std::size_t devices = 1) {
     RuntimeOptions options = test::runtime_options(conditions);
     options.vram = vram;
     options.device_layers = layers;
     options.placement = parse_placement(placement).value();
-    options.devices = [](Compute&) -> Result<DeviceList> {
-      DeviceList devices;
-      SLUICE_ASSIGN(devices.emplace_back(), cuda::CudaDevice::open(0));
-      return devices;
+    options.devices = [this, devices](Compute&) -> Result<DeviceList> {
+      DeviceList list;
+      while (list.size() < devices) {
+        SLUICE_ASSIGN(auto device, cuda::CudaDevice::open(0));
+        devices_.push_back(device.get());
+        list.push_back(std::move(device));
+      }
+      return list;
     };
     runtime_ = std::move(Runtime::create(options)).value();
     model_ = std::move(Model::open(*runtime_, conditions.path, conditions.model)).value();
   }
   Model& model() { return *model_; }
+  cuda::CudaDevice& device(std::size_t index = 0) { return *devices_[index]; }
 
  private:
+  std::vector<cuda::CudaDevice*> devices_;
   std::unique_ptr<Runtime> runtime_;
   std::unique_ptr<Model> model_;
 };
@@ -68,6 +74,119 @@ TEST_F(CudaEngine, TheBundledModelHasTheSameBits) {
   EXPECT_GT(there.layers, 0u);
   EXPECT_GT(there.experts, 0u);
 }
+
+/// Two sessions take turns, over the border of what work is made for, and go back.
+TEST_F(CudaEngine, DecodingIsGraphsOfTheSameBits) {
+  test::Conditions conditions{.ram = kPlenty};
+  conditions.model.max_rows = 64;
+  conditions.model.sequences = 2;
+  const std::vector<TokenId> texts[] = {test::some_tokens(134, 7), test::some_tokens(20, 8)};
+  const std::vector<float> expected[] = {test::all_logits(conditions, texts[0]),
+                                         test::all_logits(conditions, texts[1])};
+  OnCuda on_cuda(conditions, std::nullopt, kPlenty, "static:0");
+  const std::size_t vocabulary = on_cuda.model().description().vocabulary;
+  Session sessions[] = {Session(on_cuda.model()), Session(on_cuda.model())};
+  std::size_t positions[] = {0, 0};
+  const auto eval = [&](std::size_t which, std::size_t count) {
+    const std::size_t from = positions[which];
+    positions[which] += count;
+    const auto check = [&](std::size_t row, std::span<const float> logits) {
+      EXPECT_TRUE(test::same_bits(
+          logits, std::span(expected[which]).subspan((from + row) * vocabulary, vocabulary)))
+          << from + row;
+    };
+    const Status status = sessions[which].eval(std::span(texts[which]).subspan(from, count),
+                                               Session::Logits::kAll, check);
+    ASSERT_TRUE(status.ok()) << status.message();
+  };
+  const auto launches = [&] { return on_cuda.device().batches().launches; };
+  eval(0, 124);
+  eval(1, 12);
+  EXPECT_EQ(launches(), 0u);
+  for (int step = 0; step < 3; ++step) {
+    eval(0, 1);
+    eval(1, 1);
+  }
+  const std::uint64_t layers = on_cuda.model().devices().dense_layers();
+  const std::uint64_t before = launches(), pieces = on_cuda.device().batches().pieces;
+#ifdef SLUICE_CUDA_HOST_SHIM
+  cuda::host_shim::fail_call(0);
+#endif
+  eval(1, 1);
+#ifdef SLUICE_CUDA_HOST_SHIM
+  RecordProperty("calls", static_cast<int>(cuda::host_shim::calls()));
+  EXPECT_LE(cuda::host_shim::calls(), 12 * (layers + 1));
+#endif
+  EXPECT_GE(launches() - before, layers);
+  EXPECT_EQ(on_cuda.device().batches().pieces, pieces) << "none is given by itself";
+  for (int step = 0; step < 5; ++step) eval(0, 1);
+  sessions[1].truncate(3);
+  positions[1] = 3;
+  eval(1, 2);
+  eval(1, 1);
+  EXPECT_EQ(on_cuda.device().batches().why_not, "");
+  EXPECT_EQ(on_cuda.model().devices().dense_closed(), "");
+}
+
+/// Each has layers, and the sequence's twin in a pool of its own.
+TEST_F(CudaEngine, SeveralDevicesHaveTheirOwnGraphs) {
+  test::Conditions conditions{.ram = kPlenty};
+  const auto tokens = test::some_tokens(6);
+  const std::vector<float> expected = test::all_logits(conditions, tokens);
+  OnCuda on_cuda(conditions, std::nullopt, std::uint64_t{3} << 20, "static:0", 2);
+  ASSERT_EQ(on_cuda.model().devices().kv_pools().size(), 2u);
+  Session session(on_cuda.model());
+  std::vector<float> all;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    const Status status = session.eval(std::span(tokens).subspan(i, 1), Session::Logits::kAll,
+                                       [&](std::size_t, std::span<const float> logits) {
+                                         all.insert(all.end(), logits.begin(), logits.end());
+                                       });
+    ASSERT_TRUE(status.ok()) << status.message();
+  }
+  EXPECT_TRUE(test::same_bits(all, expected));
+  for (const std::size_t device : {0u, 1u}) {
+    EXPECT_GE(on_cuda.device(device).batches().launches, tokens.size() - 1);
+  }
+}
+
+#ifdef SLUICE_CUDA_HOST_SHIM
+
+/// While steps are given one by one, captured or launched: the device is lost, or goes on without.
+TEST_F(CudaEngine, AnyCallOfDecodingMayFail) {
+  test::Conditions conditions{.ram = kPlenty};
+  const auto tokens = test::some_tokens(5);
+  const std::vector<float> expected = test::all_logits(conditions, tokens);
+  const auto run = [&](OnCuda& on_cuda) {
+    Session session(on_cuda.model());
+    std::vector<float> all;
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      const Status status = session.eval(std::span(tokens).subspan(i, 1), Session::Logits::kAll,
+                                         [&](std::size_t, std::span<const float> logits) {
+                                           all.insert(all.end(), logits.begin(), logits.end());
+                                         });
+      EXPECT_TRUE(status.ok()) << status.message();
+    }
+    EXPECT_TRUE(test::same_bits(all, expected));
+  };
+  std::uint64_t calls = 0, lost = 0, plain = 0;
+  for (std::uint64_t nth = 0; nth <= calls; nth += 1 + calls / 16) {
+    for (const cudaError_t error : {cudaErrorMemoryAllocation, cudaErrorLaunchFailure}) {
+      SCOPED_TRACE(nth);
+      OnCuda on_cuda(conditions, 2, kPlenty, "static:0");
+      cuda::host_shim::fail_call(nth, error, /*late=*/error == cudaErrorLaunchFailure);
+      run(on_cuda);
+      if (nth == 0) calls = cuda::host_shim::calls();
+      lost += on_cuda.model().devices().dense_closed().empty() ? 0 : 1;
+      plain += on_cuda.device().batches().why_not.empty() ? 0 : 1;
+      cuda::host_shim::fail_call(0);
+    }
+  }
+  EXPECT_GT(lost, 10u);
+  EXPECT_GT(plain, 0u);
+}
+
+#endif
 
 TEST_F(CudaEngine, EveryFamilyHasTheSameBits) {
   std::size_t with_layers = 0, with_experts = 0;
