@@ -50,6 +50,7 @@ Bytes one(const Task& task) {
 TEST(WorkSignature, EveryByteOfATaskShowsButItsPadding) {
   expect_every_byte_shows<NormTask>({}, one<NormTask>, 7 + 4);
   expect_every_byte_shows<RopeTask>({}, one<RopeTask>, 7);
+  expect_every_byte_shows<CombineTask>({}, one<CombineTask>, 0);
   expect_every_byte_shows<MapTask>({}, one<MapTask>, 7 + 4);
   const auto matmul = [](const MatmulTask& task) {
     return of(
