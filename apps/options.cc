@@ -13,6 +13,7 @@
 #include "base/size.h"
 #include "base/system_memory.h"
 #include "cache/cache_policy.h"
+#include "engine/option_names.h"
 #include "gates/gate_corrections.h"
 
 namespace sluice::apps {
@@ -189,11 +190,7 @@ void CommonOptions::add_width_to(CLI::App& app, Widths how_many) {
       "--width",
       [this](const std::vector<std::string>& asked) {
         widths.clear();
-        for (const std::string& name : asked) {
-          widths.push_back(name == "exact"  ? kExactWidth
-                           : name == "auto" ? kAutoWidth
-                                            : static_cast<unsigned>(std::stoul(name)));
-        }
+        for (const std::string& name : asked) widths.push_back(*parse_width(name));
         width = widths.front();
       },
       std::string("Bits of an expert's weights that are read and multiplied, of a store whose "
@@ -275,8 +272,8 @@ ModelOptions CommonOptions::model_options() const {
   options.context = context;
   options.sequences = sequences;
   options.seats = seats;
-  options.kv_type = kv == "f32" ? KvType::kF32 : kv == "q8_0" ? KvType::kQ8_0 : KvType::kF16;
-  options.compute_f32 = compute == "f32";
+  options.kv_type = *parse_kv_type(kv);  // these were checked when they were read
+  options.compute_f32 = *parse_compute(compute);
   options.max_rows = batch;
   options.policy = policy;
   options.predict = predict;

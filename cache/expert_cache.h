@@ -56,7 +56,8 @@ class ExpertCache {
   /// The same where the policy would rather give up another resident than this key, once it is one.
   std::optional<CachedCopy> reserve_if_worth(CacheKey key, std::uint64_t bytes);
   /// What would have to leave first for it, in the policy's view: the key itself, if others are
-  /// worth more or pinned. None: there is room. REQUIRES: as above.
+  /// worth more or pinned. None: there is room. Some policies take the question for a key that came
+  /// and went, and may answer otherwise next time. REQUIRES: as above.
   std::optional<CacheKey> displaced_by(CacheKey key, std::uint64_t bytes);
   /// The same where the room is free: nothing is evicted for it.
   std::optional<CachedCopy> reserve_free(CacheKey key, std::uint64_t bytes);

@@ -91,9 +91,6 @@ Status SessionState::run(const Compute& compute) {
   return status;
 }
 
-/// kInvalidArgument names what is out of range.
-Status check_sampler(const sluice_sampler_options& given);
-/// REQUIRES: checked.
 SamplerOptions sampler_options(const sluice_sampler_options& given);
 
 }  // namespace sluice::capi

@@ -1,48 +1,24 @@
-#include <charconv>
 #include <utility>
 
 #include "capi/handles.h"
+#include "engine/option_names.h"
 
 using namespace sluice;        // NOLINT: an entry point is not of any namespace
 using namespace sluice::capi;  // NOLINT
 
 namespace {
 
-Result<KvType> kv_type(const char* name) {
-  const std::string_view given = name == nullptr ? "f16" : name;
-  if (given == "f16") return KvType::kF16;
-  if (given == "f32") return KvType::kF32;
-  if (given == "q8_0") return KvType::kQ8_0;
-  return invalid("unknown kv \"" + std::string(given) + "\": there are f16, f32 and q8_0");
-}
-
-Result<bool> computes_f32(const char* name) {
-  const std::string_view given = name == nullptr ? "q8" : name;
-  if (given == "q8" || given == "f32") return given == "f32";
-  return invalid("unknown compute \"" + std::string(given) + "\": there are q8 and f32");
-}
-
-Result<unsigned> expert_width(const char* name) {
-  const std::string_view given = name == nullptr ? "exact" : name;
-  if (given == "exact") return kExactWidth;
-  if (given == "auto") return kAutoWidth;
-  const std::vector<unsigned> all = expert_widths();
-  unsigned bits = 0;
-  const auto [end, wrong] = std::from_chars(given.data(), given.data() + given.size(), bits);
-  const bool number = wrong == std::errc() && end == given.data() + given.size();
-  if (number && std::ranges::find(all, bits) != all.end()) return bits;
-  std::string names = "exact, auto";
-  for (const unsigned width : all) names += ", " + std::to_string(width);
-  return invalid("unknown width \"" + std::string(given) + "\": there are " + names);
+std::string_view or_else(const char* name, const char* usual) {
+  return name != nullptr ? name : usual;
 }
 
 Result<ModelOptions> model_options(const sluice_model_options& given) {
   ModelOptions made;
   made.context = given.context;
   made.sequences = std::max(1u, given.sessions);
-  SLUICE_ASSIGN(made.kv_type, kv_type(given.kv));
-  SLUICE_ASSIGN(made.compute_f32, computes_f32(given.compute));
-  SLUICE_ASSIGN(made.width, expert_width(given.width));
+  SLUICE_ASSIGN(made.kv_type, parse_kv_type(or_else(given.kv, "f16")));
+  SLUICE_ASSIGN(made.compute_f32, parse_compute(or_else(given.compute, "q8")));
+  SLUICE_ASSIGN(made.width, parse_width(or_else(given.width, "exact")));
   if (given.policy != nullptr) made.policy = given.policy;
   if (given.predict != nullptr) made.predict = given.predict;
   if (given.calibration != nullptr) made.calibration = given.calibration;

@@ -23,18 +23,6 @@ SamplerOptions sampler_options(const sluice_sampler_options& given) {
   return made;
 }
 
-Status check_sampler(const sluice_sampler_options& given) {
-  const auto within = [](float value, float least, float most) {
-    return value >= least && value <= most;  // false for NaN
-  };
-  constexpr float kHuge = 1e30f;
-  if (!within(given.temperature, 0, kHuge)) return invalid("temperature is not 0 or more");
-  if (!within(given.top_p, 0, 1)) return invalid("top_p is not between 0 and 1");
-  if (!within(given.min_p, 0, 1)) return invalid("min_p is not between 0 and 1");
-  if (!within(given.repeat_penalty, 0, kHuge)) return invalid("repeat_penalty is not above 0");
-  return {};
-}
-
 }  // namespace sluice::capi
 
 sluice_status sluice_sampler_create(const sluice_sampler_options* options, sluice_sampler** sampler,
@@ -42,8 +30,9 @@ sluice_status sluice_sampler_create(const sluice_sampler_options* options, sluic
   return guard(error, [&]() -> Status {
     SLUICE_TRY(expect(sampler, "sampler"));
     SLUICE_ASSIGN(const sluice_sampler_options given, take_options(options));
-    SLUICE_TRY(check_sampler(given));
-    *sampler = std::make_unique<sluice_sampler>(sampler_options(given)).release();
+    const SamplerOptions checked = sampler_options(given);
+    SLUICE_TRY(checked.check());
+    *sampler = std::make_unique<sluice_sampler>(checked).release();
     return {};
   });
 }

@@ -18,8 +18,8 @@ Result<GenerateOptions> generate_options(const sluice_writer_options& given) {
   if (given.max_tokens != 0) made.max_tokens = given.max_tokens;
   if (given.sampling.size != 0) {
     SLUICE_ASSIGN(const sluice_sampler_options sampling, take_options(&given.sampling));
-    SLUICE_TRY(check_sampler(sampling));
     made.sampling = sampler_options(sampling);
+    SLUICE_TRY(made.sampling.check());
   }
   if (given.stop_count > 0) SLUICE_TRY(expect(given.stop, "stop"));
   for (std::size_t i = 0; i < given.stop_count; ++i) {

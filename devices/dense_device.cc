@@ -61,7 +61,8 @@ Result<std::unique_ptr<DenseDevice>> DenseDevice::create(const Checkpoint& check
                                                          const DenseDeviceOptions& options) {
   SLUICE_ASSIGN(const DeviceBackend::Memory memory, device.memory());
   const std::uint64_t all = std::min(options.vram, memory.free);
-  const std::uint64_t for_batches = std::min(device.batch_bytes(), all / kBatchShare);
+  const std::uint64_t for_batches =
+      DeviceBackend::whole_pages(std::min(device.batch_bytes(), all / kBatchShare));
   const std::uint64_t vram = all - for_batches;
   std::unique_ptr<DenseDevice> made(new DenseDevice(model, device));
   SLUICE_ASSIGN(made->stream_, device.make_stream());
@@ -210,6 +211,15 @@ Status DenseDevice::fetch_logits(std::size_t count) {
   return wait();
 }
 
-Status DenseDevice::end() { return open() ? wait() : Status(ErrorCode::kDeviceLost, closed_); }
+/// Also where it is closed and the device is not lost: what was under way reads what others have
+/// next.
+Status DenseDevice::end() {
+  if (open()) return wait();
+  (void)close_batch();
+  Result<DeviceEvent> event = device_.record(stream_);
+  if (!event.ok()) event = device_.record(stream_);  // of what was refused before, only once
+  if (event.ok()) (void)device_.finish(*event);
+  return Status(ErrorCode::kDeviceLost, closed_);
+}
 
 }  // namespace sluice

@@ -2,8 +2,21 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace sluice {
+
+Status SamplerOptions::check() const {
+  const auto within = [](float value, float least, float most) {
+    return value >= least && value <= most;  // not so for NaN
+  };
+  const char* wrong = nullptr;
+  if (!within(temperature, 0, std::numeric_limits<float>::max())) wrong = "temperature is below 0";
+  if (!within(top_p, 0, 1)) wrong = "top_p is not between 0 and 1";
+  if (!within(min_p, 0, 1)) wrong = "min_p is not between 0 and 1";
+  if (!within(repeat_penalty, 1e-6f, 1e6f)) wrong = "repeat_penalty is not above 0";
+  return wrong == nullptr ? Status() : Status(ErrorCode::kInvalidArgument, wrong);
+}
 
 TokenId Sampler::sample(std::span<const float> logits, std::span<const TokenId> history) {
   candidates_.resize(logits.size());

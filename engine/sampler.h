@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "base/status.h"
 #include "base/types.h"
 
 namespace sluice {
@@ -21,6 +22,9 @@ struct SamplerOptions {
                                 // divided, negative multiplied (Keskar et al. 2019)
   std::uint32_t repeat_window = 64;
   std::uint64_t seed = 0;
+
+  /// kInvalidArgument names what is out of range.
+  Status check() const;
 };
 
 /// The same options, logits and history give the same tokens on every machine. Not thread-safe.

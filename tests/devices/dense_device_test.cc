@@ -173,11 +173,11 @@ TEST_F(DenseDeviceTest, ADeviceThatOnlyMultipliesSomeMatricesHasTheLayersBehindT
   }
 }
 
-/// What the host takes from the device, for rows of a pass: what it looks at between layers, and no
-/// expert's output.
+/// What the host takes from the device, for rows of a pass: what it routes by, and neither the
+/// residual, which nobody looks at, nor any expert's output.
 std::uint64_t looked_at(const ModelDescription& model, std::uint64_t rows) {
   const std::uint64_t normed = model.hidden * 5 + model.hidden / 32 * 4 + model.hidden / 16 * 2;
-  const std::uint64_t of_layer = (model.hidden + model.router.experts) * sizeof(float) + normed;
+  const std::uint64_t of_layer = model.router.experts * sizeof(float) + normed;
   return rows * (model.layers.size() * of_layer + model.vocabulary * sizeof(float));
 }
 
@@ -275,7 +275,7 @@ TEST_F(DenseDeviceFaults, TheNthCopyOrKernelFailsAndTheRequestGoesOn) {
       }
     }
     EXPECT_FALSE(closed) << "the last one was meant to be behind the run";
-    EXPECT_GT(during, 20u);
+    EXPECT_GT(during, 10u);
   }
   EXPECT_GT(tier_alone, 5u) << "experts were meant to fail that the sum on the device waits for";
 }
