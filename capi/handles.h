@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "capi/boundary.h"
 #include "engine/sampler.h"
 #include "engine/session.h"
@@ -76,17 +77,16 @@ struct SessionState {
   Status run(const Compute& compute);
 
  private:
-  static double now();
   void count(std::size_t tokens, double seconds);
 };
 
 template <typename Compute>
 Status SessionState::run(const Compute& compute) {
   const std::size_t before = session.length();
-  const double begun = now();
+  const double begun = steady_seconds();
   Status status = compute();
   if (status.code() == ErrorCode::kCancelled) abort = false;
-  if (session.length() > before) count(session.length() - before, now() - begun);
+  if (session.length() > before) count(session.length() - before, steady_seconds() - begun);
   length = session.length();
   return status;
 }

@@ -1,5 +1,3 @@
-#include <chrono>
-
 #include "capi/handles.h"
 
 using namespace sluice;        // NOLINT: an entry point is not of any namespace
@@ -11,10 +9,6 @@ Result<std::unique_lock<std::mutex>> SessionState::enter() {
   std::unique_lock lock(busy, std::try_to_lock);
   if (lock.owns_lock()) return lock;
   return invalid("the session is in use on another thread: one at a time");
-}
-
-double SessionState::now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 void SessionState::count(std::size_t tokens, double seconds) {

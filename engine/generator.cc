@@ -1,15 +1,8 @@
 #include "engine/generator.h"
 
-#include <chrono>
+#include "base/clock.h"
 
 namespace sluice {
-namespace {
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-}  // namespace
 
 Result<Generation> generate(Session& session, const std::vector<TokenId>& prompt,
                             const GenerateOptions& options,
@@ -21,8 +14,8 @@ Result<Generation> generate(Session& session, const std::vector<TokenId>& prompt
     result.text += text;
     if (!text.empty() && on_text) on_text(text);
   };
-  const auto start = std::chrono::steady_clock::now();
-  auto decode_start = start;
+  const double start = steady_seconds();
+  double decode_start = start;
   for (bool first = true; !writer.ended(); first = false) {
     const std::size_t before = session.length();
     const auto text = writer.next();
@@ -32,14 +25,14 @@ Result<Generation> generate(Session& session, const std::vector<TokenId>& prompt
       break;
     }
     if (first) {
-      result.prefill_seconds = result.first_token_seconds = seconds_since(start);
-      decode_start = std::chrono::steady_clock::now();
+      result.prefill_seconds = result.first_token_seconds = steady_seconds() - start;
+      decode_start = steady_seconds();
     } else {
       result.decoded += session.length() == before ? 0 : 1;
     }
     show(*text);
   }
-  if (result.first_token_seconds > 0) result.decode_seconds = seconds_since(decode_start);
+  if (result.first_token_seconds > 0) result.decode_seconds = steady_seconds() - decode_start;
   result.tokens = writer.tokens();
   result.reason = writer.reason();
   return result;

@@ -130,7 +130,7 @@ asio::awaitable<void> Api::handle(HttpExchange& exchange) {
   } catch (const std::exception& error) {
     why = error.what();
   }
-  co_await exchange.reply(refusal(ApiError::from(Status(ErrorCode::kInternal, why))));
+  co_await send(exchange, refusal(ApiError::from(Status(ErrorCode::kInternal, why))));
 }
 
 asio::awaitable<void> Api::dispatch(HttpExchange& exchange) {
@@ -170,7 +170,12 @@ asio::awaitable<void> Api::dispatch(HttpExchange& exchange) {
   } else {
     reply = refusal(not_found(request));
   }
-  for (auto& header : headers(request)) reply.headers.push_back(std::move(header));
+  co_await send(exchange, std::move(reply));
+}
+
+/// Scripts of pages that are allowed to call may read refusals, too.
+asio::awaitable<void> Api::send(HttpExchange& exchange, HttpReply reply) const {
+  for (auto& header : headers(exchange.request())) reply.headers.push_back(std::move(header));
   co_await exchange.reply(std::move(reply));
 }
 
@@ -224,7 +229,7 @@ HttpReply Api::detokenize(const HttpRequest& request) const {
 asio::awaitable<void> Api::complete(HttpExchange& exchange) {
   auto parsed = parse_completion(exchange.request().body);
   if (const ApiError* const error = std::get_if<ApiError>(&parsed)) {
-    co_return co_await exchange.reply(refusal(*error));
+    co_return co_await send(exchange, refusal(*error));
   }
   CompletionRequest& request = std::get<CompletionRequest>(parsed);
   Job job{.head = {next_id("cmpl"), options_.model_name, std::time(nullptr), false},
@@ -253,11 +258,11 @@ asio::awaitable<void> Api::chat(HttpExchange& exchange) {
   ApiError error;
   if (!options_.chat) {
     error.message = options_.no_chat;
-    co_return co_await exchange.reply(refusal(error));
+    co_return co_await send(exchange, refusal(error));
   }
   auto parsed = parse_chat(exchange.request().body);
   if (const ApiError* const wrong = std::get_if<ApiError>(&parsed)) {
-    co_return co_await exchange.reply(refusal(*wrong));
+    co_return co_await send(exchange, refusal(*wrong));
   }
   ChatRequestBody& request = std::get<ChatRequestBody>(parsed);
   const std::tm now = local_time();
@@ -265,7 +270,7 @@ asio::awaitable<void> Api::chat(HttpExchange& exchange) {
   if (!prompt.ok()) {
     error.field = "messages";
     error.message = prompt.status().message();
-    co_return co_await exchange.reply(refusal(error));
+    co_return co_await send(exchange, refusal(error));
   }
   make_answer(*options_.chat, tokenizer(), now, request.generate);
   Job job{.head = {next_id("chatcmpl"), options_.model_name, std::time(nullptr), true},
@@ -314,7 +319,7 @@ std::optional<ApiError> Api::submit(Job& job) {
 asio::awaitable<void> Api::run(HttpExchange& exchange, Job& job) {
   job.queue = std::make_shared<AnswerQueue>(exchange.strand());
   job.on_end = options_.ended;
-  if (const auto error = submit(job)) co_return co_await exchange.reply(refusal(*error));
+  if (const auto error = submit(job)) co_return co_await send(exchange, refusal(*error));
   exchange.on_leave([this, queue = job.queue, tickets = job.tickets] {
     queue->leave();
     for (const Batcher::Ticket ticket : tickets) batcher_.cancel(ticket);
@@ -348,8 +353,7 @@ asio::awaitable<void> Api::collect(HttpExchange& exchange, Job& job) {
       job.failed
           ? refusal(*job.failed)
           : HttpReply{.body = text_of(whole_reply(job.head, job.choices, job.usage, tokenizer()))};
-  for (auto& header : headers(exchange.request())) reply.headers.push_back(std::move(header));
-  co_await exchange.reply(std::move(reply));
+  co_await send(exchange, std::move(reply));
 }
 
 asio::awaitable<void> Api::stream(HttpExchange& exchange, Job& job) {

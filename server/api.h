@@ -51,6 +51,7 @@ class Api {
   HttpReply models() const;
   bool authorised(const HttpRequest& request) const;
   HttpReply refusal(const ApiError& error) const;
+  boost::asio::awaitable<void> send(HttpExchange& exchange, HttpReply reply) const;
   HttpHeaders headers(const HttpRequest& request) const;
   const Tokenizer& tokenizer() const { return *batcher_.model().tokenizer(); }
   std::string next_id(const char* prefix);

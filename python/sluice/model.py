@@ -6,8 +6,6 @@ import json
 import os
 from typing import Any, Callable, Iterable, Mapping, Optional, Sequence, Union
 
-import numpy as np
-
 from . import _library
 from ._handle import Handle
 from ._library import ADD_SPECIAL, PARSE_SPECIAL, Progress, SluiceError, call, library, sized, text_of

@@ -128,6 +128,17 @@ TEST_F(CudaEngine, DecodingIsGraphsOfTheSameBits) {
   EXPECT_EQ(on_cuda.model().devices().dense_closed(), "");
 }
 
+void expect_token_by_token(Model& model, const std::vector<TokenId>& tokens,
+                           const std::vector<float>& expected) {
+  Session session(model);
+  std::vector<float> all;
+  for (const TokenId token : tokens) {
+    const std::vector<float> logits = test::all_logits(session, {token});
+    all.insert(all.end(), logits.begin(), logits.end());
+  }
+  EXPECT_TRUE(test::same_bits(all, expected));
+}
+
 /// Each has layers, and the sequence's twin in a pool of its own.
 TEST_F(CudaEngine, SeveralDevicesHaveTheirOwnGraphs) {
   test::Conditions conditions{.ram = kPlenty};
@@ -135,16 +146,7 @@ TEST_F(CudaEngine, SeveralDevicesHaveTheirOwnGraphs) {
   const std::vector<float> expected = test::all_logits(conditions, tokens);
   OnCuda on_cuda(conditions, std::nullopt, std::uint64_t{3} << 20, "static:0", 2);
   ASSERT_EQ(on_cuda.model().devices().kv_pools().size(), 2u);
-  Session session(on_cuda.model());
-  std::vector<float> all;
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    const Status status = session.eval(std::span(tokens).subspan(i, 1), Session::Logits::kAll,
-                                       [&](std::size_t, std::span<const float> logits) {
-                                         all.insert(all.end(), logits.begin(), logits.end());
-                                       });
-    ASSERT_TRUE(status.ok()) << status.message();
-  }
-  EXPECT_TRUE(test::same_bits(all, expected));
+  expect_token_by_token(on_cuda.model(), tokens, expected);
   for (const std::size_t device : {0u, 1u}) {
     EXPECT_GE(on_cuda.device(device).batches().launches, tokens.size() - 1);
   }
@@ -157,25 +159,13 @@ TEST_F(CudaEngine, AnyCallOfDecodingMayFail) {
   test::Conditions conditions{.ram = kPlenty};
   const auto tokens = test::some_tokens(5);
   const std::vector<float> expected = test::all_logits(conditions, tokens);
-  const auto run = [&](OnCuda& on_cuda) {
-    Session session(on_cuda.model());
-    std::vector<float> all;
-    for (std::size_t i = 0; i < tokens.size(); ++i) {
-      const Status status = session.eval(std::span(tokens).subspan(i, 1), Session::Logits::kAll,
-                                         [&](std::size_t, std::span<const float> logits) {
-                                           all.insert(all.end(), logits.begin(), logits.end());
-                                         });
-      EXPECT_TRUE(status.ok()) << status.message();
-    }
-    EXPECT_TRUE(test::same_bits(all, expected));
-  };
   std::uint64_t calls = 0, lost = 0, plain = 0;
   for (std::uint64_t nth = 0; nth <= calls; nth += 1 + calls / 16) {
     for (const cudaError_t error : {cudaErrorMemoryAllocation, cudaErrorLaunchFailure}) {
       SCOPED_TRACE(nth);
       OnCuda on_cuda(conditions, 2, kPlenty, "static:0");
       cuda::host_shim::fail_call(nth, error, /*late=*/error == cudaErrorLaunchFailure);
-      run(on_cuda);
+      expect_token_by_token(on_cuda.model(), tokens, expected);
       if (nth == 0) calls = cuda::host_shim::calls();
       lost += on_cuda.model().devices().dense_closed().empty() ? 0 : 1;
       plain += on_cuda.device().batches().why_not.empty() ? 0 : 1;

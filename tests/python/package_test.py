@@ -4,7 +4,6 @@ import gc
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,7 @@ import unittest
 import numpy as np
 from safetensors.numpy import load_file
 
-from support import MODEL, ROOT, SLUICE, opened, some_tokens, test_data
+from support import MODEL, SLUICE, opened, some_tokens, test_data
 import sluice
 
 
